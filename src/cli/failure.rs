@@ -1,0 +1,81 @@
+//! How a program fails, decided in one place.
+//!
+//! An error is one lower-case line without a full stop, `ac-send: bob: no answer from
+//! 10.0.0.5:1234 after 10 s`, then, where it helps, one `hint:` line that says what to do. It is
+//! reported once, by [`exit_with`]; everything below returns it. The table of codes stands in
+//! ac(7) and in every `--help`.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Exit codes other than 0 and those of signals. `ac(7)`, EXIT STATUS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Code {
+    /// Cannot read the input, write the output, or bind.
+    Local = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// A key file is missing, malformed, too open, or its passphrase is wrong.
+    Key = 3,
+    /// Nobody could be reached.
+    Unreachable = 4,
+    /// Whoever answers showed nothing that only the key's holder could.
+    NoProof = 5,
+    /// The session ended before everything was acknowledged.
+    CutOff = 6,
+    /// The relay holds it, the recipient has not acknowledged it.
+    Queued = 7,
+    /// Declined by the recipient.
+    Declined = 8,
+}
+
+/// One failure: what the user reads, and what the shell reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The exit code.
+    pub code: Code,
+    /// One line, lower case, no full stop, without the program's name.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None }
+    }
+
+    /// Adds what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Puts `subject: ` in front of the message: a petname, a path.
+    #[must_use]
+    pub fn about(mut self, subject: impl fmt::Display) -> Self {
+        self.message = format!("{subject}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Prints a failure as `program: message` and its hint, and gives the exit code.
+pub fn exit_with(program: &str, failure: &Failure) -> ExitCode {
+    use std::io::Write;
+    let mut text = format!("{program}: {}\n", failure.message);
+    if let Some(hint) = &failure.hint {
+        text.push_str(&format!("hint: {hint}\n"));
+    }
+    // Nowhere is left to say that stderr is gone.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(failure.code as u8)
+}

@@ -1,0 +1,3 @@
+//! What the programs share in front of a user: options, destinations, output, errors.
+
+pub mod failure;

@@ -1,0 +1,1 @@
+//! Key files, the keyring, fingerprints and groups.

@@ -1,0 +1,1 @@
+//! Sockets, the event loop, and the pump between stdio and a session.
