@@ -1,0 +1,304 @@
+//! How messages of many senders share one output: whole, one at a time, and live once they flow.
+//!
+//! A message is held until it has ended, or until 64 KiB or 200 ms, whichever is first; then it
+//! waits for its turn, owns the output until it ends, and flows as it comes. The others wait, each
+//! in a small bounded buffer: a source that is [full](Mux::has_room) is not read, so that a slow
+//! output stalls only what is for it. While any waits, an owner that sends nothing is cut.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// A message is held until this many bytes are there.
+pub const HELD_BYTES: usize = 64 * 1024;
+/// A message is held no longer than this.
+pub const HELD_TIME: Duration = Duration::from_millis(200);
+/// What the owner may have waiting for a slow output.
+const OWNER_BYTES: usize = 256 * 1024;
+/// What all together may have waiting: beyond it only the owner is read.
+const ALL_BYTES: usize = 8 * 1024 * 1024;
+
+/// Where messages come from: a connection, or a run of datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source(pub u64);
+
+/// Names a point in the output; when it is flushed, so is all before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// How a message ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Whole.
+    Whole,
+    /// Its sender went away or was cut; some of it may stand in the output.
+    Cut,
+}
+
+/// The output, and the form that messages take in it. `I` says what a message is.
+pub trait Sink<I> {
+    /// Whether it takes more now.
+    fn has_room(&self) -> bool;
+    /// A message begins.
+    fn begin(&mut self, info: &I);
+    /// More of it.
+    fn data(&mut self, info: &I, bytes: &[u8]);
+    /// It has ended.
+    fn end(&mut self, info: &I, ending: Ending);
+    /// Asks to be told when everything so far is flushed.
+    fn mark(&mut self) -> Ticket;
+}
+
+/// Something that will have happened once its ticket is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Written {
+    /// Whose message it is.
+    pub source: Source,
+    /// When the output has flushed this, the bytes are delivered.
+    pub ticket: Ticket,
+    /// The message has ended with this many bytes; `None` for a part of one.
+    pub total: Option<u64>,
+}
+
+struct Message<I> {
+    info: I,
+    held: Vec<u8>,
+    total: u64,
+    began: Duration,
+    last: Duration,
+    ending: Option<Ending>,
+    /// A part is to be confirmed once what is held was written.
+    confirm_part: bool,
+    /// It owns the output or waits for it.
+    queued: bool,
+}
+
+impl<I> Message<I> {
+    fn due(&self) -> Duration {
+        match self.ending {
+            Some(_) => Duration::ZERO,
+            None if self.held.len() >= HELD_BYTES => Duration::ZERO,
+            None => self.began + HELD_TIME,
+        }
+    }
+}
+
+/// The messages that are on their way to one output.
+pub struct Mux<I> {
+    sources: BTreeMap<Source, VecDeque<Message<I>>>,
+    /// Those whose first message may have its turn, in the order in which it came to that.
+    waiting: VecDeque<Source>,
+    owner: Option<Source>,
+    held: usize,
+    /// How many messages may still end whole; `None` for no limit.
+    left: Option<u64>,
+    /// An owner may be silent this long while others wait.
+    patience: Duration,
+}
+
+impl<I> Mux<I> {
+    /// A mux that lets `limit` messages through.
+    pub fn new(limit: Option<u64>, patience: Duration) -> Self {
+        let sources = BTreeMap::new();
+        Self { sources, waiting: VecDeque::new(), owner: None, held: 0, left: limit, patience }
+    }
+
+    /// A message begins, behind those of the same source.
+    pub fn begin(&mut self, source: Source, info: I, now: Duration) {
+        let message = Message {
+            info,
+            held: Vec::new(),
+            total: 0,
+            began: now,
+            last: now,
+            ending: None,
+            confirm_part: false,
+            queued: false,
+        };
+        self.sources.entry(source).or_default().push_back(message);
+    }
+
+    /// More of the newest message of `source`.
+    pub fn data(&mut self, source: Source, bytes: &[u8], now: Duration, sink: &mut dyn Sink<I>) {
+        let Some(queue) = self.sources.get_mut(&source) else { return };
+        let alone = queue.len() == 1;
+        let Some(message) = queue.back_mut() else { return };
+        message.total += bytes.len() as u64;
+        message.last = now;
+        // The owner's bytes go straight through: nothing is copied while the output keeps up.
+        if self.owner == Some(source) && alone && message.held.is_empty() && sink.has_room() {
+            sink.data(&message.info, bytes);
+        } else {
+            message.held.extend_from_slice(bytes);
+            self.held += bytes.len();
+        }
+    }
+
+    /// Asks for a [`Written`] once all of the newest message so far is written.
+    pub fn confirm_part(&mut self, source: Source) {
+        if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::back_mut) {
+            message.confirm_part = true;
+        }
+    }
+
+    /// The sender is alive, though it has nothing to say.
+    pub fn alive(&mut self, source: Source, now: Duration) {
+        if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::back_mut) {
+            message.last = now;
+        }
+    }
+
+    /// The newest message of `source` is whole.
+    pub fn end(&mut self, source: Source) {
+        if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::back_mut) {
+            message.ending = Some(Ending::Whole);
+        }
+    }
+
+    /// The newest message of `source` will never be whole. What it is, if some of it may stand in
+    /// the output already; one that never began to flow vanishes.
+    pub fn cut(&mut self, source: Source) {
+        let owns = self.owner == Some(source);
+        let Some(queue) = self.sources.get_mut(&source) else { return };
+        let alone = queue.len() == 1;
+        let Some(message) = queue.back_mut() else { return };
+        if message.ending.is_some() {
+            return;
+        }
+        if owns && alone {
+            message.ending = Some(Ending::Cut);
+            return;
+        }
+        self.held -= message.held.len();
+        queue.pop_back();
+        if queue.is_empty() {
+            self.sources.remove(&source);
+            self.waiting.retain(|s| *s != source);
+        }
+    }
+
+    /// Whether more of `source` should be read now.
+    pub fn has_room(&self, source: Source) -> bool {
+        let held: usize =
+            self.sources.get(&source).map_or(0, |q| q.iter().map(|m| m.held.len()).sum());
+        let ended = self.sources.get(&source).is_some_and(|q| {
+            // Nothing more is read of one who has a whole message waiting: one at a time.
+            q.front().is_some_and(|m| m.ending.is_some())
+        });
+        if self.owner == Some(source) {
+            held < OWNER_BYTES && !ended
+        } else {
+            held < HELD_BYTES && self.held < ALL_BYTES && !ended
+        }
+    }
+
+    /// Whether `source` has a message here.
+    pub fn knows(&self, source: Source) -> bool {
+        self.sources.contains_key(&source)
+    }
+
+    /// Whether as many messages as were asked for have ended.
+    pub fn is_sated(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// When [`Mux::pump`] or [`Mux::overdue`] has something to do again, without news.
+    pub fn next_deadline(&self) -> Option<Duration> {
+        let held = self.undecided().map(|(_, m)| m.due());
+        held.chain(self.patience_ends()).min()
+    }
+
+    /// The owner that has sent nothing for too long while others wait.
+    pub fn overdue(&self, now: Duration) -> Option<Source> {
+        self.patience_ends().filter(|at| *at <= now).and(self.owner)
+    }
+
+    fn patience_ends(&self) -> Option<Duration> {
+        let owner = self.sources.get(&self.owner?)?.front()?;
+        let idle = owner.ending.is_none() && owner.held.is_empty() && !self.waiting.is_empty();
+        idle.then(|| owner.last + self.patience)
+    }
+
+    /// First messages that neither own the output nor wait for it yet.
+    fn undecided(&self) -> impl Iterator<Item = (Source, &Message<I>)> {
+        self.sources.iter().filter_map(|(source, queue)| {
+            queue.front().filter(|m| !m.queued).map(|message| (*source, message))
+        })
+    }
+
+    /// Moves on what can move. What was written completely, or in confirmed part, is added to
+    /// `written`.
+    pub fn pump(&mut self, now: Duration, sink: &mut dyn Sink<I>, written: &mut Vec<Written>) {
+        loop {
+            self.queue_up(now);
+            if self.owner.is_none() && !self.is_sated() {
+                self.owner = self.waiting.pop_front();
+                if let Some(message) = self.owner_message() {
+                    sink.begin(&message.info);
+                }
+            }
+            let Some(source) = self.owner else { return };
+            if !self.pour(source, sink, written) {
+                return;
+            }
+        }
+    }
+
+    fn queue_up(&mut self, now: Duration) {
+        let mut due: Vec<_> = self
+            .undecided()
+            .filter(|(_, m)| m.due() <= now)
+            .map(|(source, m)| (m.began, source))
+            .collect();
+        due.sort_unstable();
+        for (_, source) in due {
+            if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::front_mut) {
+                message.queued = true;
+                self.waiting.push_back(source);
+            }
+        }
+    }
+
+    fn owner_message(&mut self) -> Option<&mut Message<I>> {
+        self.sources.get_mut(&self.owner?)?.front_mut()
+    }
+
+    /// Writes what the owner has; whether its message ended, so that the next may have its turn.
+    fn pour(&mut self, source: Source, sink: &mut dyn Sink<I>, written: &mut Vec<Written>) -> bool {
+        let Some(message) = self.owner_message() else {
+            self.owner = None;
+            return true;
+        };
+        if !message.held.is_empty() {
+            if !sink.has_room() {
+                return false;
+            }
+            let held = std::mem::take(&mut message.held);
+            sink.data(&message.info, &held);
+            self.held -= held.len();
+        }
+        let Some(message) = self.owner_message() else { return true };
+        if message.confirm_part && message.ending.is_none() {
+            message.confirm_part = false;
+            written.push(Written { source, ticket: sink.mark(), total: None });
+        }
+        let Some(ending) = message.ending else { return false };
+        sink.end(&message.info, ending);
+        let total = message.total;
+        if ending == Ending::Whole {
+            written.push(Written { source, ticket: sink.mark(), total: Some(total) });
+            self.left = self.left.map(|left| left.saturating_sub(1));
+        }
+        self.leave(source);
+        true
+    }
+
+    fn leave(&mut self, source: Source) {
+        self.owner = None;
+        if let Some(queue) = self.sources.get_mut(&source) {
+            queue.pop_front();
+            if queue.is_empty() {
+                self.sources.remove(&source);
+            }
+        }
+    }
+}

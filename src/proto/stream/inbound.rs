@@ -1,0 +1,88 @@
+//! The order of the records of one message after another, as the receiver checks it: META, DATA…,
+//! END, or ABORT anywhere. PROTOCOL.md, section 3.4.
+
+use super::meta::Meta;
+use super::record::{Kind, Violation, parse_abort, parse_total};
+
+/// What a record meant for the message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// A message begins.
+    Begin(Meta),
+    /// More of it.
+    Data(&'a [u8]),
+    /// It is whole.
+    End,
+    /// The sender gave up, with an [`super::record::AbortCode`].
+    Aborted(u8),
+    /// Nothing that concerns a message: a sign of life, or the rest of one that was refused.
+    Nothing,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Between,
+    Within {
+        received: u64,
+    },
+    /// We refused it: what still comes is dropped up to ABORT or END.
+    Dropping,
+}
+
+/// Where the peer's messages stand.
+#[derive(Default)]
+pub struct Inbound {
+    state: State,
+}
+
+impl Inbound {
+    /// Takes the next record.
+    ///
+    /// # Errors
+    /// [`Violation`] for a record that has no place here.
+    pub fn step<'a>(&mut self, kind: Kind, body: &'a [u8]) -> Result<Step<'a>, Violation> {
+        match (kind, &mut self.state) {
+            (Kind::Pad, _) => Ok(Step::Nothing),
+            (Kind::Meta, State::Between) => {
+                self.state = State::Within { received: 0 };
+                Meta::decode(body).map(Step::Begin)
+            }
+            (Kind::Data, State::Within { received }) => {
+                *received += body.len() as u64;
+                Ok(Step::Data(body))
+            }
+            (Kind::End, State::Within { received }) => {
+                if parse_total(body)? != *received {
+                    return Err(Violation::OutOfOrder);
+                }
+                self.state = State::Between;
+                Ok(Step::End)
+            }
+            (Kind::Abort, State::Within { .. }) => {
+                self.state = State::Between;
+                parse_abort(body).map(Step::Aborted)
+            }
+            (Kind::Data, State::Dropping) => Ok(Step::Nothing),
+            (Kind::End | Kind::Abort, State::Dropping) => {
+                self.state = State::Between;
+                Ok(Step::Nothing)
+            }
+            // ABORT may cross our ACK or REFUSE.
+            (Kind::Abort, State::Between) => Ok(Step::Nothing),
+            _ => Err(Violation::OutOfOrder),
+        }
+    }
+
+    /// The current message was refused.
+    pub fn refuse(&mut self) {
+        if let State::Within { .. } = self.state {
+            self.state = State::Dropping;
+        }
+    }
+
+    /// Whether a message has begun and not ended.
+    pub fn within(&self) -> bool {
+        self.state != State::Between
+    }
+}

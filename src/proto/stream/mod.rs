@@ -1,0 +1,14 @@
+//! Streams, over TCP or a relay circuit: PROTOCOL.md, section 3.
+//!
+//! [`handshake`] makes a [`session`] out of two keys; a [`link`] carries [`record`]s over bytes that
+//! come in pieces of any size; [`gate`] is what stands in front of a listener's link; [`inbound`]
+//! checks the order of a message's records; [`meta`] are the two bodies with fields in them.
+
+pub mod gate;
+pub mod handshake;
+pub mod inbound;
+pub mod link;
+pub mod meta;
+pub mod record;
+pub mod replay;
+pub mod session;
