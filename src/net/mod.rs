@@ -1,1 +1,23 @@
 //! Sockets, the event loop, and the pump between stdio and a session.
+//!
+//! One re-arm rule for the whole layer. mio's events are edges, so each socket is registered once,
+//! for both directions, and never again; an event only sets a flag (`readable`, `writable`), and
+//! only `WouldBlock` clears it. A connection makes progress whenever a flag is set and its state
+//! wants that direction: interest is derived from state, and nothing re-arms anything. Events may
+//! be spurious.
+//!
+//! Inherited descriptors stay blocking, because `O_NONBLOCK` would leak to whoever shares them:
+//! [`input`] and [`output`] read and write what may block from a thread of their own, so that the
+//! loop never waits for stdio, nor, through [`resolve`], for a name server.
+
+pub mod clock;
+pub mod dial;
+pub mod hub;
+pub mod input;
+pub mod listen;
+pub mod output;
+pub mod resolve;
+pub mod send;
+pub mod signals;
+pub mod sockets;
+mod stdio;

@@ -191,9 +191,9 @@ impl<I> Mux<I> {
         }
     }
 
-    /// Whether `source` has a message here.
-    pub fn knows(&self, source: Source) -> bool {
-        self.sources.contains_key(&source)
+    /// Whether the message of `source` flows now.
+    pub fn owns(&self, source: Source) -> bool {
+        self.owner == Some(source)
     }
 
     /// Whether as many messages as were asked for have ended.

@@ -1,0 +1,155 @@
+//! The bytes that are to be sent: stdin, without ever waiting for it in the loop.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use mio::Waker;
+
+use super::stdio::never_waits;
+
+/// What the reading thread may be ahead of the loop, in bytes.
+const AHEAD: usize = 256 * 1024;
+/// One read from a pipe: Linux's pipes hold this much.
+const CHUNK: usize = 64 * 1024;
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Got {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing yet; the waker tells when.
+    Later,
+    /// There is no more.
+    End,
+}
+
+/// An input of any kind.
+pub enum Input {
+    /// Read in the loop: it never waits for another process.
+    Direct(File),
+    /// Read in a thread.
+    Threaded {
+        /// What the thread has read.
+        shared: Arc<Shared>,
+        /// What was taken from it.
+        taken: Vec<u8>,
+        /// How much of that is used up.
+        used: usize,
+    },
+}
+
+impl Input {
+    /// stdin; closed, it is empty.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be duplicated or a thread cannot be started.
+    pub fn stdin(waker: Arc<Waker>) -> io::Result<Self> {
+        Self::new(File::from(io::stdin().as_fd().try_clone_to_owned()?), waker)
+    }
+
+    fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
+        if never_waits(&file) {
+            return Ok(Self::Direct(file));
+        }
+        let shared = Arc::new(Shared::default());
+        let theirs = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn(move || theirs.fill_from(file, &waker))?;
+        Ok(Self::Threaded { shared, taken: Vec::new(), used: 0 })
+    }
+
+    /// Reads into `space`.
+    ///
+    /// # Errors
+    /// What reading the input said.
+    pub fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
+        match self {
+            Self::Direct(file) => loop {
+                match file.read(space) {
+                    Ok(0) => return Ok(Got::End),
+                    Ok(n) => return Ok(Got::Bytes(n)),
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(e) => return Err(e),
+                }
+            },
+            Self::Threaded { shared, taken, used } => {
+                if *used == taken.len() {
+                    *used = 0;
+                    match shared.take(taken)? {
+                        Got::Bytes(_) => {}
+                        other => return Ok(other),
+                    }
+                }
+                let n = space.len().min(taken.len() - *used);
+                space[..n].copy_from_slice(&taken[*used..*used + n]);
+                *used += n;
+                Ok(Got::Bytes(n))
+            }
+        }
+    }
+}
+
+/// What the thread has read and the loop has not taken.
+#[derive(Default)]
+pub struct Shared {
+    state: Mutex<State>,
+    room: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    bytes: Vec<u8>,
+    ended: bool,
+    error: Option<io::Error>,
+    /// The loop found nothing and wants to be woken.
+    starving: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fill_from(&self, mut file: File, waker: &Waker) {
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = file.read(&mut chunk);
+            let mut state = self.lock();
+            while state.bytes.len() >= AHEAD {
+                state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            match read {
+                Ok(0) => state.ended = true,
+                Ok(n) => state.bytes.extend_from_slice(&chunk[..n]),
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => state.error = Some(e),
+            }
+            if std::mem::take(&mut state.starving) {
+                // A loop that is gone needs no waking.
+                let _ = waker.wake();
+            }
+            if state.ended || state.error.is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Swaps what was read for the emptied `taken`.
+    fn take(&self, taken: &mut Vec<u8>) -> io::Result<Got> {
+        let mut state = self.lock();
+        taken.clear();
+        if state.bytes.is_empty() {
+            if let Some(e) = state.error.take() {
+                return Err(e);
+            }
+            state.starving = !state.ended;
+            return Ok(if state.ended { Got::End } else { Got::Later });
+        }
+        std::mem::swap(&mut state.bytes, taken);
+        self.room.notify_one();
+        Ok(Got::Bytes(taken.len()))
+    }
+}

@@ -1,0 +1,451 @@
+//! A listener: many senders at once on one loop, one output.
+//!
+//! [`conn`] is one connection, from its first byte to its last acknowledgement; [`timers`] when
+//! each wants to be looked at without news. This file is the loop that gives them their turns.
+
+pub mod conn;
+mod finish;
+mod timers;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+
+use self::conn::{Conn, Shared};
+use self::timers::Timers;
+use super::hub::Hub;
+use super::output::Output;
+use super::sockets::{Transport, canonical};
+use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey};
+use crate::proto::mux::{Mux, Sink, Source, Written};
+use crate::proto::stream::link::Crossing;
+use crate::proto::stream::record::RefuseCode;
+use crate::proto::stream::replay::ReplayGuard;
+use crate::proto::stream::session::plain_buffer;
+
+const STDOUT: Token = Token(1);
+/// Listening sockets have the tokens from here on.
+const FIRST_EAR: usize = 2;
+/// Connections have the tokens from here on, each a new one.
+const FIRST_CONN: usize = 1024;
+/// One read from a connection, in bytes: four full records.
+const READ_SPACE: usize = 256 * 1024;
+/// Connections whose handshake is not over, at most; or a quarter of the descriptors.
+const MAX_WAITING: usize = 1024;
+/// How soon accepting is tried again when descriptors had run out.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// A key that answers here.
+pub struct Answering {
+    /// The key pair.
+    pub pair: KeyPair,
+    /// Its `access`, 32 bytes.
+    pub access: [u8; 32],
+}
+
+/// Who is heard, as far as their key tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Petname, or what stands for one; safe to show.
+    pub name: String,
+    /// The key.
+    pub key: PublicKey,
+    /// Whether it is a contact.
+    pub known: bool,
+}
+
+/// What is known of a message when it begins.
+#[derive(Debug, Clone)]
+pub struct Heard {
+    /// Names it.
+    pub id: [u8; 16],
+    /// Whose it is.
+    pub caller: Caller,
+    /// The sender's clock, Unix ms.
+    pub sent_ms: u64,
+    /// Ours, Unix ms.
+    pub arrived_ms: u64,
+    /// How it came.
+    pub transport: Transport,
+}
+
+/// Something to tell the user beside the messages.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// The key proved itself, and is nobody whom we hear.
+    TurnedAway(&'a PublicKey),
+    /// A session begins.
+    Connected(&'a Caller, SocketAddr),
+    /// A message is acknowledged: this many bytes.
+    Delivered(&'a Heard, u64),
+    /// A message ended before it was whole.
+    Cut(&'a Heard, &'static str),
+    /// Something crossed the wire.
+    Crossed(&'a Crossing),
+}
+
+/// What the loop asks of the program around it.
+pub trait Host {
+    /// Whether the holder of `caller` is heard when it calls key number `key`. `proven` says that
+    /// the caller's key is certain even to other holders of that key.
+    fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller>;
+    /// Tells the user.
+    fn notice(&mut self, notice: Notice<'_>);
+}
+
+/// The form that messages take, and the output that they go to.
+pub trait Stage: Sink<Heard> {
+    /// The output.
+    fn output(&mut self) -> &mut Output;
+}
+
+/// How long, how many, how openly.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// A session may be silent this long.
+    pub silence: Duration,
+    /// The listener ends after hearing nothing for so long.
+    pub idle: Option<Duration>,
+    /// The listener ends after so many messages.
+    pub count: Option<u64>,
+    /// Note what crosses the wire.
+    pub trace: bool,
+}
+
+/// Why a listener ended without an error of the system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It heard as many messages as it was asked to.
+    Enough,
+    /// Nobody said anything for as long as was allowed, after so many messages.
+    Silence(u64),
+}
+
+/// Why it ended otherwise.
+#[derive(Debug)]
+pub enum ListenError {
+    /// The output failed: nothing was acknowledged that was not written.
+    Output(io::Error),
+    /// The system failed us.
+    Local(io::Error),
+    /// A signal arrived; the peers have been told.
+    Signal(i32),
+}
+
+/// A listening socket.
+struct Ear {
+    socket: TcpListener,
+    readable: bool,
+    retry: Option<Duration>,
+}
+
+/// The loop and all that it serves.
+pub struct Listener<'a> {
+    hub: &'a mut Hub,
+    limits: Limits,
+    ears: Vec<Ear>,
+    conns: BTreeMap<usize, Conn>,
+    next_token: usize,
+    /// Connections whose handshake is not over, oldest first.
+    waiting: BTreeSet<usize>,
+    max_waiting: usize,
+    max_conns: usize,
+    /// Connections to be driven in this turn.
+    runnable: Vec<usize>,
+    /// Connections that are not read because their messages wait.
+    stalled: Vec<usize>,
+    timers: Timers,
+    shared: Shared<'a>,
+    stage: &'a mut dyn Stage,
+    written: VecDeque<Written>,
+    delivered: u64,
+    last_heard: Duration,
+}
+
+impl<'a> Listener<'a> {
+    /// A listener that answers for `keys` and hears nobody yet.
+    pub fn new(
+        hub: &'a mut Hub,
+        keys: &'a [Answering],
+        limits: Limits,
+        host: &'a mut dyn Host,
+        stage: &'a mut dyn Stage,
+    ) -> Self {
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
+            .current
+            .map_or(1 << 20, |n| n as usize);
+        let last_heard = hub.clock.now().mono;
+        Self {
+            hub,
+            ears: Vec::new(),
+            conns: BTreeMap::new(),
+            next_token: FIRST_CONN,
+            waiting: BTreeSet::new(),
+            max_waiting: MAX_WAITING.min(descriptors / 4),
+            max_conns: descriptors / 2,
+            runnable: Vec::new(),
+            stalled: Vec::new(),
+            timers: Timers::default(),
+            shared: Shared {
+                keys,
+                host,
+                replays: ReplayGuard::default(),
+                mux: Mux::new(limits.count, limits.silence),
+                plain: plain_buffer(),
+                silence: limits.silence,
+                trace: limits.trace,
+            },
+            limits,
+            stage,
+            written: VecDeque::new(),
+            delivered: 0,
+            last_heard,
+        }
+    }
+
+    /// Adds a listening socket.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn hear_tcp(&mut self, mut socket: TcpListener) -> io::Result<()> {
+        let token = Token(FIRST_EAR + self.ears.len());
+        self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.ears.push(Ear { socket, readable: true, retry: None });
+        Ok(())
+    }
+
+    /// Listens until it has heard enough.
+    ///
+    /// # Errors
+    /// [`ListenError`].
+    pub fn run(&mut self) -> Result<End, ListenError> {
+        let mut events = Events::with_capacity(1024);
+        let mut space = vec![0; READ_SPACE];
+        self.watch_output()?;
+        loop {
+            let end = self.turn(&mut space);
+            if let Some(error) = self.stage.output().take_error() {
+                self.say_output_failed();
+                return Err(ListenError::Output(error));
+            }
+            if let Some(end) = end {
+                self.finish(RefuseCode::Enough);
+                return Ok(end);
+            }
+            let until = self.deadline();
+            self.hub.wait(&mut events, until).map_err(ListenError::Local)?;
+            for event in &events {
+                self.on_event(event)?;
+            }
+            if let Some(signal) = self.hub.signals.arrived() {
+                self.say_stopped();
+                return Err(ListenError::Signal(signal));
+            }
+        }
+    }
+
+    /// A pipe's writing end is never readable; registered for that it reports only that its reader
+    /// is gone, even while nothing is written.
+    fn watch_output(&mut self) -> Result<(), ListenError> {
+        if let Some(fd) = self.stage.output().watched() {
+            // What epoll does not take has no reader that could go away.
+            let _ = self.hub.registry().register(&mut SourceFd(&fd), STDOUT, Interest::READABLE);
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, event: &Event) -> Result<(), ListenError> {
+        let Token(token) = event.token();
+        if event.token() == STDOUT {
+            if event.is_error() || event.is_write_closed() {
+                self.say_output_failed();
+                return Err(ListenError::Output(io::ErrorKind::BrokenPipe.into()));
+            }
+        } else if let Some(conn) = self.conns.get_mut(&token) {
+            conn.on_event(event);
+            self.runnable.push(token);
+        } else if let Some(ear) = token.checked_sub(FIRST_EAR).and_then(|i| self.ears.get_mut(i)) {
+            ear.readable = true;
+        }
+        Ok(())
+    }
+
+    /// One turn for everybody who has something to do.
+    fn turn(&mut self, space: &mut [u8]) -> Option<End> {
+        let now = self.hub.clock.now().mono;
+        self.accept(now);
+        self.timers.expired(now, &mut self.runnable);
+        self.drive_runnable(space);
+        self.deliver(now);
+        self.unstall();
+        self.enough(now)
+    }
+
+    fn accept(&mut self, now: Duration) {
+        for index in 0..self.ears.len() {
+            let ear = &mut self.ears[index];
+            ear.readable |= ear.retry.take_if(|at| *at <= now).is_some();
+            while self.ears[index].readable && self.conns.len() < self.max_conns {
+                match self.ears[index].socket.accept() {
+                    Ok((socket, address)) => self.welcome_in(socket, canonical(address)),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        self.ears[index].readable = false;
+                    }
+                    // The caller gave up between its SYN and now: the next may be fine.
+                    Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => {
+                        self.ears[index].readable = false;
+                        self.ears[index].retry = Some(now + ACCEPT_AGAIN);
+                    }
+                }
+            }
+            if self.ears[index].readable {
+                self.ears[index].readable = false;
+                self.ears[index].retry = Some(now + ACCEPT_AGAIN);
+            }
+        }
+    }
+
+    fn welcome_in(&mut self, mut socket: mio::net::TcpStream, address: SocketAddr) {
+        let token = self.next_token;
+        self.next_token += 1;
+        let both = Interest::READABLE | Interest::WRITABLE;
+        if self.hub.registry().register(&mut socket, Token(token), both).is_err() {
+            return;
+        }
+        // Without it small records wait for acknowledgements; slower, not wrong.
+        let _ = socket.set_nodelay(true);
+        if self.waiting.len() >= self.max_waiting
+            && let Some(oldest) = self.waiting.pop_first()
+        {
+            self.remove(oldest);
+        }
+        let now = self.hub.clock.now();
+        self.conns.insert(token, Conn::new(socket, address, now, &mut OsRandom));
+        self.waiting.insert(token);
+        self.runnable.push(token);
+    }
+
+    fn drive_runnable(&mut self, space: &mut [u8]) {
+        let mut turn = std::mem::take(&mut self.runnable);
+        turn.sort_unstable();
+        turn.dedup();
+        for token in turn.drain(..) {
+            self.drive(token, space);
+        }
+        // What became runnable meanwhile has its turn after the next look at the sockets.
+        turn.append(&mut self.runnable);
+        self.runnable = turn;
+    }
+
+    fn drive(&mut self, token: usize, space: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(&token) else { return };
+        let now = self.hub.clock.now();
+        let source = Source(token as u64);
+        let done = conn.drive(source, now, space, &mut self.shared, self.stage);
+        if conn.heard_message() {
+            self.last_heard = now.mono;
+        }
+        if done {
+            self.remove(token);
+            return;
+        }
+        if conn.is_open() {
+            self.waiting.remove(&token);
+        }
+        if conn.is_stalled(source, &self.shared.mux) {
+            self.stalled.push(token);
+        } else if conn.has_more() {
+            self.runnable.push(token);
+        }
+        self.timers.set(token, conn.deadline(source, &self.shared));
+    }
+
+    fn remove(&mut self, token: usize) {
+        self.waiting.remove(&token);
+        self.timers.clear(token);
+        if let Some(mut conn) = self.conns.remove(&token) {
+            let source = Source(token as u64);
+            conn.leave(source, &mut self.shared);
+            // Closing deregisters it, too.
+        }
+    }
+
+    /// Moves messages on to the output, and acknowledges what it has flushed.
+    fn deliver(&mut self, now: Duration) {
+        if let Some(Source(slow)) = self.shared.mux.overdue(now) {
+            let token = slow as usize;
+            if let Some(conn) = self.conns.get_mut(&token) {
+                let source = Source(slow);
+                conn.refuse(RefuseCode::TooSlow, source, self.hub.clock.now(), &mut self.shared);
+                self.runnable.push(token);
+            }
+        }
+        let mut written = Vec::new();
+        self.shared.mux.pump(now, self.stage, &mut written);
+        self.written.extend(written);
+        self.stage.output().push();
+        let flushed = self.stage.output().flushed();
+        while self.written.front().is_some_and(|w| w.ticket <= flushed) {
+            if let Some(done) = self.written.pop_front() {
+                self.acknowledge(done);
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, done: Written) {
+        let token = done.source.0 as usize;
+        if let Some(total) = done.total {
+            self.delivered += 1;
+            self.last_heard = self.hub.clock.now().mono;
+            if let Some(conn) = self.conns.get_mut(&token) {
+                conn.acknowledge(total, self.hub.clock.now(), &mut self.shared);
+                self.runnable.push(token);
+            }
+        }
+    }
+
+    /// Those whose messages waited may be read again.
+    fn unstall(&mut self) {
+        let (conns, mux) = (&mut self.conns, &self.shared.mux);
+        let now = self.hub.clock.now();
+        let runnable = &mut self.runnable;
+        self.stalled.retain(|token| {
+            let Some(conn) = conns.get_mut(token) else { return false };
+            let stalled = conn.is_stalled(Source(*token as u64), mux);
+            if !stalled {
+                conn.excuse_silence(now);
+                runnable.push(*token);
+            }
+            stalled
+        });
+    }
+
+    fn enough(&mut self, now: Duration) -> Option<End> {
+        if self.limits.count.is_some_and(|count| self.delivered >= count) {
+            return Some(End::Enough);
+        }
+        let idle = self.limits.idle.is_some_and(|idle| now >= self.last_heard + idle);
+        let quiet = idle && self.conns.values().all(|conn| !conn.is_busy());
+        quiet.then_some(End::Silence(self.delivered))
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        if !self.runnable.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let retries = self.ears.iter().filter_map(|ear| ear.retry);
+        let idle = self.limits.idle.map(|idle| self.last_heard + idle);
+        // A busy connection keeps an idle listener going; its own deadline ends that.
+        let idle = idle.filter(|_| self.conns.values().all(|conn| !conn.is_busy()));
+        let mux = self.shared.mux.next_deadline();
+        retries.chain(idle).chain(mux).chain(self.timers.next()).min()
+    }
+}

@@ -1,0 +1,226 @@
+//! Where messages go: stdout, without ever waiting for it in the loop, and with every error kept
+//! until it is asked for.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use mio::Waker;
+
+use super::stdio::never_waits;
+use crate::proto::mux::Ticket;
+
+/// The output takes more while less than this waits for it, in bytes.
+const WAITING: usize = 256 * 1024;
+/// What is gathered before it goes out on its own, in bytes.
+const GATHERED: usize = 64 * 1024;
+
+/// An output of any kind.
+pub struct Output {
+    way: Way,
+    /// Not yet handed on: small writes become one.
+    gathered: Vec<u8>,
+    tickets: u64,
+}
+
+enum Way {
+    /// Written in the loop.
+    Direct { file: File, error: Option<io::Error>, flushed: u64 },
+    /// Written by a thread.
+    Threaded { shared: Arc<Shared>, watched: File },
+}
+
+impl Output {
+    /// stdout.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be duplicated or a thread cannot be started.
+    pub fn stdout(waker: Arc<Waker>) -> io::Result<Self> {
+        Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?), waker)
+    }
+
+    fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
+        let way = if never_waits(&file) {
+            Way::Direct { file, error: None, flushed: 0 }
+        } else {
+            let watched = file.try_clone()?;
+            let shared = Arc::new(Shared::default());
+            let theirs = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name("stdout".into())
+                .spawn(move || theirs.drain_to(file, &waker))?;
+            Way::Threaded { shared, watched }
+        };
+        Ok(Self { way, gathered: Vec::new(), tickets: 0 })
+    }
+
+    /// The descriptor to watch for a reader that goes away, if it is of a kind that has readers.
+    pub fn watched(&self) -> Option<RawFd> {
+        match &self.way {
+            Way::Direct { .. } => None,
+            Way::Threaded { watched, .. } => Some(watched.as_raw_fd()),
+        }
+    }
+
+    /// Whether it takes more now.
+    pub fn has_room(&self) -> bool {
+        match &self.way {
+            Way::Direct { .. } => true,
+            Way::Threaded { shared, .. } => shared.lock().waiting < WAITING,
+        }
+    }
+
+    /// Adds bytes; [`Output::push`] or a full buffer sends them on.
+    pub fn write(&mut self, bytes: &[u8]) {
+        if self.gathered.is_empty()
+            && bytes.len() >= GATHERED / 2
+            && let Way::Direct { file, error, .. } = &mut self.way
+        {
+            write_checked(file, error, bytes);
+            return;
+        }
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= GATHERED {
+            self.push();
+        }
+    }
+
+    /// Sends on what was gathered.
+    pub fn push(&mut self) {
+        if self.gathered.is_empty() {
+            return;
+        }
+        match &mut self.way {
+            Way::Direct { file, error, .. } => {
+                write_checked(file, error, &self.gathered);
+                self.gathered.clear();
+            }
+            Way::Threaded { shared, .. } => shared.push_bytes(&mut self.gathered),
+        }
+    }
+
+    /// A ticket that counts as flushed once everything so far was written without error.
+    pub fn mark(&mut self) -> Ticket {
+        self.push();
+        self.tickets += 1;
+        match &mut self.way {
+            Way::Direct { error, flushed, .. } if error.is_none() => *flushed = self.tickets,
+            Way::Direct { .. } => {}
+            Way::Threaded { shared, .. } => shared.push(Item::Mark(self.tickets), 0),
+        }
+        Ticket(self.tickets)
+    }
+
+    /// The last ticket that is flushed.
+    pub fn flushed(&self) -> Ticket {
+        Ticket(match &self.way {
+            Way::Direct { flushed, .. } => *flushed,
+            Way::Threaded { shared, .. } => shared.lock().flushed,
+        })
+    }
+
+    /// The first error, once.
+    pub fn take_error(&mut self) -> Option<io::Error> {
+        match &mut self.way {
+            Way::Direct { error, .. } => error.take(),
+            Way::Threaded { shared, .. } => shared.lock().error.take(),
+        }
+    }
+}
+
+fn write_checked(file: &mut File, error: &mut Option<io::Error>, bytes: &[u8]) {
+    if error.is_none() {
+        *error = file.write_all(bytes).err();
+    }
+}
+
+enum Item {
+    Bytes(Vec<u8>),
+    Mark(u64),
+}
+
+/// What the loop has handed on and the thread has not written.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    news: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    items: VecDeque<Item>,
+    /// Bytes in `items` and in the thread's hands.
+    waiting: usize,
+    /// Emptied buffers, to be filled again.
+    spare: Vec<Vec<u8>>,
+    flushed: u64,
+    error: Option<io::Error>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, item: Item, bytes: usize) {
+        let mut state = self.lock();
+        state.waiting += bytes;
+        state.items.push_back(item);
+        self.news.notify_one();
+    }
+
+    /// Hands `gathered` on and leaves an empty buffer in its place.
+    fn push_bytes(&self, gathered: &mut Vec<u8>) {
+        let spare = self.lock().spare.pop().unwrap_or_default();
+        let bytes = std::mem::replace(gathered, spare);
+        let len = bytes.len();
+        self.push(Item::Bytes(bytes), len);
+    }
+
+    fn drain_to(&self, mut file: File, waker: &Waker) {
+        while self.drain_one(&mut file, waker).is_ok() {}
+    }
+
+    fn drain_one(&self, file: &mut File, waker: &Waker) -> Result<(), ()> {
+        let mut state = self.lock();
+        let item = loop {
+            match state.items.pop_front() {
+                Some(item) => break item,
+                None => state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        };
+        drop(state);
+        let (wake, result) = match item {
+            Item::Mark(ticket) => {
+                self.lock().flushed = ticket;
+                (true, Ok(()))
+            }
+            Item::Bytes(bytes) => self.write_out(file, bytes),
+        };
+        if wake {
+            // A loop that is gone needs no waking.
+            let _ = waker.wake();
+        }
+        result
+    }
+
+    fn write_out(&self, file: &mut File, mut bytes: Vec<u8>) -> (bool, Result<(), ()>) {
+        let written = file.write_all(&bytes);
+        let mut state = self.lock();
+        let was_full = state.waiting >= WAITING;
+        state.waiting -= bytes.len();
+        bytes.clear();
+        if state.spare.len() < WAITING / GATHERED {
+            state.spare.push(bytes);
+        }
+        match written {
+            Ok(()) => (was_full && state.waiting < WAITING, Ok(())),
+            Err(e) => {
+                state.error = Some(e);
+                (true, Err(()))
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! SIGHUP, SIGINT and SIGTERM: wake the loop, which tells the peer, cleans up, and then dies of the
+//! signal itself, so that shell loops stop.
+//!
+//! `ctrlc` wakes the loop from its own thread; it does not say which signal came, so `signal-hook`
+//! notes the number, installed behind it because it calls the handler that was there before. A
+//! signal that was ignored when the program started (`nohup`, a script's background job) stays so.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use mio::Waker;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+const HANDLED: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+
+/// The signal that arrived last, if any did.
+pub struct Signals {
+    last: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Installs the handlers; a signal wakes `waker`.
+    ///
+    /// # Errors
+    /// When the system refuses, or they are installed already.
+    pub fn install(waker: Arc<Waker>) -> io::Result<Self> {
+        let last = Arc::new(AtomicUsize::new(0));
+        let ignored = ignored_at_start();
+        ctrlc::set_handler(move || {
+            // Nothing is left to do if the loop cannot be woken.
+            let _ = waker.wake();
+        })
+        .map_err(io::Error::other)?;
+        for signal in HANDLED.into_iter().filter(|s| ignored >> (s - 1) & 1 == 0) {
+            signal_hook::flag::register_usize(signal, Arc::clone(&last), signal as usize)?;
+        }
+        Ok(Self { last })
+    }
+
+    /// The number of the signal that arrived, if one did.
+    pub fn arrived(&self) -> Option<i32> {
+        match self.last.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(signal as i32),
+        }
+    }
+}
+
+/// Dies of `signal` as if nothing had ever handled it.
+pub fn die_of(signal: i32) {
+    // It returns only if the system refuses; the caller then exits with 128 + signal.
+    let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
+
+/// The mask of ignored signals (Linux); nothing where it cannot be read.
+fn ignored_at_start() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
+}

@@ -1,0 +1,112 @@
+//! Sockets as the programs want them, bound and ready for mio.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// Room for a burst of datagrams: 64 fragments of many senders. The system may give less.
+const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
+
+/// What carries a session or a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// A stream (PROTOCOL.md, section 3).
+    Tcp,
+    /// Datagrams (PROTOCOL.md, section 4).
+    Udp,
+}
+
+impl std::fmt::Display for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Where to listen: an address, or every address of both families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bind {
+    /// `None` is every IPv4 and IPv6 address.
+    pub address: Option<IpAddr>,
+    /// 0 lets the system choose.
+    pub port: u16,
+}
+
+impl Bind {
+    /// A listening TCP socket.
+    ///
+    /// # Errors
+    /// What the system says: in use, not permitted, no such address.
+    pub fn tcp(&self) -> io::Result<mio::net::TcpListener> {
+        let socket = self.socket(Type::STREAM, Protocol::TCP)?;
+        socket.listen(BACKLOG)?;
+        Ok(mio::net::TcpListener::from_std(socket.into()))
+    }
+
+    /// A UDP socket.
+    ///
+    /// # Errors
+    /// As [`Bind::tcp`].
+    pub fn udp(&self) -> io::Result<mio::net::UdpSocket> {
+        let socket = self.socket(Type::DGRAM, Protocol::UDP)?;
+        // The system's limit may be lower; it then gives what it has.
+        let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+        let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+        Ok(mio::net::UdpSocket::from_std(socket.into()))
+    }
+
+    fn socket(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+        match self.address {
+            Some(ip) => bound(SocketAddr::new(ip, self.port), kind, protocol),
+            None => {
+                let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), self.port);
+                let v4_only = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), self.port);
+                match bound(both, kind, protocol) {
+                    // A machine without IPv6.
+                    Err(e) if no_such_family(&e) => bound(v4_only, kind, protocol),
+                    other => other,
+                }
+            }
+        }
+    }
+}
+
+fn no_such_family(e: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let raw = e.raw_os_error();
+    raw == Some(Errno::AFNOSUPPORT.raw_os_error())
+        || raw == Some(Errno::ADDRNOTAVAIL.raw_os_error())
+}
+
+fn bound(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(!address.ip().is_unspecified())?;
+    }
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// An IPv4 address that an IPv6 socket saw, as IPv4.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The machine's own addresses, loopback and link-local ones left out.
+pub fn own_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    interfaces
+        .into_iter()
+        .filter(|i| !i.is_loopback() && !i.is_link_local())
+        .map(|i| i.ip())
+        .collect()
+}

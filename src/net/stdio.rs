@@ -1,0 +1,22 @@
+//! What kind of thing an inherited descriptor is.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+
+use rustix::fs::{FileType, fstat, major};
+
+/// The major number of Linux's memory devices: null, zero, full, random.
+const MEMORY_DEVICES: u32 = 1;
+
+/// Whether reading and writing it never waits for another process: a regular file, `/dev/null` and
+/// its kin. epoll refuses these, too.
+pub(super) fn never_waits(file: &File) -> bool {
+    let Ok(stat) = fstat(file.as_fd()) else { return false };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => true,
+        FileType::CharacterDevice => major(stat.st_rdev) == MEMORY_DEVICES,
+        // Reading it fails at once, which is an error to report and not to wait for.
+        FileType::Directory => true,
+        _ => false,
+    }
+}
