@@ -8,6 +8,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use crate::keys::{KeyError, KeyErrorKind};
+
 /// Exit codes other than 0 and those of signals. `ac(7)`, EXIT STATUS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -78,4 +80,29 @@ pub fn exit_with(program: &str, failure: &Failure) -> ExitCode {
     // Nowhere is left to say that stderr is gone.
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::from(failure.code as u8)
+}
+
+/// The table of exit codes that ends every `--help`.
+pub const EXIT_STATUS_HELP: &str = "\
+Exit status:
+  0    delivered, or the result was printed
+  1    a local failure: cannot read the input, write the output, or bind
+  2    wrong usage
+  3    a key file is missing, malformed, too open, or its passphrase is wrong
+  4    unreachable: refused, no route, name not found, or nobody heard within -w
+  5    no proof: whoever answers showed nothing that only the key's holder could
+  6    cut off: the session ended before everything was acknowledged
+  7    queued: the relay holds it, the recipient has not acknowledged it
+  8    declined by the recipient
+  129, 130, 143   died of SIGHUP, SIGINT, SIGTERM";
+
+impl From<KeyError> for Failure {
+    /// Exit code 3, or 1 when a key file cannot be written.
+    fn from(error: KeyError) -> Self {
+        let code = match error.kind {
+            KeyErrorKind::Exists | KeyErrorKind::CannotWrite(_) => Code::Local,
+            _ => Code::Key,
+        };
+        Self { code, message: error.to_string(), hint: error.hint() }
+    }
 }
