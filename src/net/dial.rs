@@ -61,6 +61,14 @@ pub enum NoProof {
 }
 
 impl DialError {
+    /// This one, unless `older` says more.
+    pub fn or_better(self, older: Option<Self>) -> Self {
+        match older {
+            Some(older) if older.rank() > self.rank() => older,
+            _ => self,
+        }
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::NotFound(_) => 0,
@@ -177,9 +185,7 @@ impl<'a> Dialing<'a> {
     }
 
     fn note(&mut self, failure: DialError) {
-        if self.failure.as_ref().is_none_or(|old| old.rank() <= failure.rank()) {
-            self.failure = Some(failure);
-        }
+        self.failure = Some(failure.or_better(self.failure.take()));
     }
 
     /// Starts on the next address; `false` when there is none, or no time.

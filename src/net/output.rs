@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use mio::Waker;
 
@@ -41,7 +42,11 @@ impl Output {
         Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?), waker)
     }
 
-    fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
+    /// Any descriptor.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
         let way = if never_waits(&file) {
             Way::Direct { file, error: None, flushed: 0 }
         } else {
@@ -121,6 +126,23 @@ impl Output {
         })
     }
 
+    /// Waits until everything was written, or `give_up` says so.
+    ///
+    /// # Errors
+    /// The first error of the output.
+    pub fn finish(&mut self, give_up: impl Fn() -> bool) -> io::Result<()> {
+        let last = self.mark();
+        while self.flushed() < last && !give_up() {
+            if let Some(e) = self.take_error() {
+                return Err(e);
+            }
+            if let Way::Threaded { shared, .. } = &self.way {
+                shared.wait_a_little();
+            }
+        }
+        self.take_error().map_or(Ok(()), Err)
+    }
+
     /// The first error, once.
     pub fn take_error(&mut self) -> Option<io::Error> {
         match &mut self.way {
@@ -146,6 +168,8 @@ enum Item {
 struct Shared {
     state: Mutex<State>,
     news: Condvar,
+    /// The thread has flushed a ticket or failed.
+    progress: Condvar,
 }
 
 #[derive(Default)]
@@ -179,6 +203,13 @@ impl Shared {
         self.push(Item::Bytes(bytes), len);
     }
 
+    /// Until the thread has news, or the caller should look for a signal.
+    fn wait_a_little(&self) {
+        let state = self.lock();
+        let wait = Duration::from_millis(50);
+        drop(self.progress.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner));
+    }
+
     fn drain_to(&self, mut file: File, waker: &Waker) {
         while self.drain_one(&mut file, waker).is_ok() {}
     }
@@ -200,6 +231,7 @@ impl Shared {
             Item::Bytes(bytes) => self.write_out(file, bytes),
         };
         if wake {
+            self.progress.notify_all();
             // A loop that is gone needs no waking.
             let _ = waker.wake();
         }

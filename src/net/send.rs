@@ -86,20 +86,38 @@ pub struct Limits<'a> {
     pub trace: &'a mut dyn FnMut(&Crossing),
 }
 
-/// Sends one message over TCP and waits until it is delivered.
+/// Sends one message over TCP, to the first of `targets` that proves the key, and waits until it is delivered.
 ///
 /// # Errors
 /// [`SendError`]; whatever it is, nothing was acknowledged that was not delivered.
 pub fn send_stream(
     hub: &mut Hub,
     call: &Call<'_>,
-    target: &HostPort,
+    targets: &[HostPort],
     task: Task,
     limits: &mut Limits<'_>,
 ) -> Result<Delivered, SendError> {
     let mut events = Events::with_capacity(16);
-    let dialed = dial(hub, call, target, &mut events)?;
+    let dialed = dial_any(hub, call, targets, &mut events)?;
     Pump::new(dialed, task, limits.silence).run(hub, &mut events, limits)
+}
+
+/// Each target in turn; of all failures the one that says most.
+fn dial_any(
+    hub: &mut Hub,
+    call: &Call<'_>,
+    targets: &[HostPort],
+    events: &mut Events,
+) -> Result<Dialed, SendError> {
+    let mut failure: Option<DialError> = None;
+    for target in targets {
+        match dial(hub, call, target, events) {
+            Err(SendError::Dial(e)) => failure = Some(e.or_better(failure)),
+            other => return other,
+        }
+    }
+    let none = io::Error::new(io::ErrorKind::NotFound, "no address is known");
+    Err(SendError::Dial(failure.unwrap_or(DialError::NotFound(none))))
 }
 
 fn dial(

@@ -10,6 +10,7 @@ mod timers;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -20,10 +21,9 @@ use mio::{Events, Interest, Token};
 use self::conn::{Conn, Shared};
 use self::timers::Timers;
 use super::hub::Hub;
-use super::output::Output;
 use super::sockets::{Transport, canonical};
 use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey};
-use crate::proto::mux::{Mux, Sink, Source, Written};
+use crate::proto::mux::{Mux, Sink, Source, Ticket, Written};
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
@@ -101,8 +101,14 @@ pub trait Host {
 
 /// The form that messages take, and the output that they go to.
 pub trait Stage: Sink<Heard> {
-    /// The output.
-    fn output(&mut self) -> &mut Output;
+    /// Nothing more comes for now: sends on what was gathered.
+    fn settle(&mut self);
+    /// The last ticket whose bytes were all written.
+    fn flushed(&self) -> Ticket;
+    /// The output's first error, once.
+    fn take_error(&mut self) -> Option<io::Error>;
+    /// The descriptor to watch for a reader that goes away.
+    fn watched(&self) -> Option<RawFd>;
 }
 
 /// How long, how many, how openly.
@@ -230,7 +236,7 @@ impl<'a> Listener<'a> {
         self.watch_output()?;
         loop {
             let end = self.turn(&mut space);
-            if let Some(error) = self.stage.output().take_error() {
+            if let Some(error) = self.stage.take_error() {
                 self.say_output_failed();
                 return Err(ListenError::Output(error));
             }
@@ -253,7 +259,7 @@ impl<'a> Listener<'a> {
     /// A pipe's writing end is never readable; registered for that it reports only that its reader
     /// is gone, even while nothing is written.
     fn watch_output(&mut self) -> Result<(), ListenError> {
-        if let Some(fd) = self.stage.output().watched() {
+        if let Some(fd) = self.stage.watched() {
             // What epoll does not take has no reader that could go away.
             let _ = self.hub.registry().register(&mut SourceFd(&fd), STDOUT, Interest::READABLE);
         }
@@ -391,8 +397,8 @@ impl<'a> Listener<'a> {
         let mut written = Vec::new();
         self.shared.mux.pump(now, self.stage, &mut written);
         self.written.extend(written);
-        self.stage.output().push();
-        let flushed = self.stage.output().flushed();
+        self.stage.settle();
+        let flushed = self.stage.flushed();
         while self.written.front().is_some_and(|w| w.ticket <= flushed) {
             if let Some(done) = self.written.pop_front() {
                 self.acknowledge(done);
