@@ -1,3 +1,8 @@
 //! What the programs share in front of a user: options, destinations, output, errors.
 
+pub mod descriptor;
 pub mod failure;
+pub mod keygen;
+pub mod output;
+pub mod passphrase;
+mod terminal;

@@ -3,7 +3,8 @@
 //! Whoever captures one packet to a group can try passwords against it for as long as they like,
 //! so a weak one is worse than none. No program can tell that a password is good; this one
 //! refuses what guessing programs try first. It counts the characters that cost a guesser
-//! something: common words, runs (`aaaa`, `1234`, `qwer`), years and repetitions count as one.
+//! something: blanks and hyphens count nothing, nor does what stood before already; a common word or
+//! a run (`aaaa`, `1234`, `qwer`) counts one.
 
 use super::passphrase::Passphrase;
 
@@ -108,7 +109,9 @@ pub fn check(password: &Passphrase, name: &str) -> Result<(), String> {
 
 /// How many characters of `text` cost a guesser something.
 fn strength(text: &str, name: &str) -> usize {
-    let text: Vec<char> = text.to_lowercase().chars().map(unleet).collect();
+    let separates = |c: &char| c.is_whitespace() || matches!(c, '-' | '_' | '.' | ',');
+    let text = text.to_lowercase();
+    let text: Vec<char> = text.chars().filter(|c| !separates(c)).map(unleet).collect();
     let name: Vec<char> = name.to_lowercase().chars().map(unleet).collect();
     let mut words: Vec<Vec<char>> = vec![name];
     words.extend(COMMON.iter().map(|w| w.chars().map(unleet).collect()));

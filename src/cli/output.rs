@@ -1,0 +1,22 @@
+//! The one result that was asked for, on stdout.
+
+use std::io::{self, Write as _};
+
+use super::failure::{Code, Failure};
+
+/// Writes `text` to stdout and flushes it.
+///
+/// # Errors
+/// [`Code::Local`] on a closed pipe or a full disk: a result that nobody got is no success.
+pub fn print(text: &[u8]) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text)
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::new(Code::Local, format!("cannot write the output: {e}")))
+}
+
+/// Writes one line to stderr: what happened, beside the result.
+pub fn note(line: &str) {
+    // Nowhere is left to say that stderr is gone.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
