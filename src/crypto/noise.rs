@@ -92,7 +92,8 @@ impl Dh for X25519 {
     fn privkey(&self) -> &[u8] {
         self.secret.expose()
     }
-    /// Stricter than Noise section 12.1, which leaves an all-zero result to the application.
+    /// Stricter than Noise section 12.1, which leaves an all-zero result to the application and
+    /// takes every encoding of a key.
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         let foreign = pubkey.first_chunk::<32>().ok_or(snow::Error::Dh)?;
         let shared = sodium::x25519(&self.secret, foreign).map_err(|_| snow::Error::Dh)?;

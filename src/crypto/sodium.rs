@@ -270,9 +270,13 @@ impl KeyPair {
 /// Raw X25519 (RFC 7748): for [`super::noise`], whose ephemeral keys are raw bytes.
 ///
 /// # Errors
-/// [`BadPublicKey::LowOrder`] when the result would be all zeros.
+/// [`BadPublicKey::LowOrder`] when the result would be all zeros, and
+/// [`BadPublicKey::NonCanonical`], so that a key of a handshake has one encoding as well.
 pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Result<Secret<32>, BadPublicKey> {
     init();
+    if !is_canonical(public) {
+        return Err(BadPublicKey::NonCanonical);
+    }
     let scalar = scalarmult::Scalar(*secret.expose());
     let point = scalarmult::scalarmult(&scalar, &scalarmult::GroupElement(*public))
         .map_err(|()| BadPublicKey::LowOrder)?;
