@@ -3,6 +3,8 @@
 pub mod descriptor;
 pub mod failure;
 pub mod keygen;
+pub mod local_time;
 pub mod output;
 pub mod passphrase;
+pub mod sanitize;
 mod terminal;

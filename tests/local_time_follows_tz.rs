@@ -1,0 +1,28 @@
+//! The time beside a message is that of `$TZ`.
+#![allow(clippy::unwrap_used)]
+
+use std::process::Command;
+
+use anonchat::cli::local_time::stamp;
+
+/// 2026-03-29 00:30:00 UTC.
+const WHEN: u64 = 1_774_744_200_000;
+
+/// The environment of a running test cannot be changed safely, so the test runs itself again.
+#[test]
+fn the_zone_of_the_environment_is_used() {
+    const CHILD: &str = "AC_TEST_EXPECTED_TIME";
+    if let Ok(expected) = std::env::var(CHILD) {
+        assert_eq!(stamp(WHEN, WHEN), expected);
+        return;
+    }
+    for (zone, expected) in [("UTC", "00:30:00"), ("XXX-5:30", "06:00:00"), ("YYY+8", "16:30:00")] {
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_zone_of_the_environment_is_used"])
+            .env("TZ", zone)
+            .env(CHILD, expected)
+            .status()
+            .unwrap();
+        assert!(status.success(), "TZ={zone}");
+    }
+}
