@@ -1,0 +1,89 @@
+//! The harness itself: it waits for conditions, misses no output, and leaves nothing running.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, Home, Listener, Running, eventually, port_in_ready_line, run};
+
+fn shell(home: &Home, script: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    home.at_home(&mut command);
+    command
+}
+
+#[test]
+fn ports_are_read_from_every_form_of_ready_line() {
+    let port = |line| port_in_ready_line(line);
+    assert_eq!(port("ac-listen: listening on 10.0.0.5:1234 (tcp)"), Some(1234));
+    assert_eq!(port("ac-listen: listening on [::]:40001 (udp)"), Some(40001));
+    assert_eq!(port("ac-listen: listening on 0.0.0.0:7 (tcp), 10.0.0.5 [fe80::1]"), Some(7));
+    assert_eq!(port("ac-listen: listening on nothing"), None);
+    assert_eq!(port("ac-listen: listening on 10.0.0.5:123456 (tcp)"), None);
+    assert_eq!(port("ac-listen: 10.0.0.5:1234 (tcp)"), None);
+}
+
+#[test]
+fn a_listener_is_there_once_it_said_so() {
+    let home = Home::new();
+    let script = "echo first >&2; echo 'x: listening on [::]:99 (tcp)' >&2; cat; exit 3";
+    let mut listener = Listener::start(shell(&home, script));
+    assert_eq!(listener.port(), 99);
+    assert_eq!(listener.destination("bob"), "bob@127.0.0.1:99");
+    listener.feed(b"hi".to_vec());
+    assert_eq!(listener.wait_exit(DEADLINE).code(), Some(3));
+    assert_eq!(listener.stdout(), b"hi");
+    assert!(listener.stderr().starts_with("first\n"));
+}
+
+#[test]
+fn large_output_is_whole_and_blocks_nobody() {
+    let home = Home::new();
+    let input = vec![b'x'; 3 << 20];
+    let output = run(shell(&home, "tee /dev/stderr"), &input, DEADLINE);
+    assert_eq!(output.stdout, input);
+    assert_eq!(output.stderr, input);
+}
+
+#[test]
+fn an_early_end_is_noticed_at_once_and_tells_what_was_said() {
+    let home = Home::new();
+    let began = Instant::now();
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        Listener::start(shell(&home, "echo 'x: no such key' >&2; exit 3"))
+    }));
+    let message = *panic.err().unwrap().downcast::<String>().unwrap();
+    assert!(message.contains("x: no such key"), "{message}");
+    assert!(began.elapsed() < DEADLINE / 2);
+}
+
+#[test]
+fn a_missed_deadline_fails_and_kills() {
+    let home = Home::new();
+    let mut running = Running::start(shell(&home, "cat"));
+    let pid = running.pid();
+    let late = catch_unwind(AssertUnwindSafe(|| running.wait_exit(Duration::from_millis(20))));
+    assert!(late.is_err());
+    assert!(!is_alive(pid));
+}
+
+#[test]
+fn the_end_of_the_scope_kills_the_children_too() {
+    let home = Home::new();
+    let running = Running::start(shell(&home, "cat | cat & echo $!; wait"));
+    running.wait_stdout("a child's id", |bytes| bytes.ends_with(b"\n"));
+    let child: u32 = String::from_utf8(running.stdout()).unwrap().trim().parse().unwrap();
+    assert!(is_alive(child));
+    drop(running);
+    eventually("the child's end", DEADLINE, || (!is_alive(child)).then_some(()));
+}
+
+/// Whether the process exists and is no zombie.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z'))
+}
