@@ -106,3 +106,18 @@ impl From<KeyError> for Failure {
         Self { code, message: error.to_string(), hint: error.hint() }
     }
 }
+
+/// What the system says, as one of our messages does: lower case, without its number.
+pub fn system(e: &std::io::Error) -> String {
+    let text = e.to_string();
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    // Acronyms keep their capitals.
+    match (letters.next(), letters.next()) {
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            let rest = &text[first.len_utf8()..];
+            format!("{}{rest}", first.to_lowercase())
+        }
+        _ => text.to_owned(),
+    }
+}

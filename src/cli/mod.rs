@@ -1,10 +1,17 @@
 //! What the programs share in front of a user: options, destinations, output, errors.
 
+pub mod common;
 pub mod descriptor;
+pub mod destination;
 pub mod failure;
+pub mod json;
 pub mod keygen;
+pub mod listen;
 pub mod local_time;
 pub mod output;
 pub mod passphrase;
 pub mod sanitize;
+pub mod send;
 mod terminal;
+mod trace;
+pub mod units;

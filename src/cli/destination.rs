@@ -1,0 +1,190 @@
+//! Whom a user means, and where: `NAME`, `NAME@HOST:PORT`, `HOST:PORT`, or `HOST PORT` as with nc.
+//! ac(7), DESTINATIONS.
+
+use super::failure::{Code, Failure};
+use crate::keys::{Contact, Keyring, Passphrases, check_address};
+use crate::net::resolve::HostPort;
+
+/// A destination with everything that is needed to reach it.
+pub struct Destination {
+    /// How messages to the user call it: petname, safe to show.
+    pub name: String,
+    /// The key that must be proved.
+    pub contact: Contact,
+    /// Where to try, in turn; empty when only the name is known.
+    pub targets: Vec<HostPort>,
+}
+
+/// What the operands say, before the keyring is asked.
+#[derive(Debug, PartialEq, Eq)]
+enum Words {
+    Name(String),
+    Address(HostPort),
+    Both(String, HostPort),
+}
+
+/// Reads one or two operands and asks the keyring.
+///
+/// # Errors
+/// [`Code::Usage`] for what makes no sense, [`Code::Key`] for a key that is missing or bad.
+pub fn resolve(
+    operands: &[String],
+    keyring: &Keyring,
+    passphrases: &mut dyn Passphrases,
+) -> Result<Destination, Failure> {
+    let (name, target) = match parse(operands)? {
+        Words::Name(name) => (Some(name), None),
+        Words::Address(target) => (None, Some(target)),
+        Words::Both(name, target) => (Some(name), Some(target)),
+    };
+    let (name, contact) = match (name, &target) {
+        (Some(name), _) => {
+            let (shown, contact, _) = keyring.peer(&name, passphrases)?;
+            (shown, contact)
+        }
+        (None, Some(target)) => whose_address(target, keyring)?,
+        (None, None) => unreachable!("a destination has a name or an address"),
+    };
+    let targets = match target {
+        Some(target) => vec![target],
+        None => contact.hints.address.iter().filter_map(|a| host_port(a).ok()).collect(),
+    };
+    Ok(Destination { name, contact, targets })
+}
+
+fn parse(operands: &[String]) -> Result<Words, Failure> {
+    match operands {
+        [one] => parse_one(one),
+        [host, port] if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+            let bracketed = host.contains(':') && !host.starts_with('[');
+            let host = if bracketed { format!("[{host}]") } else { host.clone() };
+            Ok(Words::Address(host_port(&format!("{host}:{port}"))?))
+        }
+        _ => Err(Failure::new(Code::Usage, "one destination at a time")
+            .hint("a destination is NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT")),
+    }
+}
+
+fn parse_one(word: &str) -> Result<Words, Failure> {
+    if let Some((name, address)) = word.rsplit_once('@') {
+        if name.is_empty() {
+            return Err(wrong(word, "the name in front of @ is missing"));
+        }
+        return Ok(Words::Both(name.to_owned(), host_port(address)?));
+    }
+    if !word.contains('/') && word.contains(':') {
+        return Ok(Words::Address(host_port(word)?));
+    }
+    if word.is_empty() {
+        return Err(wrong(word, "the destination is empty"));
+    }
+    Ok(Words::Name(word.to_owned()))
+}
+
+/// `HOST:PORT` or `[IPV6]:PORT`.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn host_port(text: &str) -> Result<HostPort, Failure> {
+    check_address(text).map_err(|why| wrong(text, &why.to_string()))?;
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong(text, "the port is missing"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = port.parse().map_err(|_| wrong(text, "a port is a number from 1 to 65535"))?;
+    Ok(HostPort { host, port })
+}
+
+fn wrong(word: &str, why: &str) -> Failure {
+    Failure::new(Code::Usage, format!("{}: {why}", super::sanitize::sanitize_line(word)))
+        .hint("a destination is NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT")
+}
+
+/// The contact whose `address` says so, else the only contact there is.
+fn whose_address(target: &HostPort, keyring: &Keyring) -> Result<(String, Contact), Failure> {
+    let (mut contacts, broken) = keyring.contacts()?;
+    let says_so = |c: &Contact| {
+        c.hints.address.iter().any(|a| host_port(a).is_ok_and(|known| known == *target))
+    };
+    let matching: Vec<_> =
+        contacts.iter().enumerate().filter(|(_, (_, c))| says_so(c)).map(|(i, _)| i).collect();
+    match (matching.as_slice(), contacts.len()) {
+        ([only], _) => Ok(contacts.swap_remove(*only)),
+        ([], 1) => Ok(contacts.remove(0)),
+        ([], 0) => Err(match broken.into_iter().next() {
+            Some(error) => error.into(),
+            None => Failure::new(Code::Key, format!("{target}: there are no contacts"))
+                .hint("file the public key that you were given: ac-keygen --import FILE --as NAME"),
+        }),
+        (several, _) => {
+            let named = |i: &usize| contacts[*i].0.clone();
+            let all = || contacts.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+            let names = match several {
+                [] => all(),
+                _ => several.iter().map(named).collect(),
+            };
+            Err(Failure::new(Code::Usage, format!("{target}: whose address is it?"))
+                .hint(format!("say NAME@{target}, with one of: {}", list(&names))))
+        }
+    }
+}
+
+/// At most ten names: a keyring may hold hundreds.
+fn list(names: &[String]) -> String {
+    let shown = names.iter().take(10).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(10) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn words(operands: &[&str]) -> Result<Words, Failure> {
+        parse(&operands.iter().map(|o| (*o).to_owned()).collect::<Vec<_>>())
+    }
+
+    fn at(host: &str, port: u16) -> HostPort {
+        HostPort { host: host.into(), port }
+    }
+
+    #[test]
+    fn every_form_of_a_destination_is_read() {
+        assert_eq!(words(&["bob"]).unwrap(), Words::Name("bob".into()));
+        assert_eq!(
+            words(&["./b:o@b.pub@h:1"]).unwrap(),
+            Words::Both("./b:o@b.pub".into(), at("h", 1))
+        );
+        assert_eq!(words(&["./bob.pub"]).unwrap(), Words::Name("./bob.pub".into()));
+        assert_eq!(words(&["10.0.0.5:1234"]).unwrap(), Words::Address(at("10.0.0.5", 1234)));
+        assert_eq!(words(&["[::1]:1234"]).unwrap(), Words::Address(at("::1", 1234)));
+        assert_eq!(words(&["::1", "1234"]).unwrap(), Words::Address(at("::1", 1234)));
+        assert_eq!(words(&["host", "1234"]).unwrap(), Words::Address(at("host", 1234)));
+        assert_eq!(
+            words(&["bob@[fe80::1%eth0]:9"]).unwrap(),
+            Words::Both("bob".into(), at("fe80::1%eth0", 9))
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_wrong_usage() {
+        for operands in [
+            &[""][..],
+            &["@h:1"],
+            &["bob@"],
+            &["bob@h"],
+            &["h:0"],
+            &["h:65536"],
+            &["h:x"],
+            &[":1"],
+            &["::1:1234"],
+            &["bob", "carol"],
+            &["h", "1", "2"],
+            &["h", "99999"],
+            &["h", ""],
+        ] {
+            assert_eq!(words(operands).unwrap_err().code, Code::Usage, "{operands:?}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What the programs report, as NDJSON: one object a line, `v` 1, `event` says which. Fields may be
+//! added within a version, never removed or changed. ac(7), JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use super::failure::Failure;
+use crate::crypto::sodium::PublicKey;
+
+/// The version of these objects.
+const VERSION: u8 = 1;
+
+/// One object.
+#[derive(Serialize)]
+struct Record<'a> {
+    v: u8,
+    #[serde(flatten)]
+    event: &'a Event<'a>,
+}
+
+/// What happened.
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event<'a> {
+    /// A listener hears, at this address.
+    Listening {
+        /// `HOST:PORT`.
+        address: &'a str,
+        /// `tcp` or `udp`.
+        transport: &'a str,
+    },
+    /// A key that the listener answers for.
+    Key {
+        /// 8 groups of 5 digits.
+        fingerprint: &'a str,
+    },
+    /// A message, or a part of one.
+    Message {
+        /// Names the message, hexadecimal.
+        id: &'a str,
+        /// Petname, or what stands for one.
+        from: &'a str,
+        /// The sender's public key, base64.
+        key: &'a str,
+        /// Whether the sender is a contact.
+        known: bool,
+        /// `tcp`, `udp` or `file`.
+        transport: &'a str,
+        /// The sender's clock, Unix ms.
+        sent_ms: u64,
+        /// When it began to arrive, Unix ms.
+        arrived_ms: u64,
+        /// Number of this part, from 0.
+        seq: u64,
+        /// Whether nothing of this message follows.
+        last: bool,
+        /// It ended before it was whole.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+        /// The content, when it is UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        /// The content, when it is not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+    },
+    /// A message was acknowledged to its sender.
+    Delivered {
+        /// Names the message, hexadecimal.
+        id: &'a str,
+        /// Petname, or what stands for one.
+        from: &'a str,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A message ended before it was whole.
+    Cut {
+        /// Names the message, hexadecimal.
+        id: &'a str,
+        /// Petname, or what stands for one.
+        from: &'a str,
+        /// Why.
+        why: &'a str,
+    },
+    /// A caller proved a key that is not heard.
+    TurnedAway {
+        /// Of the caller's key.
+        fingerprint: &'a str,
+    },
+    /// A session begins.
+    Connected {
+        /// Petname, or what stands for one.
+        peer: &'a str,
+        /// `HOST:PORT`.
+        address: &'a str,
+    },
+    /// What came of a destination.
+    Result {
+        /// The destination's name.
+        to: &'a str,
+        /// `delivered`, `there`, `sealed`, `sent` or `failed`.
+        status: &'a str,
+        /// The exit code.
+        code: u8,
+        /// Bytes acknowledged.
+        bytes: u64,
+        /// Where, when somebody proved the key there.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<&'a str>,
+        /// What went wrong.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<&'a str>,
+    },
+    /// The program ends with this.
+    Error {
+        /// The exit code.
+        code: u8,
+        /// What went wrong.
+        error: &'a str,
+        /// What to do about it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hint: Option<&'a str>,
+    },
+}
+
+impl<'a> Event<'a> {
+    /// A failure.
+    pub fn error(failure: &'a Failure) -> Self {
+        let hint = failure.hint.as_deref();
+        Self::Error { code: failure.code as u8, error: &failure.message, hint }
+    }
+}
+
+/// The object as one line.
+pub fn line(event: &Event<'_>) -> String {
+    let record = Record { v: VERSION, event };
+    // Strings and numbers only: nothing in it can fail to serialise.
+    let mut line = serde_json::to_string(&record).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+/// Bytes as `text` if they are UTF-8, else as `base64`.
+pub fn content(bytes: &[u8]) -> (Option<&str>, Option<String>) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => (Some(text), None),
+        Err(_) => (None, Some(STANDARD.encode(bytes))),
+    }
+}
+
+/// A public key in the form of key files.
+pub fn key(public: &PublicKey) -> String {
+    STANDARD.encode(public.as_bytes())
+}
+
+/// An id in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,233 @@
+//! Who is heard, and what the user is told beside the messages.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::cli::common::CommonOptions;
+use crate::cli::failure::Failure;
+use crate::cli::json::{self, Event};
+use crate::cli::output::note;
+use crate::cli::{local_time, trace};
+use crate::crypto::sodium::PublicKey;
+use crate::keys::{ContactsStamp, Keyring, fingerprint};
+use crate::net::listen::{Caller, Host, Notice};
+use crate::net::output::Output;
+use crate::net::sockets::{Transport, own_addresses};
+
+/// How often the user reads that somebody was turned away.
+const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
+/// How often the contacts are looked at again for a caller who is none.
+const RELOAD_EVERY: Duration = Duration::from_secs(1);
+
+/// Who is heard.
+pub struct Policy {
+    /// Only these petnames, if there are any.
+    pub from: Vec<String>,
+    /// Holders of the public key file who are no contacts.
+    pub accept_unknown: bool,
+    /// For each key that answers, the group's name if it is one.
+    pub groups: Vec<Option<String>>,
+}
+
+/// The user's side of a listener.
+pub struct Front<'a> {
+    keyring: &'a Keyring,
+    policy: Policy,
+    contacts: HashMap<PublicKey, String>,
+    stamp: ContactsStamp,
+    loaded: Instant,
+    turned_away: Option<Instant>,
+    quiet: bool,
+    verbose: bool,
+    /// Where NDJSON goes, if it goes anywhere.
+    reports: Vec<Rc<RefCell<Output>>>,
+}
+
+impl<'a> Front<'a> {
+    /// Loads the contacts; a file that is none is reported and passed over.
+    ///
+    /// # Errors
+    /// When the keyring cannot be read.
+    pub fn new(
+        keyring: &'a Keyring,
+        policy: Policy,
+        options: &CommonOptions,
+        reports: Vec<Rc<RefCell<Output>>>,
+    ) -> Result<Self, Failure> {
+        let mut front = Self {
+            keyring,
+            policy,
+            contacts: HashMap::new(),
+            stamp: keyring.contacts_stamp(),
+            loaded: Instant::now(),
+            turned_away: None,
+            quiet: options.quiet,
+            verbose: options.verbose > 0,
+            reports,
+        };
+        for broken in front.load()? {
+            note(&format!("ac-listen: {broken} (passed over)"));
+        }
+        Ok(front)
+    }
+
+    /// Petnames of `--from` that no contact has.
+    pub fn unknown_names(&self) -> Vec<&String> {
+        let known = |name: &&String| self.contacts.values().any(|petname| petname == *name);
+        self.policy.from.iter().filter(|name| !known(name)).collect()
+    }
+
+    fn load(&mut self) -> Result<Vec<crate::keys::KeyError>, Failure> {
+        self.stamp = self.keyring.contacts_stamp();
+        let (contacts, broken) = self.keyring.contacts()?;
+        self.contacts = contacts.into_iter().map(|(name, c)| (c.public, name)).collect();
+        self.loaded = Instant::now();
+        Ok(broken)
+    }
+
+    /// A contact imported while we listen is heard at the next attempt.
+    fn reload_if_changed(&mut self) {
+        if self.loaded.elapsed() >= RELOAD_EVERY
+            && self.keyring.contacts_changed_since(&self.stamp)
+            && self.load().is_err()
+        {
+            // The contacts that were loaded before stay.
+            self.loaded = Instant::now();
+        }
+    }
+
+    /// The ready line: what is heard where, and the machine's own addresses behind a wildcard.
+    pub fn say_listening(&mut self, address: SocketAddr, transport: Transport) {
+        let shown = address.to_string();
+        self.report(&Event::Listening { address: &shown, transport: transport.name() });
+        if self.quiet {
+            return;
+        }
+        let mut line = format!("ac-listen: listening on {shown} ({transport})");
+        if address.ip().is_unspecified() {
+            let v4_only = address.is_ipv4();
+            let own = own_addresses().into_iter().filter(|ip| ip.is_ipv4() || !v4_only);
+            for (nth, ip) in own.enumerate() {
+                line.push_str(if nth == 0 { ": " } else { " " });
+                line.push_str(&match ip {
+                    IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
+                    IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
+                });
+            }
+        }
+        note(&line);
+    }
+
+    /// A key that answers here.
+    pub fn say_key(&mut self, public: &PublicKey, group: Option<&str>) {
+        let digits = fingerprint(public);
+        self.report(&Event::Key { fingerprint: &digits });
+        if !self.quiet {
+            let whose = group.map_or_else(String::new, |name| format!(" of group {name}"));
+            note(&format!("ac-listen: fingerprint{whose}: {digits}"));
+        }
+    }
+
+    /// The program ends with this.
+    pub fn report_failure(&mut self, failure: &Failure) {
+        self.report(&Event::error(failure));
+    }
+
+    fn report(&mut self, event: &Event<'_>) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let line = json::line(event);
+        for output in &self.reports {
+            let mut output = output.borrow_mut();
+            output.write(line.as_bytes());
+            output.push();
+        }
+    }
+
+    fn say_turned_away(&mut self, caller: &PublicKey) {
+        if self.turned_away.is_some_and(|last| last.elapsed() < TURNED_AWAY_EVERY) {
+            return;
+        }
+        self.turned_away = Some(Instant::now());
+        let digits = fingerprint(caller);
+        self.report(&Event::TurnedAway { fingerprint: &digits });
+        if self.quiet {
+            return;
+        }
+        let (whose, hint) = match self.contacts.get(caller) {
+            Some(name) => (format!("{name} ("), format!("to hear them too: --from {name}")),
+            None => (
+                "somebody who is not among your contacts (".to_owned(),
+                "to let them in, file their public key: ac-keygen --import FILE --as NAME; or \
+                 listen with --accept-unknown"
+                    .to_owned(),
+            ),
+        };
+        note(&format!("ac-listen: turned away {whose}fingerprint {digits})\nhint: {hint}"));
+    }
+
+    fn say_verbosely(&self, line: impl FnOnce() -> String) {
+        if self.verbose {
+            note(&format!("ac-listen: {}", line()));
+        }
+    }
+}
+
+impl Host for Front<'_> {
+    fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller> {
+        if !self.contacts.contains_key(caller) {
+            self.reload_if_changed();
+        }
+        let petname = self.contacts.get(caller);
+        let known = petname.is_some();
+        if !self.policy.from.is_empty() && !petname.is_some_and(|n| self.policy.from.contains(n)) {
+            return None;
+        }
+        let own = petname.cloned().unwrap_or_else(|| unknown_name(caller));
+        let name = match self.policy.groups.get(key).and_then(Option::as_ref) {
+            // Another member could have forged it.
+            Some(group) => format!("{group}/{own}{}", if proven { "" } else { "?" }),
+            None if known || self.policy.accept_unknown => own,
+            None => return None,
+        };
+        Some(Caller { name, key: *caller, known })
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match notice {
+            Notice::TurnedAway(caller) => self.say_turned_away(caller),
+            Notice::Connected(caller, address) => {
+                self.say_verbosely(|| format!("{}: connected from {address}", caller.name));
+                let shown = address.to_string();
+                self.report(&Event::Connected { peer: &caller.name, address: &shown });
+            }
+            Notice::Delivered(heard, bytes) => {
+                let name = &heard.caller.name;
+                self.say_verbosely(|| {
+                    let stamp = local_time::stamp(heard.arrived_ms, heard.arrived_ms);
+                    format!("{name}: {bytes} bytes of {stamp} delivered")
+                });
+                self.report(&Event::Delivered { id: &json::hex(&heard.id), from: name, bytes });
+            }
+            Notice::Cut(heard, why) => {
+                let name = &heard.caller.name;
+                if !self.quiet {
+                    note(&format!("ac-listen: {name}: the message was cut off: {why}"));
+                }
+                self.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why });
+            }
+            Notice::Crossed(crossing) => note(&trace::lines(crossing)),
+        }
+    }
+}
+
+/// The first two groups of the fingerprint stand for a name.
+fn unknown_name(caller: &PublicKey) -> String {
+    let digits = fingerprint(caller);
+    let mut groups = digits.split(' ');
+    format!("?{}-{}", groups.next().unwrap_or(""), groups.next().unwrap_or(""))
+}

@@ -1,0 +1,312 @@
+//! ac-listen: from options to a running listener, and from how it ended to an exit code.
+
+mod front;
+mod stage;
+
+use std::cell::RefCell;
+use std::io;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::Parser;
+
+use self::front::{Front, Policy};
+use self::stage::{Form, JsonParts, Printer, Terminal};
+use super::common::{CommonOptions, stdout_is_terminal};
+use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::units;
+use crate::keys::names::petname;
+use crate::keys::{Keyring, LocalKind};
+use crate::net::hub::Hub;
+use crate::net::listen::{Answering, End, Limits, ListenError, Listener};
+use crate::net::output::Output;
+use crate::net::signals::die_of;
+use crate::net::sockets::{Bind, Transport, canonical};
+
+/// The name in front of what goes to stderr.
+const PROGRAM: &str = "ac-listen";
+/// A session may be silent this long, unless -w says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Listen for sealed messages and print them
+///
+/// Prints what your contacts send, whole and one message at a time, until stopped. Exit status 0
+/// says that everything that was acknowledged has been written.
+#[derive(Parser, Debug)]
+#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+pub struct Options {
+    /// Where to listen: PORT on every address, ADDRESS:PORT on one; port 0 lets the system choose
+    #[arg(value_name = "[ADDRESS:]PORT", required = true, value_parser = bind)]
+    pub addresses: Vec<BindWord>,
+
+    /// Hear datagrams (UDP) instead of streams (TCP)
+    #[arg(short, long)]
+    pub udp: bool,
+
+    /// Answer for KEY instead of the identity (repeatable): a group's petname, or a path with a /
+    #[arg(short, long, value_name = "KEY")]
+    pub key: Vec<String>,
+
+    /// Hear only NAME (repeatable)
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub from: Vec<String>,
+
+    /// Hear holders of your public key file who are no contacts, anonymous ones too
+    #[arg(long, conflicts_with = "from")]
+    pub accept_unknown: bool,
+
+    /// End after one message
+    #[arg(short = '1', long)]
+    pub once: bool,
+
+    /// End after COUNT messages
+    #[arg(short = 'n', long, value_name = "COUNT", conflicts_with = "once",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub count: Option<u64>,
+
+    /// End after hearing nothing for TIME, and cut a session that is silent so long (30s)
+    #[arg(short = 'w', long, value_name = "TIME", value_parser = units::duration)]
+    pub wait: Option<Duration>,
+
+    /// Write a NUL after each message
+    #[arg(short = '0', long, conflicts_with = "json")]
+    pub null: bool,
+
+    /// Options that all programs share.
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// An operand of ac-listen: where to listen.
+#[derive(Debug, Clone)]
+pub struct BindWord {
+    text: String,
+    binds: Vec<Bind>,
+}
+
+fn bind(text: &str) -> Result<BindWord, String> {
+    let all = |port| vec![Bind { address: None, port }];
+    let port = |text: &str| {
+        text.parse::<u16>().map_err(|_| "a port is a number from 0 to 65535".to_owned())
+    };
+    let binds = match text.rsplit_once(':') {
+        None => all(port(text)?),
+        Some(("" | "*", last)) => all(port(last)?),
+        Some((host, last)) => on_host(host, port(last)?)?,
+    };
+    Ok(BindWord { text: text.to_owned(), binds })
+}
+
+/// Every address of a host of this machine.
+fn on_host(host: &str, port: u16) -> Result<Vec<Bind>, String> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    if bare.is_none() && host.contains(':') {
+        return Err("an IPv6 address stands in brackets: [IPV6]:PORT".into());
+    }
+    if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
+        return Ok(vec![Bind { address: Some(ip), port }]);
+    }
+    let found = (host, port).to_socket_addrs().map_err(|e| e.to_string())?;
+    Ok(found.map(|a| Bind { address: Some(a.ip()), port }).collect())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    petname(text).map_err(|why| why.to_string())
+}
+
+/// Listens.
+///
+/// # Errors
+/// Everything that is not exit status 0 and no signal.
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let keyring = Keyring::locate()?;
+    let (keys, groups) = answering(options, &keyring)?;
+    let mut hub = Hub::new().map_err(local)?;
+    let outputs = Outputs::open(options, &hub)?;
+    let policy = Policy {
+        from: options.from.clone(),
+        accept_unknown: options.accept_unknown,
+        groups: groups.clone(),
+    };
+    let mut front = Front::new(&keyring, policy, &options.common, outputs.reports.clone())?;
+    if let Some(stranger) = front.unknown_names().first() {
+        return Err(Failure::new(Code::Key, format!("{stranger}: no such contact"))
+            .hint("file their public key: ac-keygen --import FILE --as NAME"));
+    }
+    let ended = listen(options, &mut hub, &keys, &groups, &mut front, &outputs);
+    let failure = match outcome(ended, options) {
+        Ok(()) => None,
+        Err(Ended::Signal(signal)) => {
+            die_of(signal);
+            return Ok(ExitCode::from(128 + signal as u8));
+        }
+        Err(Ended::Failure(failure)) => {
+            front.report_failure(&failure);
+            Some(failure)
+        }
+    };
+    outputs.finish(&hub).map_err(cannot_write)?;
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+fn answering(
+    options: &Options,
+    keyring: &Keyring,
+) -> Result<(Vec<Answering>, Vec<Option<String>>), Failure> {
+    let mut passphrases = options.common.passphrases.source();
+    let mut keys = Vec::new();
+    let mut groups = Vec::new();
+    if options.key.is_empty() {
+        let me = keyring.identity(&mut passphrases)?;
+        keys.push(Answering { access: *me.access.as_bytes(), pair: me.pair });
+        groups.push(None);
+    }
+    for word in &options.key {
+        let key = keyring.local_key(word, &mut passphrases)?;
+        let shown = crate::keys::ring::name_of_file(std::path::Path::new(word));
+        let is_group = key.kind == LocalKind::Group;
+        groups.push(is_group.then(|| shown.unwrap_or_else(|| "group".into())));
+        keys.push(Answering { access: *key.access.as_bytes(), pair: key.pair });
+    }
+    Ok((keys, groups))
+}
+
+/// stdout, and whoever gets NDJSON.
+struct Outputs {
+    messages: Rc<RefCell<Output>>,
+    reports: Vec<Rc<RefCell<Output>>>,
+}
+
+impl Outputs {
+    fn open(options: &Options, hub: &Hub) -> Result<Self, Failure> {
+        let messages = Output::stdout(hub.waker()).map_err(local)?;
+        let messages = Rc::new(RefCell::new(messages));
+        let mut reports = Vec::new();
+        if options.common.json {
+            reports.push(Rc::clone(&messages));
+        }
+        if let Some(file) = options.common.status_file()? {
+            let status = Output::new(file, hub.waker()).map_err(local)?;
+            reports.push(Rc::new(RefCell::new(status)));
+        }
+        Ok(Self { messages, reports })
+    }
+
+    /// Everything is written, or an error says what is not.
+    fn finish(&self, hub: &Hub) -> io::Result<()> {
+        let give_up = || hub.signals.arrived().is_some();
+        for report in &self.reports {
+            report.borrow_mut().finish(give_up)?;
+        }
+        self.messages.borrow_mut().finish(give_up)
+    }
+}
+
+fn listen(
+    options: &Options,
+    hub: &mut Hub,
+    keys: &[Answering],
+    groups: &[Option<String>],
+    front: &mut Front<'_>,
+    outputs: &Outputs,
+) -> Result<End, Ended> {
+    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
+    let limits = Limits {
+        silence: options.wait.unwrap_or(SILENCE),
+        idle: options.wait,
+        count: if options.once { Some(1) } else { options.count },
+        trace: options.common.trace(),
+    };
+    let mut sockets = Vec::new();
+    for word in &options.addresses {
+        for bind in &word.binds {
+            let socket = bind.tcp().map_err(|e| cannot_listen(word, &e))?;
+            sockets.push(socket);
+        }
+    }
+    for socket in &sockets {
+        let address = socket.local_addr().map_err(local)?;
+        front.say_listening(canonical(address), Transport::Tcp);
+    }
+    for (key, group) in keys.iter().zip(groups) {
+        front.say_key(key.pair.public(), group.as_deref());
+    }
+    let mut listener = Listener::new(hub, keys, limits, front, &mut printer);
+    for socket in sockets {
+        listener.hear_tcp(socket).map_err(local)?;
+    }
+    listener.run().map_err(Ended::from)
+}
+
+fn form(options: &Options) -> Form {
+    if options.common.json {
+        Form::Json(JsonParts::default())
+    } else if options.null {
+        Form::Raw(b"\0")
+    } else if stdout_is_terminal() {
+        Form::Terminal(Terminal::default())
+    } else {
+        Form::Raw(b"")
+    }
+}
+
+/// How listening ended, if not by hearing what was asked for.
+enum Ended {
+    Failure(Failure),
+    Signal(i32),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+impl From<ListenError> for Ended {
+    fn from(error: ListenError) -> Self {
+        match error {
+            ListenError::Output(e) => Self::Failure(cannot_write(e)),
+            ListenError::Local(e) => Self::Failure(local(e)),
+            ListenError::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
+
+fn outcome(ended: Result<End, Ended>, options: &Options) -> Result<(), Ended> {
+    match ended? {
+        End::Enough => Ok(()),
+        // Without a count, hearing somebody and then nobody is what was asked for.
+        End::Silence(heard) if heard > 0 && !options.once && options.count.is_none() => Ok(()),
+        End::Silence(heard) => {
+            let time = units::seconds(options.wait.unwrap_or_default());
+            let what = match heard {
+                0 => format!("heard nobody for {time}"),
+                n => format!("heard nobody for {time} after {n} messages"),
+            };
+            Err(Failure::new(Code::Unreachable, what).into())
+        }
+    }
+}
+
+fn cannot_listen(word: &BindWord, e: &io::Error) -> Failure {
+    let failure = Failure::new(Code::Local, format!("{}: {}", word.text, system(e)));
+    match e.kind() {
+        io::ErrorKind::AddrInUse => {
+            failure.hint("another program listens there: choose another port")
+        }
+        io::ErrorKind::PermissionDenied => {
+            failure.hint("ports below 1024 are for root: choose a higher one")
+        }
+        _ => failure,
+    }
+}
+
+fn cannot_write(e: io::Error) -> Failure {
+    Failure::new(Code::Local, format!("cannot write the output: {}", system(&e)))
+}
+
+fn local(e: io::Error) -> Failure {
+    Failure::new(Code::Local, system(&e))
+}

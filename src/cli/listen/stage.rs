@@ -1,0 +1,212 @@
+//! The forms that messages take on stdout: raw in a pipe, with time and petname on a terminal, and
+//! JSON.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::RawFd;
+use std::rc::Rc;
+
+use crate::cli::json::{self, Event};
+use crate::cli::local_time;
+use crate::cli::sanitize::Sanitizer;
+use crate::net::listen::{Heard, Stage};
+use crate::net::output::Output;
+use crate::proto::mux::{Ending, Sink, Ticket};
+
+/// Lines of a message after the first stand behind this, so that none can pass for a message.
+const CONTINUED: &str = "    | ";
+/// The most content that one JSON object carries, in bytes.
+const JSON_BYTES: usize = 64 * 1024;
+
+/// How a message looks.
+pub enum Form {
+    /// The bytes as they came, each message followed by the bytes given (nothing, or a NUL).
+    Raw(&'static [u8]),
+    /// For a person.
+    Terminal(Terminal),
+    /// For a program.
+    Json(JsonParts),
+}
+
+/// Where a message for a person stands.
+#[derive(Default)]
+pub struct Terminal {
+    sanitizer: Sanitizer,
+    /// A line end was read whose line may be the last.
+    line_ended: bool,
+    text: String,
+}
+
+/// Where a message for a program stands.
+#[derive(Default)]
+pub struct JsonParts {
+    seq: u64,
+    pending: Vec<u8>,
+    /// Whose the pending bytes are.
+    current: Option<Heard>,
+}
+
+/// One form on one output, which reports may share.
+pub struct Printer {
+    form: Form,
+    output: Rc<RefCell<Output>>,
+}
+
+impl Printer {
+    /// Messages in `form` on `output`.
+    pub fn new(form: Form, output: Rc<RefCell<Output>>) -> Self {
+        Self { form, output }
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        self.output.borrow_mut().write(bytes);
+    }
+}
+
+impl Sink<Heard> for Printer {
+    fn has_room(&self) -> bool {
+        self.output.borrow().has_room()
+    }
+
+    fn begin(&mut self, heard: &Heard) {
+        match &mut self.form {
+            Form::Raw(_) => {}
+            Form::Terminal(terminal) => {
+                *terminal = Terminal::default();
+                let stamp = local_time::stamp(heard.arrived_ms, heard.arrived_ms);
+                let head = format!("{stamp} {}: ", heard.caller.name);
+                self.write(head.as_bytes());
+            }
+            Form::Json(parts) => {
+                *parts = JsonParts { current: Some(heard.clone()), ..JsonParts::default() };
+            }
+        }
+    }
+
+    fn data(&mut self, heard: &Heard, bytes: &[u8]) {
+        let mut output = self.output.borrow_mut();
+        match &mut self.form {
+            Form::Raw(_) => output.write(bytes),
+            Form::Terminal(terminal) => terminal.show(bytes, &mut output),
+            Form::Json(parts) => {
+                parts.pending.extend_from_slice(bytes);
+                while parts.pending.len() > JSON_BYTES {
+                    let cut = whole_characters(&parts.pending[..JSON_BYTES]);
+                    parts.emit(heard, cut, None, &mut output);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, heard: &Heard, ending: Ending) {
+        let mut output = self.output.borrow_mut();
+        match &mut self.form {
+            // A message that was cut is ended, too: the next one must not run into it.
+            Form::Raw(terminator) => output.write(terminator),
+            Form::Terminal(terminal) => terminal.end(ending, &mut output),
+            Form::Json(parts) => {
+                let all = parts.pending.len();
+                parts.emit(heard, all, Some(ending), &mut output);
+                parts.current = None;
+            }
+        }
+    }
+
+    fn mark(&mut self) -> Ticket {
+        self.output.borrow_mut().mark()
+    }
+}
+
+impl Stage for Printer {
+    fn settle(&mut self) {
+        let mut output = self.output.borrow_mut();
+        if let Form::Json(parts) = &mut self.form
+            && let Some(heard) = parts.current.clone()
+        {
+            let whole = whole_characters(&parts.pending);
+            if whole > 0 {
+                parts.emit(&heard, whole, None, &mut output);
+            }
+        }
+        output.push();
+    }
+
+    fn flushed(&self) -> Ticket {
+        self.output.borrow().flushed()
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.output.borrow_mut().take_error()
+    }
+
+    fn watched(&self) -> Option<RawFd> {
+        self.output.borrow().watched()
+    }
+}
+
+impl Terminal {
+    fn show(&mut self, bytes: &[u8], output: &mut Output) {
+        let mut clean = String::with_capacity(bytes.len());
+        self.sanitizer.push(bytes, &mut clean);
+        self.lines(&clean, output);
+    }
+
+    /// Writes text, each line after the first behind [`CONTINUED`]; the last line's end is kept
+    /// back, because every message ends its line anyway.
+    fn lines(&mut self, clean: &str, output: &mut Output) {
+        self.text.clear();
+        for line in clean.split_inclusive('\n') {
+            if std::mem::take(&mut self.line_ended) {
+                self.text.push('\n');
+                self.text.push_str(CONTINUED);
+            }
+            self.line_ended = line.ends_with('\n');
+            self.text.push_str(line.strip_suffix('\n').unwrap_or(line));
+        }
+        output.write(self.text.as_bytes());
+    }
+
+    fn end(&mut self, ending: Ending, output: &mut Output) {
+        let mut rest = String::new();
+        self.sanitizer.finish(&mut rest);
+        self.lines(&rest, output);
+        output.write(match ending {
+            Ending::Whole => b"\n",
+            Ending::Cut => b" [cut off]\n",
+        });
+    }
+}
+
+impl JsonParts {
+    /// One object with the first `len` bytes that are pending.
+    fn emit(&mut self, heard: &Heard, len: usize, ending: Option<Ending>, output: &mut Output) {
+        let (text, base64) = json::content(&self.pending[..len]);
+        let line = json::line(&Event::Message {
+            id: &json::hex(&heard.id),
+            from: &heard.caller.name,
+            key: &json::key(&heard.caller.key),
+            known: heard.caller.known,
+            transport: heard.transport.name(),
+            sent_ms: heard.sent_ms,
+            arrived_ms: heard.arrived_ms,
+            seq: self.seq,
+            last: ending.is_some(),
+            cut: ending == Some(Ending::Cut),
+            text,
+            base64,
+        });
+        output.write(line.as_bytes());
+        self.seq += 1;
+        self.pending.drain(..len);
+    }
+}
+
+/// How many of `bytes` to take so that no character of UTF-8 is split at the end.
+fn whole_characters(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        // Incomplete only at the end, and not all of it.
+        Err(e) if e.error_len().is_none() && e.valid_up_to() > 0 => e.valid_up_to(),
+        Err(e) if e.error_len().is_none() && bytes.len() < 4 => 0,
+        _ => bytes.len(),
+    }
+}

@@ -1,0 +1,262 @@
+//! ac-send: from options to one delivered message, and from how it ended to an exit code.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use super::common::CommonOptions;
+use super::destination::{Destination, resolve};
+use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::json::{self, Event};
+use super::output::{note, print};
+use super::sanitize::sanitize_line;
+use super::{trace, units};
+use crate::crypto::sodium::{KeyPair, random};
+use crate::keys::Keyring;
+use crate::net::dial::{CONNECT_TIME, Call, DialError, NoProof};
+use crate::net::hub::Hub;
+use crate::net::input::Input;
+use crate::net::send::{Cut, Delivered, Limits, SendError, Task, send_stream};
+use crate::net::signals::die_of;
+use crate::proto::stream::link::KEEPALIVE;
+use crate::proto::stream::meta::Meta;
+use crate::proto::stream::record::RefuseCode;
+
+/// The name in front of what goes to stderr.
+pub const PROGRAM: &str = "ac-send";
+/// A session may be silent this long, unless -w says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Seal what comes on stdin and deliver it
+///
+/// Exit status 0 says delivered: the recipient proved its key, and acknowledged every byte after
+/// its own output was flushed.
+#[derive(Parser, Debug)]
+#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+pub struct Options {
+    /// NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT; a NAME with a / is the path of a key file
+    #[arg(required = true, num_args = 1..=2, value_name = "DESTINATION")]
+    pub destination: Vec<String>,
+
+    /// Send datagrams (UDP) instead of a stream (TCP)
+    #[arg(short, long)]
+    pub udp: bool,
+
+    /// Send anonymously, with a key made for this one message
+    #[arg(short, long, conflicts_with = "key")]
+    pub anonymous: bool,
+
+    /// Send as KEY instead of the identity: a group's petname, or a path with a /
+    #[arg(short, long, value_name = "KEY")]
+    pub key: Option<String>,
+
+    /// Give up after a silence of TIME (30s; connecting has 10s of its own)
+    #[arg(short, long, value_name = "TIME", value_parser = units::duration)]
+    pub wait: Option<Duration>,
+
+    /// Only shake hands: is the peer there, and does it hear you?
+    #[arg(short = 'z', long)]
+    pub ping: bool,
+
+    /// Options that all programs share.
+    #[command(flatten)]
+    pub common: CommonOptions,
+}
+
+/// What came of it, for the report.
+struct Report<'a> {
+    to: &'a str,
+    status: &'a str,
+    bytes: u64,
+    address: Option<String>,
+    failure: Option<&'a Failure>,
+}
+
+/// Sends.
+///
+/// # Errors
+/// Everything that is not exit status 0 and no signal.
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let keyring = Keyring::locate()?;
+    let mut passphrases = options.common.passphrases.source();
+    let destination = resolve(&options.destination, &keyring, &mut passphrases)?;
+    if destination.targets.is_empty() {
+        let name = &destination.name;
+        return Err(Failure::new(Code::Unreachable, format!("{name}: no address is known"))
+            .hint(format!("say where: {name}@HOST:PORT, or put an address into the key file")));
+    }
+    let me = match &options.key {
+        _ if options.anonymous => KeyPair::generate(),
+        Some(key) => keyring.local_key(key, &mut passphrases)?.pair,
+        None => keyring.identity(&mut passphrases)?.pair,
+    };
+    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let sent = send(options, &mut hub, &me, &destination);
+    if let Err(SendError::Signal(signal)) = sent {
+        die_of(signal);
+        return Ok(ExitCode::from(128 + signal as u8));
+    }
+    let name = &destination.name;
+    let sent = sent.map_err(|e| failure(&e).about(name));
+    tell(options, name, &sent)?;
+    sent.map(|_| ExitCode::SUCCESS)
+}
+
+fn send(
+    options: &Options,
+    hub: &mut Hub,
+    me: &KeyPair,
+    destination: &Destination,
+) -> Result<Delivered, SendError> {
+    let silence = options.wait.unwrap_or(SILENCE);
+    let call = Call {
+        me,
+        peer: destination.contact.public,
+        access: *destination.contact.access.as_bytes(),
+        patience: CONNECT_TIME.min(silence),
+        trace: options.common.trace(),
+    };
+    let task = if options.ping {
+        Task::Ping
+    } else {
+        let mut meta = Meta::message(random(), hub.clock.now().unix_ms);
+        // Signs of life must come more often than our patience ends.
+        let often = silence / 3;
+        meta.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
+        Task::Message(meta, Input::stdin(hub.waker()).map_err(SendError::Local)?)
+    };
+    let mut show = |crossing: &_| note(&trace::lines(crossing));
+    let mut limits = Limits { silence, trace: &mut show };
+    send_stream(hub, &call, &destination.targets, task, &mut limits)
+}
+
+/// Reports in every way that was asked for.
+fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Result<(), Failure> {
+    let report = match sent {
+        Ok(delivered) => Report {
+            to: name,
+            status: if options.ping { "there" } else { "delivered" },
+            bytes: delivered.total,
+            address: Some(delivered.address.to_string()),
+            failure: None,
+        },
+        Err(failure) => {
+            Report { to: name, status: "failed", bytes: 0, address: None, failure: Some(failure) }
+        }
+    };
+    let common = &options.common;
+    if let (Some(address), true) = (&report.address, !common.quiet) {
+        if options.ping {
+            note(&format!("{PROGRAM}: {name}: there, at {address}"));
+        } else if common.verbose > 0 {
+            note(&format!("{PROGRAM}: {name}: {} bytes delivered to {address}", report.bytes));
+        }
+    }
+    let line = report.line();
+    if let Some(mut file) = common.status_file()? {
+        io::Write::write_all(&mut file, line.as_bytes())
+            .map_err(|e| Failure::new(Code::Local, format!("--status-fd: {}", system(&e))))?;
+    }
+    if common.json { print(line.as_bytes()) } else { Ok(()) }
+}
+
+impl Report<'_> {
+    fn line(&self) -> String {
+        json::line(&Event::Result {
+            to: self.to,
+            status: self.status,
+            code: self.failure.map_or(0, |f| f.code as u8),
+            bytes: self.bytes,
+            address: self.address.as_deref(),
+            error: self.failure.map(|f| f.message.as_str()),
+            hint: self.failure.and_then(|f| f.hint.as_deref()),
+        })
+    }
+}
+
+/// What a person reads, and what the shell reads.
+fn failure(error: &SendError) -> Failure {
+    match error {
+        SendError::Dial(e) => dial_failure(e),
+        SendError::CutOff(address, cut) => Failure::new(
+            Code::CutOff,
+            match cut {
+                Cut::Silence(time) => {
+                    format!("cut off: {address} was silent for {}", units::seconds(*time))
+                }
+                Cut::Closed => format!("cut off: {address} closed the connection"),
+                Cut::Stopped => "cut off: the recipient was stopped".into(),
+                Cut::Broken(violation) => format!("cut off: {address}: {violation}"),
+            },
+        ),
+        SendError::Declined(code, text) => declined(*code, text),
+        SendError::Input(e) => {
+            Failure::new(Code::Local, format!("cannot read the input: {}", system(e)))
+        }
+        SendError::Local(e) => Failure::new(Code::Local, system(e)),
+        SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),
+    }
+}
+
+fn dial_failure(error: &DialError) -> Failure {
+    match error {
+        DialError::NotFound(e) => {
+            Failure::new(Code::Unreachable, format!("the host was not found: {}", system(e)))
+        }
+        DialError::Refused(address, e) => {
+            let failure = Failure::new(Code::Unreachable, format!("{address}: {}", system(e)));
+            match e.kind() {
+                io::ErrorKind::ConnectionRefused => failure.hint("nobody listens on that port"),
+                _ => failure,
+            }
+        }
+        DialError::NoAnswer(address, time) => Failure::new(
+            Code::Unreachable,
+            format!("no answer from {address} after {}", units::seconds(*time)),
+        ),
+        DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
+    }
+}
+
+/// Code 5, whose hint names the four causes.
+fn no_proof(address: &str, what: NoProof) -> Failure {
+    let message = match what {
+        NoProof::Silence(time) => {
+            format!("{address} gave no proof of the key within {}", units::seconds(time))
+        }
+        NoProof::Closed => format!("{address} closed the connection without proof of the key"),
+        NoProof::WrongAnswer => format!("{address} answered without proof of the key"),
+        NoProof::NotLetIn(time) => {
+            format!(
+                "{address} holds the key, and did not let you in within {}",
+                units::seconds(time)
+            )
+        }
+    };
+    Failure::new(Code::NoProof, message).hint(
+        "it is the wrong key, or you are not among their contacts, or the clocks are over \
+         5 minutes apart, or nobody listens there",
+    )
+}
+
+fn declined(code: u8, text: &str) -> Failure {
+    let why = [
+        (RefuseCode::CannotWrite, "the recipient cannot write its output"),
+        (RefuseCode::TooLarge, "it is larger than the recipient takes"),
+        (RefuseCode::NoRoom, "the recipient has no room"),
+        (RefuseCode::NotWanted, "the recipient does not take this kind of message"),
+        (RefuseCode::Enough, "the recipient has heard as many messages as it wanted"),
+        (RefuseCode::TooSlow, "the recipient did not wait: others did"),
+    ];
+    let known = why.iter().find(|(known, _)| *known as u8 == code).map(|(_, why)| *why);
+    let mut message = match known {
+        Some(why) => format!("declined: {why}"),
+        None => format!("declined, with code {code}"),
+    };
+    if !text.is_empty() {
+        message.push_str(&format!(" ({})", sanitize_line(text)));
+    }
+    Failure::new(Code::Declined, message)
+}

@@ -1,0 +1,52 @@
+//! Times as users write them: `90`, `90s`, `1.5m`, `2h`, `1d`.
+
+use std::time::Duration;
+
+/// A year: longer is a typing mistake.
+const LONGEST: f64 = 365.0 * 86_400.0;
+
+/// A time above zero; a bare number counts seconds.
+///
+/// # Errors
+/// What a user should read about it.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" => 60.0,
+        "h" => 3600.0,
+        "d" => 86_400.0,
+        other => return Err(format!("{other:?} is no unit of time: use s, m, h or d")),
+    };
+    let digits = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let value: f64 = number.parse().ok().filter(|_| digits).ok_or("not a number")?;
+    let seconds = value * unit;
+    if seconds > 0.0 && seconds <= LONGEST {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("must be more than 0 and at most 365d".into())
+    }
+}
+
+/// A time as error messages show it: `10 s`, `1.5 s`.
+pub fn seconds(time: Duration) -> String {
+    format!("{} s", (time.as_secs_f64() * 10.0).round() / 10.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_take_units() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
+        assert_eq!(duration("1d"), Ok(Duration::from_secs(86_400)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "s", "-1", "0", "1w", "1 s", "1e3", "9999d", "inf", "."] {
+            assert!(duration(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}
