@@ -32,13 +32,21 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Where cargo put a program of this crate.
 pub fn program(name: &str) -> PathBuf {
-    let path = match name {
+    path_of(name).unwrap_or_else(|| panic!("this crate has no program {name}")).into()
+}
+
+/// Whether this crate has all these programs; see [`possible`].
+pub fn need_programs(names: &[&str]) -> bool {
+    names.iter().all(|name| possible(path_of(name).is_some(), &format!("add the program {name}")))
+}
+
+fn path_of(name: &str) -> Option<&'static str> {
+    match name {
         "ac-keygen" => option_env!("CARGO_BIN_EXE_ac-keygen"),
         "ac-listen" => option_env!("CARGO_BIN_EXE_ac-listen"),
         "ac-send" => option_env!("CARGO_BIN_EXE_ac-send"),
         _ => None,
-    };
-    PathBuf::from(path.unwrap_or_else(|| panic!("this crate has no program {name}")))
+    }
 }
 
 /// A person: a folder of their own as `$AC_HOME`, removed at the end.

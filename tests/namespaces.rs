@@ -1,0 +1,105 @@
+//! Two machines, 10.0.0.1 and 10.0.0.5, and the lines that people type, over a cable that is good,
+//! loses 30 % of the packets each way, or is pulled.
+//!
+//! `AC_TEST_UDP_BYTES`: length of the long input over the lossy cable (1 MiB).
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod net;
+
+use std::time::Duration;
+
+use anonchat::crypto::sodium::{Random, SeededRandom};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run};
+use net::Network;
+
+/// For everything that has to be sent several times.
+const LOSSY_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A network with Alice and Bob on it, who know each other and nobody else.
+fn alice_and_bob() -> Option<(Network, Home, Home)> {
+    if !need_programs(&["ac-keygen", "ac-listen", "ac-send"]) {
+        return None;
+    }
+    let network = Network::new()?;
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    Some((network, alice, bob))
+}
+
+/// The same with 30 % of the packets lost in each direction.
+fn alice_and_bob_on_a_lossy_cable() -> Option<(Network, Home, Home)> {
+    let all = alice_and_bob()?;
+    all.0.lose(30).then_some(all)
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    // A pass per 4 MiB: what is the same everywhere would hide a wrong order.
+    for (seed, piece) in bytes.chunks_mut(4 << 20).enumerate() {
+        SeededRandom::new(seed as u64).fill(piece);
+    }
+    bytes
+}
+
+#[test]
+fn the_line_of_the_readme_crosses_between_two_machines() {
+    let Some((network, alice, bob)) = alice_and_bob() else { return };
+    let command = network.bob.command(&bob, "ac-listen", &["-1", "10.0.0.5:1234"]);
+    let mut listener = Listener::start(command);
+    let sent = run(network.alice.shell(&alice, "echo hi | ac-send 10.0.0.5:1234"), b"", DEADLINE);
+    assert_code(&sent, 0);
+    assert!(sent.stdout.is_empty());
+    assert_eq!(listener.wait_exit(DEADLINE).code(), Some(0), "{}", listener.stderr());
+    assert_eq!(listener.stdout(), b"hi\n");
+}
+
+#[test]
+fn datagrams_arrive_whole_in_order_and_once_though_three_in_ten_are_lost() {
+    let Some((network, alice, bob)) = alice_and_bob_on_a_lossy_cable() else { return };
+    let listener =
+        Listener::start(network.bob.command(&bob, "ac-listen", &["-u", "10.0.0.5:1234"]));
+    let mut expected = Vec::new();
+    for number in 1..=20 {
+        let line = format!("echo hi {number} | ac-send -u 10.0.0.5:1234");
+        let sent = run(network.alice.shell(&alice, &line), b"", LOSSY_DEADLINE);
+        assert_code(&sent, 0);
+        expected.extend(format!("hi {number}\n").into_bytes());
+    }
+    // Exit 0 meant delivered: all of it is in the pipe, at most not read by us yet.
+    listener.wait_stdout("everything", |bytes| bytes.len() >= expected.len());
+    assert_eq!(String::from_utf8_lossy(&listener.stdout()), String::from_utf8_lossy(&expected));
+    assert!(network.alice.lost() > 0 && network.bob.lost() > 0, "the cable lost nothing");
+}
+
+#[test]
+fn a_long_input_over_datagrams_arrives_identical_though_three_in_ten_are_lost() {
+    let Some((network, alice, bob)) = alice_and_bob_on_a_lossy_cable() else { return };
+    let len = std::env::var("AC_TEST_UDP_BYTES").map_or(1 << 20, |len| len.parse().unwrap());
+    let input = bytes(len);
+    let listener =
+        Listener::start(network.bob.command(&bob, "ac-listen", &["-u", "10.0.0.5:1234"]));
+    let command = network.alice.command(&alice, "ac-send", &["-u", "10.0.0.5:1234"]);
+    assert_code(&run(command, &input, LOSSY_DEADLINE), 0);
+    listener.wait_stdout("everything", |bytes| bytes.len() >= input.len());
+    assert_eq!(listener.stdout().len(), input.len());
+    assert!(listener.stdout() == input, "same length, other bytes");
+    assert!(network.alice.lost() > 0 && network.bob.lost() > 0, "the cable lost nothing");
+}
+
+#[test]
+fn a_pulled_cable_ends_the_sender_with_6_after_the_silence_it_allows() {
+    let Some((network, alice, bob)) = alice_and_bob() else { return };
+    let listener = Listener::start(network.bob.command(&bob, "ac-listen", &["10.0.0.5:1234"]));
+    let command = network.alice.command(&alice, "ac-send", &["-w", "2s", "10.0.0.5:1234"]);
+    let mut sender = Running::start(command);
+    let half = bytes(1 << 20);
+    std::io::Write::write_all(sender.stdin.as_mut().unwrap(), &half).unwrap();
+    // The stream flows: Bob has seen of it, and its end was not sent.
+    listener.wait_stdout("the first bytes", |bytes| bytes.len() >= 64 << 10);
+    network.cut();
+    sender.feed(bytes(64 << 20));
+    assert_eq!(sender.wait_exit(DEADLINE).code(), Some(6), "{}", sender.stderr());
+    let stdout = listener.stdout();
+    assert!(half.starts_with(&stdout[..stdout.len().min(half.len())]));
+}

@@ -1,0 +1,159 @@
+//! Two machines on one cable, made of network namespaces: Alice is 10.0.0.1, Bob is 10.0.0.5. The
+//! cable can lose packets and can be pulled. Each [`Network`] has namespaces of its own, so tests
+//! may run at once, and takes them away at its end, a panic included.
+#![allow(dead_code)] // each test program uses its own part of this
+
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::common::{Home, need, possible, program};
+
+/// The interface at either end of the cable.
+const LINK: &str = "cable";
+
+/// One machine, with programs to be started in it.
+pub struct Machine {
+    namespace: String,
+}
+
+/// Alice's and Bob's machines. Declare it before what runs in it, so that it is dropped after.
+pub struct Network {
+    /// At 10.0.0.1.
+    pub alice: Machine,
+    /// At 10.0.0.5.
+    pub bob: Machine,
+}
+
+impl Network {
+    /// Builds it, or says that the test is not run because that takes root and `ip`.
+    pub fn new() -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if !(possible(root, "run it as root, for network namespaces") && need("ip")) {
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let machine =
+            |who| Machine { namespace: format!("ac-{}-{count}-{who}", std::process::id()) };
+        // Dropped, and so removed, wherever building fails.
+        let network = Self { alice: machine("alice"), bob: machine("bob") };
+        network.build();
+        Some(network)
+    }
+
+    fn build(&self) {
+        let (alice, bob) = (&self.alice.namespace, &self.bob.namespace);
+        must(&["ip", "netns", "add", alice]);
+        must(&["ip", "netns", "add", bob]);
+        must(&[
+            "ip", "link", "add", LINK, "netns", alice, "type", "veth", "peer", "name", LINK,
+            "netns", bob,
+        ]);
+        for (namespace, address) in [(alice, "10.0.0.1/24"), (bob, "10.0.0.5/24")] {
+            must(&["ip", "-n", namespace, "address", "add", address, "dev", LINK]);
+            must(&["ip", "-n", namespace, "link", "set", LINK, "up"]);
+            must(&["ip", "-n", namespace, "link", "set", "lo", "up"]);
+        }
+    }
+
+    /// From now on each packet is lost with this probability, in each direction. False, and said
+    /// so, if this machine has nothing that can do it.
+    pub fn lose(&self, percent: u8) -> bool {
+        [&self.alice, &self.bob].iter().all(|machine| machine.lose(percent))
+    }
+
+    /// Pulls the cable: nothing passes any more, and nobody is told.
+    pub fn cut(&self) {
+        must(&["ip", "-n", &self.bob.namespace, "link", "set", LINK, "down"]);
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for machine in [&self.alice, &self.bob] {
+            // A namespace that was not made cannot be removed; nothing to do about that.
+            let _ = Command::new("ip").args(["netns", "delete", &machine.namespace]).output();
+        }
+    }
+}
+
+impl Machine {
+    /// A program of this crate, run by `home` on this machine.
+    pub fn command(&self, home: &Home, name: &str, args: &[&str]) -> Command {
+        let mut command = self.enter();
+        command.arg(program(name)).args(args);
+        home.at_home(&mut command);
+        command
+    }
+
+    /// A line as typed into a shell by `home` on this machine, our programs on its `PATH`.
+    pub fn shell(&self, home: &Home, line: &str) -> Command {
+        let mut command = self.enter();
+        command.args(["sh", "-c", line]);
+        home.at_home(&mut command);
+        let mut path = vec![program("ac-send").parent().map(Into::into).unwrap_or_default()];
+        path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        command.env("PATH", std::env::join_paths(path).unwrap_or_default());
+        command
+    }
+
+    fn enter(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace]);
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Option<Output> {
+        self.enter().args(words).output().ok().filter(|output| output.status.success())
+    }
+
+    /// With iptables where its statistic module is there, else with nft.
+    fn lose(&self, percent: u8) -> bool {
+        let probability = format!("{}", f64::from(percent) / 100.0);
+        let rule = [
+            "iptables",
+            "-w",
+            "-A",
+            "INPUT",
+            "-i",
+            LINK,
+            "-m",
+            "statistic",
+            "--mode",
+            "random",
+            "--probability",
+            &probability,
+            "-j",
+            "DROP",
+        ];
+        let script = format!(
+            "add table inet loss
+             add chain inet loss input {{ type filter hook input priority 0; }}
+             add rule inet loss input iifname {LINK} numgen random mod 100 < {percent} counter drop"
+        );
+        let done = self.run(&rule).or_else(|| self.run(&["nft", &script]));
+        possible(done.is_some(), "install iptables or nftables, and their kernel modules")
+    }
+
+    /// How many packets for this machine were lost so far.
+    pub fn lost(&self) -> u64 {
+        let table = self.run(&["iptables", "-w", "-nvxL", "INPUT"]).map(|output| output.stdout);
+        let table = String::from_utf8_lossy(&table.unwrap_or_default()).into_owned();
+        let rule = table.lines().find(|line| line.contains("DROP") && line.contains(LINK));
+        if let Some(count) = rule.and_then(|line| line.split_whitespace().next()?.parse().ok()) {
+            return count;
+        }
+        let rules = self.run(&["nft", "list", "table", "inet", "loss"]).map(|output| output.stdout);
+        let rules = String::from_utf8_lossy(&rules.unwrap_or_default()).into_owned();
+        let after = rules.split_once("counter packets ").map_or("", |(_, after)| after);
+        after.split_whitespace().next().and_then(|count| count.parse().ok()).unwrap_or(0)
+    }
+}
+
+fn must(words: &[&str]) {
+    match Command::new(words[0]).args(&words[1..]).output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => panic!("{words:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        Err(error) => panic!("{words:?}: {error}"),
+    }
+}
