@@ -1,0 +1,211 @@
+//! The message that a sender has in flight: which fragments are out, acked, lost. PROTOCOL.md, 4.4.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::ack::{Ack, Status, WHOLE, ack};
+use super::packet::{MessageId, fragments};
+use super::path::{MAX_RTO, Path};
+use crate::crypto::sodium::{Random, Secret};
+use crate::proto::time::Now;
+
+/// A transmission counts as lost when one made this much later was acked.
+const REORDERING: u64 = 4;
+
+/// Without acks: packets sent back to back, and the pause after them, so that a receiver's socket
+/// buffer (about 90 packets on Linux) does not overflow.
+const BURST: usize = 16;
+const BURST_PAUSE: Duration = Duration::from_millis(4);
+
+#[derive(Clone, Copy, Default)]
+struct Fragment {
+    /// The last transmission.
+    sent_at: Duration,
+    number: u64,
+    transmissions: u32,
+    acked: bool,
+    lost: bool,
+}
+
+impl Fragment {
+    fn is_out(&self) -> bool {
+        self.transmissions > 0 && !self.acked && !self.lost
+    }
+
+    fn is_due(&self) -> bool {
+        !self.acked && (self.transmissions == 0 || self.lost)
+    }
+}
+
+/// One message on its way.
+pub(super) struct Flight {
+    pub(super) id: MessageId,
+    pub(super) more: bool,
+    pub(super) time_ms: u64,
+    pub(super) ack_key: Secret<32>,
+    pub(super) body: Vec<u8>,
+    pub(super) started: Duration,
+    fragments: Vec<Fragment>,
+    /// Every ack that may come, computed once.
+    acks: HashMap<Ack, (u16, Status)>,
+    transmissions: u64,
+    /// The latest first transmission that was acked.
+    newest_acked: u64,
+    /// When fragment 0 is sent again to ask for the status of the whole, and the pause after that.
+    ask_at: Duration,
+    ask_pause: Duration,
+}
+
+impl Flight {
+    pub(super) fn new(
+        id: MessageId,
+        body: &[u8],
+        more: bool,
+        now: Now,
+        rng: &mut dyn Random,
+    ) -> Self {
+        let mut ack_key = Secret::zeroed();
+        rng.fill(ack_key.expose_mut());
+        Self {
+            id,
+            more,
+            time_ms: now.unix_ms,
+            ack_key,
+            body: body.to_vec(),
+            started: now.mono,
+            fragments: vec![Fragment::default(); fragments(body.len())],
+            acks: HashMap::new(),
+            transmissions: 0,
+            newest_acked: 0,
+            ask_at: Duration::ZERO,
+            ask_pause: Duration::ZERO,
+        }
+    }
+
+    /// Computes the acks that may come; without this none is recognised.
+    pub(super) fn expect_acks(&mut self) {
+        let received = (0..self.of()).map(|fragment| (fragment, Status::Received));
+        let whole = [(WHOLE, Status::Delivered), (WHOLE, Status::Declined)];
+        let key = self.ack_key.expose();
+        let tag = |(fragment, status)| (ack(key, self.id, fragment, status), (fragment, status));
+        self.acks = received.chain(whole).map(tag).collect();
+    }
+
+    pub(super) fn of(&self) -> u16 {
+        self.fragments.len() as u16
+    }
+
+    /// What an ack says, if it is one for this message.
+    pub(super) fn recognise(&self, ack: &Ack) -> Option<(u16, Status)> {
+        self.acks.get(ack).copied()
+    }
+
+    fn all_received(&self) -> bool {
+        self.fragments.iter().all(|fragment| fragment.acked)
+    }
+
+    /// The recipient has `index`.
+    pub(super) fn on_received(&mut self, index: u16, now: Duration, path: &mut Path) {
+        let fragment = &mut self.fragments[usize::from(index)];
+        let fresh = !std::mem::replace(&mut fragment.acked, true);
+        let once = fresh && fragment.transmissions == 1;
+        if once {
+            self.newest_acked = self.newest_acked.max(fragment.number);
+        }
+        path.on_ack(now, fresh, once.then(|| now.saturating_sub(fragment.sent_at)));
+        if fresh && self.all_received() {
+            self.ask_pause = path.rto();
+            self.ask_at = now + self.ask_pause;
+        }
+    }
+
+    /// The fragment to send now, if one is due. It counts as sent.
+    pub(super) fn next(&mut self, now: Duration, path: &mut Path) -> Option<u16> {
+        if self.all_received() {
+            return self.ask(now);
+        }
+        self.mark_lost(now, path);
+        let out = self.fragments.iter().filter(|fragment| fragment.is_out()).count();
+        if out >= path.window() {
+            return None;
+        }
+        self.send_first_due(now)
+    }
+
+    /// Fragment 0 again, until the status of the whole comes.
+    fn ask(&mut self, now: Duration) -> Option<u16> {
+        if now < self.ask_at {
+            return None;
+        }
+        self.ask_pause = (self.ask_pause * 2).min(MAX_RTO);
+        self.ask_at = now + self.ask_pause;
+        Some(0)
+    }
+
+    fn mark_lost(&mut self, now: Duration, path: &mut Path) {
+        let (rto, newest) = (path.rto(), self.newest_acked);
+        let (mut late, mut overtaken) = (false, false);
+        for fragment in self.fragments.iter_mut().filter(|fragment| fragment.is_out()) {
+            late |= fragment.sent_at + rto <= now;
+            overtaken |= fragment.number + REORDERING <= newest;
+            fragment.lost = fragment.sent_at + rto <= now || fragment.number + REORDERING <= newest;
+        }
+        if late {
+            path.on_timeout(now);
+        } else if overtaken {
+            path.on_loss(now);
+        }
+    }
+
+    fn send_first_due(&mut self, now: Duration) -> Option<u16> {
+        let index = self.fragments.iter().position(Fragment::is_due)?;
+        self.transmissions += 1;
+        let fragment = &mut self.fragments[index];
+        fragment.sent_at = now;
+        fragment.number = self.transmissions;
+        fragment.transmissions += 1;
+        fragment.lost = false;
+        Some(index as u16)
+    }
+
+    /// When [`Flight::next`] may have something; zero: at once.
+    pub(super) fn next_at(&self, path: &Path) -> Duration {
+        if self.all_received() {
+            return self.ask_at;
+        }
+        let out = self.fragments.iter().filter(|fragment| fragment.is_out());
+        let (count, first) = (out.clone().count(), out.map(|fragment| fragment.sent_at).min());
+        let due = self.fragments.iter().any(Fragment::is_due);
+        let overtaken = |f: &Fragment| f.is_out() && f.number + REORDERING <= self.newest_acked;
+        match first {
+            _ if due && count < path.window() => Duration::ZERO,
+            _ if self.fragments.iter().any(overtaken) => Duration::ZERO,
+            Some(first) => first + path.rto(),
+            None => Duration::ZERO,
+        }
+    }
+
+    /// Without acks: the next fragment in order, each once, in spaced bursts.
+    pub(super) fn next_once(&mut self, now: Duration) -> Option<u16> {
+        if now < self.next_once_at() { None } else { self.send_first_due(now) }
+    }
+
+    /// When [`Flight::next_once`] has something; with everything sent, when the message is over.
+    pub(super) fn next_once_at(&self) -> Duration {
+        let sent = self.transmissions as usize;
+        let pause = if self.is_all_sent() { self.more } else { sent.is_multiple_of(BURST) };
+        match sent.checked_sub(1).map(|last| self.fragments[last].sent_at) {
+            Some(last) if pause => last + BURST_PAUSE,
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Without acks: whether everything went out, and the next message would not crowd it.
+    pub(super) fn is_over(&self, now: Duration) -> bool {
+        self.is_all_sent() && now >= self.next_once_at()
+    }
+
+    fn is_all_sent(&self) -> bool {
+        !self.fragments.iter().any(Fragment::is_due)
+    }
+}

@@ -1,0 +1,18 @@
+//! Datagrams: one sealed libsodium box a packet, over UDP or in a file. PROTOCOL.md, 4.
+//!
+//! [`packet`] has the bytes, [`ack`] the answers. [`sender`] and [`receiver`] are the two ends of a
+//! *run*: what one `ac-send` says, cut into messages of at most 64 packets, one in flight at a
+//! time. [`replay`] is what a receiver remembers so that nothing is taken twice, [`path`] what a
+//! sender knows of the way. [`probe`] asks whether anybody is there, [`boxfile`] seals for a file.
+
+pub mod ack;
+mod assembly;
+pub mod boxfile;
+mod flight;
+pub mod packet;
+mod path;
+pub mod probe;
+pub mod receiver;
+mod replay;
+mod run;
+pub mod sender;
