@@ -6,8 +6,10 @@ use crate::crypto::sodium::keyed_hash;
 
 /// Size of one ack, in bytes.
 pub const ACK_LEN: usize = 32;
-/// The most acks in a datagram: 1184 bytes, less than any packet that they answer.
+/// The most acks that a datagram may have: 1184 bytes, less than any packet that they answer.
 pub const MAX_ACKS: usize = 37;
+/// Acks that are gathered in one datagram, so that its loss does not cost a whole window.
+pub const GATHERED: usize = 4;
 /// Stands for the whole message where the number of a fragment would.
 pub const WHOLE: u16 = 0xffff;
 
@@ -48,7 +50,7 @@ pub(super) struct AckQueue<S> {
 pub struct AckDatagram<S> {
     /// Where the packets came from that it answers.
     pub to: S,
-    /// One to [`MAX_ACKS`] acks of [`ACK_LEN`] bytes.
+    /// One to [`GATHERED`] acks of [`ACK_LEN`] bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -61,7 +63,7 @@ impl<S: Clone + PartialEq> AckQueue<S> {
     }
 
     pub(super) fn push(&mut self, to: &S, ack: &Ack) {
-        let room = |d: &&mut AckDatagram<S>| d.to == *to && d.bytes.len() < MAX_ACKS * ACK_LEN;
+        let room = |d: &&mut AckDatagram<S>| d.to == *to && d.bytes.len() < GATHERED * ACK_LEN;
         if let Some(datagram) = self.datagrams.iter_mut().rev().find(room) {
             datagram.bytes.extend_from_slice(ack);
         } else if self.datagrams.len() < Self::CAPACITY {

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use super::ack::{Ack, Status, WHOLE, ack};
 use super::packet::{MessageId, fragments};
-use super::path::{MAX_RTO, Path};
+use super::path::Path;
 use crate::crypto::sodium::{Random, Secret};
 use crate::proto::time::Now;
 
 /// A transmission counts as lost when one made this much later was acked.
 const REORDERING: u64 = 4;
+
+/// The longest pause between two questions for the status of a message that is received.
+const MAX_ASK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Without acks: packets sent back to back, and the pause after them, so that a receiver's socket
 /// buffer (about 90 packets on Linux) does not overflow.
@@ -19,8 +22,9 @@ const BURST_PAUSE: Duration = Duration::from_millis(4);
 
 #[derive(Clone, Copy, Default)]
 struct Fragment {
-    /// The last transmission.
+    /// The last transmission, and the one before.
     sent_at: Duration,
+    sent_before: Duration,
     number: u64,
     transmissions: u32,
     acked: bool,
@@ -54,6 +58,8 @@ pub(super) struct Flight {
     /// When fragment 0 is sent again to ask for the status of the whole, and the pause after that.
     ask_at: Duration,
     ask_pause: Duration,
+    /// Something came back since it was last asked.
+    answered: bool,
 }
 
 impl Flight {
@@ -79,6 +85,7 @@ impl Flight {
             newest_acked: 0,
             ask_at: Duration::ZERO,
             ask_pause: Duration::ZERO,
+            answered: true,
         }
     }
 
@@ -106,14 +113,21 @@ impl Flight {
 
     /// The recipient has `index`.
     pub(super) fn on_received(&mut self, index: u16, now: Duration, path: &mut Path) {
+        self.answered = true;
         let fragment = &mut self.fragments[usize::from(index)];
         let fresh = !std::mem::replace(&mut fragment.acked, true);
-        let once = fresh && fragment.transmissions == 1;
-        if once {
+        if fresh && fragment.transmissions == 1 {
             self.newest_acked = self.newest_acked.max(fragment.number);
         }
-        path.on_ack(now, fresh, once.then(|| now.saturating_sub(fragment.sent_at)));
+        let after = now.saturating_sub(fragment.sent_at);
+        let sample = match fragment.transmissions {
+            1 if fresh => Some(after),
+            2 if fresh && path.is_early(after) => Some(now.saturating_sub(fragment.sent_before)),
+            _ => None,
+        };
+        path.on_ack(now, fresh, sample);
         if fresh && self.all_received() {
+            self.answered = false;
             self.ask_pause = path.rto();
             self.ask_at = now + self.ask_pause;
         }
@@ -122,7 +136,7 @@ impl Flight {
     /// The fragment to send now, if one is due. It counts as sent.
     pub(super) fn next(&mut self, now: Duration, path: &mut Path) -> Option<u16> {
         if self.all_received() {
-            return self.ask(now);
+            return self.ask(now, path);
         }
         self.mark_lost(now, path);
         let out = self.fragments.iter().filter(|fragment| fragment.is_out()).count();
@@ -133,11 +147,17 @@ impl Flight {
     }
 
     /// Fragment 0 again, until the status of the whole comes.
-    fn ask(&mut self, now: Duration) -> Option<u16> {
+    fn ask(&mut self, now: Duration, path: &mut Path) -> Option<u16> {
         if now < self.ask_at {
             return None;
         }
-        self.ask_pause = (self.ask_pause * 2).min(MAX_RTO);
+        // Who answers is there and not ready: it need not be asked so often.
+        if std::mem::take(&mut self.answered) {
+            self.ask_pause = (self.ask_pause * 2).min(MAX_ASK_PAUSE);
+        } else {
+            path.on_timeout(now);
+            self.ask_pause = path.rto();
+        }
         self.ask_at = now + self.ask_pause;
         Some(0)
     }
@@ -161,7 +181,7 @@ impl Flight {
         let index = self.fragments.iter().position(Fragment::is_due)?;
         self.transmissions += 1;
         let fragment = &mut self.fragments[index];
-        fragment.sent_at = now;
+        fragment.sent_before = std::mem::replace(&mut fragment.sent_at, now);
         fragment.number = self.transmissions;
         fragment.transmissions += 1;
         fragment.lost = false;

@@ -273,7 +273,7 @@ impl Opened {
     /// it is the only one, zeros behind the body: so a message has exactly one form.
     fn is_well_formed(&self) -> bool {
         let (fragment, of, len) = (self.fragment(), self.of(), self.len());
-        let last = fragment + 1 == of;
+        let last = of.checked_sub(1) == Some(fragment);
         self.payload.len() == PAYLOAD_LEN
             && (1..=MAX_FRAGMENTS).contains(&of)
             && fragment < of

@@ -14,18 +14,27 @@ const MAX_WINDOW: f64 = 64.0;
 /// Time-out before anything was measured.
 const INITIAL_RTO: Duration = Duration::from_millis(200);
 /// Least time-out, longer than a busy receiver takes for a full window.
-pub(super) const MIN_RTO: Duration = Duration::from_millis(20);
-/// The longest pause between two attempts.
-pub(super) const MAX_RTO: Duration = Duration::from_secs(5);
+const MIN_RTO: Duration = Duration::from_millis(20);
+/// The longest time-out that a slow way can bring about.
+const MAX_RTO: Duration = Duration::from_secs(5);
+/// The longest pause that back-off brings about. Even with 30 % lost each way half of all attempts
+/// go unanswered, so there must be many of them before somebody's patience ends.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+/// Silent time-outs that are put down to chance; only then does back-off begin.
+const PATIENCE: u32 = 3;
+/// Packets in flight once it has: there may be nobody.
+const SILENT_WINDOW: usize = 2;
+/// Doublings from [`MIN_RTO`] past [`MAX_BACKOFF`].
+const MAX_DOUBLINGS: u32 = 6;
 
 /// Round trip, window and back-off.
 pub(super) struct Path {
     smoothed: Option<Duration>,
     variation: Duration,
     window: f64,
-    /// The time-out is doubled this often.
-    backoff: u32,
-    last_ack: Duration,
+    /// Time-outs since something came back.
+    silent: u32,
+    last_sign: Duration,
     last_halving: Duration,
 }
 
@@ -33,29 +42,30 @@ impl Path {
     pub(super) fn new(now: Duration) -> Self {
         let (smoothed, variation) = (None, Duration::ZERO);
         let window = INITIAL_WINDOW;
-        Self { smoothed, variation, window, backoff: 0, last_ack: now, last_halving: now }
+        Self { smoothed, variation, window, silent: 0, last_sign: now, last_halving: now }
     }
 
     /// A message begins: silence counts from here.
     pub(super) fn restart(&mut self, now: Duration) {
-        self.last_ack = now;
+        self.last_sign = now;
     }
 
     /// Packets that may be in flight.
     pub(super) fn window(&self) -> usize {
-        self.window as usize
+        if self.doublings() > 0 { SILENT_WINDOW } else { self.window as usize }
     }
 
     /// How long after its transmission a packet counts as lost.
     pub(super) fn rto(&self) -> Duration {
         let base = self.smoothed.map_or(INITIAL_RTO, |mean| mean + 4 * self.variation);
-        base.clamp(MIN_RTO, MAX_RTO).saturating_mul(1 << self.backoff).min(MAX_RTO)
+        let base = base.clamp(MIN_RTO, MAX_RTO);
+        (base * (1 << self.doublings())).min(MAX_BACKOFF).max(base)
     }
 
     /// Something came back. `sample` is a round trip that is no guess: of a packet sent once.
     pub(super) fn on_ack(&mut self, now: Duration, fresh: bool, sample: Option<Duration>) {
-        self.last_ack = now;
-        self.backoff = 0;
+        self.last_sign = now;
+        self.silent = 0;
         if fresh {
             self.window = (self.window + 1.0 / self.window).min(MAX_WINDOW);
         }
@@ -80,11 +90,22 @@ impl Path {
         }
     }
 
-    /// A packet timed out: a loss, and if all was silent since, a reason to go slower.
+    /// A packet timed out: a loss, and if all was silent for as long, a reason to go slower.
     pub(super) fn on_timeout(&mut self, now: Duration) {
         self.on_loss(now);
-        if now.saturating_sub(self.last_ack) >= self.rto() && self.rto() < MAX_RTO {
-            self.backoff += 1;
+        if now.saturating_sub(self.last_sign) >= self.rto() {
+            self.last_sign = now;
+            self.silent = (self.silent + 1).min(PATIENCE + MAX_DOUBLINGS);
         }
+    }
+
+    fn doublings(&self) -> u32 {
+        self.silent.saturating_sub(PATIENCE)
+    }
+
+    /// Whether an ack that came `after` the second transmission must be for the first: then the
+    /// way is slower than we think, and its round trip is no guess either.
+    pub(super) fn is_early(&self, after: Duration) -> bool {
+        self.smoothed.is_some_and(|mean| after < mean / 2)
     }
 }
