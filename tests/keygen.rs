@@ -303,6 +303,27 @@ fn files_that_others_can_touch_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_secret_key_that_belongs_to_somebody_else_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root can give a file away, so only root can lay the trap.
+        return;
+    }
+    let m = Machine::with_identity();
+    std::os::unix::fs::chown(m.path("ring/identity.key"), Some(12345), None).unwrap();
+    m.refused(&["-y"], 3, "identity.key: belongs to user 12345, not to you");
+}
+
+#[test]
+fn an_error_shows_a_whole_path_but_only_the_start_of_what_a_stranger_wrote() {
+    let m = Machine::new();
+    let name = format!("{}.pub", "p".repeat(240));
+    m.write(&name, &format!("format = \"{}\"\n", "\\u001b[31m".repeat(5000)), 0o644);
+    let refused = m.refused(&["--import", &name], 3, "unknown format '?[31m?[31m");
+    let first = refused.stderr.lines().next().unwrap();
+    assert!(first.contains(&name) && first.len() < 400, "{first}");
+}
+
+#[test]
 fn what_is_no_regular_file_is_refused_and_never_waited_for() {
     let m = Machine::with_identity();
     symlink(m.path("ring/identity.pub"), m.path("link.pub")).unwrap();

@@ -8,7 +8,7 @@ use crate::crypto::sodium::BadPublicKey;
 use super::disk::MAX_FILE_LEN;
 use super::hints::{BadAddress, MAX_ADDRESSES};
 use super::line::BadLine;
-use super::names::{BadName, harmless};
+use super::names::{BadName, excerpt, harmless};
 use super::protect::{KDF, MAX_MEM_KIB, MAX_OPS, MIN_MEM_KIB};
 
 /// A key file, or a name that stands for one, and what is wrong with it.
@@ -88,11 +88,11 @@ impl fmt::Display for KeyErrorKind {
             Self::NotMine(owner) => write!(f, "belongs to user {owner}, not to you"),
             Self::TooLarge => write!(f, "is larger than {} KiB", MAX_FILE_LEN / 1024),
             Self::NotText => f.write_str("is not UTF-8 text"),
-            Self::Syntax(why) => write!(f, "is no key file: {}", harmless(why)),
+            Self::Syntax(why) => write!(f, "is no key file: {}", excerpt(why)),
             Self::MissingField(field) => write!(f, "field '{field}' is missing"),
-            Self::UnknownField(field) => write!(f, "unknown field '{}'", harmless(field)),
+            Self::UnknownField(field) => write!(f, "unknown field '{}'", excerpt(field)),
             Self::WrongType { field, expected } => write!(f, "field '{field}' is not {expected}"),
-            Self::UnknownFormat(format) => write!(f, "unknown format '{}'", harmless(format)),
+            Self::UnknownFormat(format) => write!(f, "unknown format '{}'", excerpt(format)),
             Self::UnknownVersion => f.write_str("unknown version; this program knows version 1"),
             Self::Base64(field) => write!(f, "field '{field}' is not base64"),
             Self::Length { field, expected } => {
@@ -109,7 +109,7 @@ impl fmt::Display for KeyErrorKind {
                 write!(f, "field 'protection.mem_kib' is not from {MIN_MEM_KIB} to {MAX_MEM_KIB}")
             }
             Self::Line(why) => why.fmt(f),
-            Self::NoPassphrase(why) => write!(f, "needs a passphrase: {why}"),
+            Self::NoPassphrase(why) => write!(f, "needs a passphrase: {}", harmless(why)),
             Self::WrongPassphrase => f.write_str("wrong passphrase, or the file was changed"),
             Self::OutOfMemory => f.write_str("not enough memory to stretch the passphrase"),
             Self::WrongKind { expected, found } => write!(f, "is {found}, not {expected}"),

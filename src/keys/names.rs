@@ -74,9 +74,13 @@ pub fn is_invisible(c: char) -> bool {
         | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `text` with every character that a terminal would act on, or would not show, replaced by `?`,
-/// and cut after 200 characters.
+/// `text` with every character that a terminal would act on, or would not show, replaced by `?`.
 pub fn harmless(text: &str) -> String {
     let shown = |c: char| if c.is_control() || is_invisible(c) { '?' } else { c };
-    text.chars().take(200).map(shown).collect()
+    text.chars().map(shown).collect()
+}
+
+/// [`harmless`] for what a stranger wrote: cut after 100 characters.
+pub fn excerpt(text: &str) -> String {
+    harmless(text.char_indices().nth(100).map_or(text, |(end, _)| &text[..end]))
 }
