@@ -18,6 +18,7 @@ pub mod listen;
 pub mod output;
 pub mod resolve;
 pub mod send;
+pub mod send_datagrams;
 pub mod signals;
 pub mod sockets;
 mod stdio;

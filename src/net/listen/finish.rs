@@ -15,11 +15,6 @@ use crate::proto::stream::record::RefuseCode;
 const LINGER: Duration = Duration::from_secs(2);
 
 impl Listener<'_> {
-    /// The output failed: senders of what was not written are told so.
-    pub(super) fn say_output_failed(&mut self) {
-        self.finish(RefuseCode::CannotWrite);
-    }
-
     /// A signal came.
     pub(super) fn say_stopped(&mut self) {
         let now = self.hub.clock.now();
@@ -30,15 +25,17 @@ impl Listener<'_> {
 
     /// Refuses what is not acknowledged, for the reason given, and waits until everybody has read
     /// what we said: a socket that is closed with bytes unread sends a reset, which can overtake an
-    /// acknowledgement.
-    pub(super) fn finish(&mut self, code: RefuseCode) {
+    /// acknowledgement. Senders of datagrams may have lost theirs, and ask again.
+    pub(super) fn finish(&mut self, code: RefuseCode, space: &mut [u8]) {
         let now = self.hub.clock.now();
         self.ears.clear();
+        self.datagrams.refuse_all(&mut self.shared);
         for (token, conn) in &mut self.conns {
             conn.refuse(code, Source(*token as u64), now, &mut self.shared);
         }
         self.conns.retain(|_, conn| conn.is_open());
-        let until = now.mono + LINGER;
+        let udp = if self.datagrams.count() > 0 { self.datagrams.linger() } else { Duration::ZERO };
+        let (until, udp_until) = (now.mono + LINGER, now.mono + udp);
         let mut events = Events::with_capacity(64);
         let mut half_closed = Vec::new();
         loop {
@@ -50,14 +47,18 @@ impl Listener<'_> {
                 }
                 !is_closed_by_peer(conn.socket())
             });
-            let over = self.hub.clock.now().mono >= until || self.hub.signals.arrived().is_some();
-            if self.conns.is_empty() || over || self.hub.wait(&mut events, Some(until)).is_err() {
+            let now = self.hub.clock.now();
+            self.datagrams.drive(now, space, &mut self.shared, self.stage);
+            // A run that begins now is too late.
+            self.datagrams.refuse_all(&mut self.shared);
+            let tcp_over = self.conns.is_empty() || now.mono >= until;
+            let over = (tcp_over && now.mono >= udp_until) || self.hub.signals.arrived().is_some();
+            let next = if tcp_over { udp_until } else { until.max(udp_until) };
+            if over || self.hub.wait(&mut events, Some(next)).is_err() {
                 return;
             }
             for event in &events {
-                if let Some(conn) = self.conns.get_mut(&event.token().0) {
-                    conn.on_event(event);
-                }
+                self.on_event(event);
             }
         }
     }

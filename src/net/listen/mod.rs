@@ -1,9 +1,11 @@
 //! A listener: many senders at once on one loop, one output.
 //!
-//! [`conn`] is one connection, from its first byte to its last acknowledgement; [`timers`] when
-//! each wants to be looked at without news. This file is the loop that gives them their turns.
+//! [`conn`] is one connection, from its first byte to its last acknowledgement; [`datagrams`] all
+//! that comes by UDP; [`timers`] when a connection wants to be looked at without news. This file is
+//! the loop that gives them their turns.
 
 pub mod conn;
+pub mod datagrams;
 mod finish;
 mod timers;
 
@@ -14,11 +16,12 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpListener;
+use mio::net::{TcpListener, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 
 use self::conn::{Conn, Shared};
+use self::datagrams::Datagrams;
 use self::timers::Timers;
 use super::hub::Hub;
 use super::sockets::{Transport, canonical};
@@ -30,8 +33,10 @@ use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::plain_buffer;
 
 const STDOUT: Token = Token(1);
-/// Listening sockets have the tokens from here on.
+/// Listening TCP sockets have the tokens from here on.
 const FIRST_EAR: usize = 2;
+/// UDP sockets have the tokens from here on.
+const FIRST_UDP: usize = 512;
 /// Connections have the tokens from here on, each a new one.
 const FIRST_CONN: usize = 1024;
 /// One read from a connection, in bytes: four full records.
@@ -167,6 +172,7 @@ pub struct Listener<'a> {
     /// Connections that are not read because their messages wait.
     stalled: Vec<usize>,
     timers: Timers,
+    datagrams: Datagrams,
     shared: Shared<'a>,
     stage: &'a mut dyn Stage,
     written: VecDeque<Written>,
@@ -198,6 +204,7 @@ impl<'a> Listener<'a> {
             runnable: Vec::new(),
             stalled: Vec::new(),
             timers: Timers::default(),
+            datagrams: Datagrams::new(keys),
             shared: Shared {
                 keys,
                 host,
@@ -226,6 +233,17 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
+    /// Adds a UDP socket.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn hear_udp(&mut self, mut socket: UdpSocket) -> io::Result<()> {
+        let token = Token(FIRST_UDP + self.datagrams.count());
+        self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.datagrams.add(socket);
+        Ok(())
+    }
+
     /// Listens until it has heard enough.
     ///
     /// # Errors
@@ -237,17 +255,18 @@ impl<'a> Listener<'a> {
         loop {
             let end = self.turn(&mut space);
             if let Some(error) = self.stage.take_error() {
-                self.say_output_failed();
+                self.finish(RefuseCode::CannotWrite, &mut space);
                 return Err(ListenError::Output(error));
             }
             if let Some(end) = end {
-                self.finish(RefuseCode::Enough);
+                self.finish(RefuseCode::Enough, &mut space);
                 return Ok(end);
             }
             let until = self.deadline();
             self.hub.wait(&mut events, until).map_err(ListenError::Local)?;
-            for event in &events {
-                self.on_event(event)?;
+            if events.iter().any(|event| self.on_event(event)) {
+                self.finish(RefuseCode::CannotWrite, &mut space);
+                return Err(ListenError::Output(io::ErrorKind::BrokenPipe.into()));
             }
             if let Some(signal) = self.hub.signals.arrived() {
                 self.say_stopped();
@@ -266,20 +285,26 @@ impl<'a> Listener<'a> {
         Ok(())
     }
 
-    fn on_event(&mut self, event: &Event) -> Result<(), ListenError> {
+    /// Takes note of an event; whether it says that the output's reader is gone.
+    fn on_event(&mut self, event: &Event) -> bool {
         let Token(token) = event.token();
-        if event.token() == STDOUT {
-            if event.is_error() || event.is_write_closed() {
-                self.say_output_failed();
-                return Err(ListenError::Output(io::ErrorKind::BrokenPipe.into()));
+        match token {
+            _ if event.token() == STDOUT => return event.is_error() || event.is_write_closed(),
+            FIRST_CONN.. => {
+                if let Some(conn) = self.conns.get_mut(&token) {
+                    conn.on_event(event);
+                    self.runnable.push(token);
+                }
             }
-        } else if let Some(conn) = self.conns.get_mut(&token) {
-            conn.on_event(event);
-            self.runnable.push(token);
-        } else if let Some(ear) = token.checked_sub(FIRST_EAR).and_then(|i| self.ears.get_mut(i)) {
-            ear.readable = true;
+            FIRST_UDP.. => self.datagrams.on_event(token - FIRST_UDP),
+            FIRST_EAR.. => {
+                if let Some(ear) = self.ears.get_mut(token - FIRST_EAR) {
+                    ear.readable = true;
+                }
+            }
+            _ => {}
         }
-        Ok(())
+        false
     }
 
     /// One turn for everybody who has something to do.
@@ -288,6 +313,7 @@ impl<'a> Listener<'a> {
         self.accept(now);
         self.timers.expired(now, &mut self.runnable);
         self.drive_runnable(space);
+        self.drive_datagrams(space);
         self.deliver(now);
         self.unstall();
         self.enough(now)
@@ -351,6 +377,14 @@ impl<'a> Listener<'a> {
         self.runnable = turn;
     }
 
+    fn drive_datagrams(&mut self, space: &mut [u8]) {
+        let now = self.hub.clock.now();
+        self.datagrams.drive(now, space, &mut self.shared, self.stage);
+        if self.datagrams.heard_message() {
+            self.last_heard = now.mono;
+        }
+    }
+
     fn drive(&mut self, token: usize, space: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(&token) else { return };
         let now = self.hub.clock.now();
@@ -386,13 +420,8 @@ impl<'a> Listener<'a> {
 
     /// Moves messages on to the output, and acknowledges what it has flushed.
     fn deliver(&mut self, now: Duration) {
-        if let Some(Source(slow)) = self.shared.mux.overdue(now) {
-            let token = slow as usize;
-            if let Some(conn) = self.conns.get_mut(&token) {
-                let source = Source(slow);
-                conn.refuse(RefuseCode::TooSlow, source, self.hub.clock.now(), &mut self.shared);
-                self.runnable.push(token);
-            }
+        if let Some(slow) = self.shared.mux.overdue(now) {
+            self.refuse_slow(slow);
         }
         let mut written = Vec::new();
         self.shared.mux.pump(now, self.stage, &mut written);
@@ -406,15 +435,28 @@ impl<'a> Listener<'a> {
         }
     }
 
+    fn refuse_slow(&mut self, source: Source) {
+        if Datagrams::owns(source) {
+            self.datagrams.refuse(source, &mut self.shared);
+            self.shared.mux.cut(source);
+        } else if let Some(conn) = self.conns.get_mut(&(source.0 as usize)) {
+            conn.refuse(RefuseCode::TooSlow, source, self.hub.clock.now(), &mut self.shared);
+            self.runnable.push(source.0 as usize);
+        }
+    }
+
     fn acknowledge(&mut self, done: Written) {
+        let now = self.hub.clock.now();
+        self.last_heard = now.mono;
+        self.delivered += u64::from(done.total.is_some());
+        if Datagrams::owns(done.source) {
+            self.datagrams.flushed(done.source, now, &mut self.shared);
+            return;
+        }
         let token = done.source.0 as usize;
-        if let Some(total) = done.total {
-            self.delivered += 1;
-            self.last_heard = self.hub.clock.now().mono;
-            if let Some(conn) = self.conns.get_mut(&token) {
-                conn.acknowledge(total, self.hub.clock.now(), &mut self.shared);
-                self.runnable.push(token);
-            }
+        if let (Some(total), Some(conn)) = (done.total, self.conns.get_mut(&token)) {
+            conn.acknowledge(total, now, &mut self.shared);
+            self.runnable.push(token);
         }
     }
 
@@ -439,19 +481,24 @@ impl<'a> Listener<'a> {
             return Some(End::Enough);
         }
         let idle = self.limits.idle.is_some_and(|idle| now >= self.last_heard + idle);
-        let quiet = idle && self.conns.values().all(|conn| !conn.is_busy());
-        quiet.then_some(End::Silence(self.delivered))
+        (idle && !self.is_busy()).then_some(End::Silence(self.delivered))
+    }
+
+    /// Whether a message is on its way in or unacknowledged.
+    fn is_busy(&self) -> bool {
+        self.datagrams.is_busy() || self.conns.values().any(Conn::is_busy)
     }
 
     fn deadline(&self) -> Option<Duration> {
-        if !self.runnable.is_empty() {
+        if !self.runnable.is_empty() || self.datagrams.has_more() {
             return Some(Duration::ZERO);
         }
         let retries = self.ears.iter().filter_map(|ear| ear.retry);
         let idle = self.limits.idle.map(|idle| self.last_heard + idle);
         // A busy connection keeps an idle listener going; its own deadline ends that.
-        let idle = idle.filter(|_| self.conns.values().all(|conn| !conn.is_busy()));
+        let idle = idle.filter(|_| !self.is_busy());
         let mux = self.shared.mux.next_deadline();
-        retries.chain(idle).chain(mux).chain(self.timers.next()).min()
+        let datagrams = self.datagrams.deadline(self.limits.silence);
+        retries.chain(idle).chain(mux).chain(datagrams).chain(self.timers.next()).min()
     }
 }

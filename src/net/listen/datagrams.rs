@@ -1,0 +1,359 @@
+//! Datagrams to a listener: sockets, runs and their acks. What a packet means is the pure
+//! receiver's business; here a run becomes a source of the mux, and what the output has flushed
+//! becomes an ack.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mio::net::UdpSocket;
+
+use super::conn::Shared;
+use super::{Answering, Caller, Heard, Notice, Stage};
+use crate::crypto::sodium::OsRandom;
+use crate::net::sockets::Transport;
+use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
+use crate::proto::datagram::receiver::{
+    Admission, Arrival, Event, Message, Receiver, RunKey,
+};
+use crate::proto::mux::Source;
+use crate::proto::stream::link::{Crossing, TRACE_BYTES};
+use crate::proto::time::Now;
+
+/// Sources of runs have this bit, those of connections do not.
+const RUN_BIT: u64 = 1 << 63;
+/// Packets that are read before others have their turn.
+const PACKETS_A_TURN: usize = 256;
+/// A listener that has heard enough stays this long for a sender that lost its last ack, which
+/// asks again at intervals that grow with the time it has waited.
+const SHORTEST_LINGER: Duration = Duration::from_secs(1);
+/// Longer than the longest interval (PROTOCOL.md, section 4.4).
+const LONGEST_LINGER: Duration = Duration::from_secs(6);
+
+/// Which socket a packet came in by, and from where.
+type Origin = (usize, SocketAddr);
+
+struct Ear {
+    socket: UdpSocket,
+    readable: bool,
+}
+
+struct Run {
+    key: RunKey,
+    heard: Heard,
+    /// Bytes of the run so far.
+    total: u64,
+    /// The output has not flushed its last message.
+    held_since: Option<Duration>,
+    /// That message was the last one.
+    last: bool,
+}
+
+/// Everything of a listener that has to do with datagrams.
+pub struct Datagrams {
+    ears: Vec<Ear>,
+    receiver: Receiver<Origin>,
+    runs: BTreeMap<u64, Run>,
+    by_key: BTreeMap<RunKey, u64>,
+    next_run: u64,
+    events: Vec<Event>,
+    linger: Duration,
+    /// Something of a run came since the last look.
+    news: bool,
+}
+
+impl Datagrams {
+    /// No sockets yet.
+    pub fn new(keys: &[Answering]) -> Self {
+        let locals = keys.iter().map(|k| LocalKey::new(k.pair.duplicate(), &k.access)).collect();
+        Self {
+            ears: Vec::new(),
+            receiver: Receiver::new(locals),
+            runs: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            next_run: RUN_BIT,
+            events: Vec::new(),
+            linger: SHORTEST_LINGER,
+            news: false,
+        }
+    }
+
+    /// Adds a socket.
+    pub fn add(&mut self, socket: UdpSocket) {
+        self.ears.push(Ear { socket, readable: true });
+    }
+
+    /// How many sockets there are.
+    pub fn count(&self) -> usize {
+        self.ears.len()
+    }
+
+    /// Takes note of an event for socket number `ear`.
+    pub fn on_event(&mut self, ear: usize) {
+        if let Some(ear) = self.ears.get_mut(ear) {
+            ear.readable = true;
+        }
+    }
+
+    /// Whether packets were left so that others have their turn.
+    pub fn has_more(&self) -> bool {
+        self.ears.iter().any(|ear| ear.readable)
+    }
+
+    /// Whether a run is under way.
+    pub fn is_busy(&self) -> bool {
+        !self.runs.is_empty()
+    }
+
+    /// Whether something of a run came since the last call.
+    pub fn heard_message(&mut self) -> bool {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether `source` is a run.
+    pub fn owns(source: Source) -> bool {
+        source.0 & RUN_BIT != 0
+    }
+
+    /// Reads what came, up to a limit, and answers it.
+    pub fn drive(
+        &mut self,
+        now: Now,
+        space: &mut [u8],
+        shared: &mut Shared<'_>,
+        stage: &mut dyn Stage,
+    ) {
+        for ear in 0..self.ears.len() {
+            for _ in 0..PACKETS_A_TURN {
+                if !self.ears[ear].readable {
+                    break;
+                }
+                match self.ears[ear].socket.recv_from(space) {
+                    Ok((len, from)) => self.take(&space[..len], (ear, from), now, shared, stage),
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        self.ears[ear].readable = false;
+                    }
+                    // An error that an earlier answer drew; the socket is fine.
+                    Err(_) => {}
+                }
+            }
+        }
+        self.receiver.tick(now, &mut self.events);
+        self.act(None, now, shared, stage);
+        self.cut_silent(now, shared);
+        self.send_acks(shared);
+    }
+
+    fn take(
+        &mut self,
+        packet: &[u8],
+        origin: Origin,
+        now: Now,
+        shared: &mut Shared<'_>,
+        stage: &mut dyn Stage,
+    ) {
+        let host = &mut *shared.host;
+        let mut admit = |arrival: &Arrival<'_>| {
+            match host.admit(arrival.sender, arrival.local, false) {
+                Some(Caller { known: true, .. }) => Admission::Contact,
+                Some(_) => Admission::Unknown,
+                None => Admission::TurnAway,
+            }
+        };
+        self.receiver.feed(packet, origin, now, &mut admit, &mut self.events);
+        if !self.events.is_empty() {
+            self.act(Some((origin, packet)), now, shared, stage);
+        }
+    }
+
+    /// Does what the receiver wants done.
+    fn act(
+        &mut self,
+        arrived: Option<(Origin, &[u8])>,
+        now: Now,
+        shared: &mut Shared<'_>,
+        stage: &mut dyn Stage,
+    ) {
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.news |= matches!(event, Event::Begun(_) | Event::Message(_));
+            match event {
+                // What is known of a run comes with its first message.
+                Event::Begun(_) => {}
+                Event::Message(message) => {
+                    let wire = arrived.map_or(&[][..], |(_, packet)| packet);
+                    show_message(&message, wire, shared);
+                    self.message(message, now, shared, stage);
+                }
+                Event::TurnedAway { sender, .. } => {
+                    shared.host.notice(Notice::TurnedAway(&sender));
+                }
+                Event::Probe(probe) => {
+                    if let Some(((ear, from), _)) = arrived {
+                        let mut answer = [0; PACKET_LEN];
+                        self.receiver.here(&probe, now, &mut OsRandom, &mut answer);
+                        self.send(ear, from, &answer);
+                    }
+                }
+                Event::Abandoned(key) => self.cut(&key, "the sender fell silent", shared),
+            }
+        }
+        self.events = events;
+    }
+
+    fn message(
+        &mut self,
+        message: Message,
+        now: Now,
+        shared: &mut Shared<'_>,
+        stage: &mut dyn Stage,
+    ) {
+        let known = self.by_key.get(&message.run).copied();
+        let Some(number) = known.or_else(|| self.begin(&message, now, shared)) else {
+            self.receiver.declined(&message.run);
+            return;
+        };
+        let Some(run) = self.runs.get_mut(&number) else { return };
+        let source = Source(number);
+        run.total += message.body.len() as u64;
+        run.held_since = Some(now.mono);
+        run.last = !message.more;
+        if message.body.is_empty() {
+            shared.mux.alive(source, now.mono);
+        } else {
+            shared.mux.data(source, &message.body, now.mono, stage);
+        }
+        if message.more {
+            shared.mux.confirm_part(source);
+        } else {
+            shared.mux.end(source);
+        }
+    }
+
+    /// A run's first message: it becomes a source.
+    fn begin(&mut self, message: &Message, now: Now, shared: &mut Shared<'_>) -> Option<u64> {
+        let key = message.run;
+        let caller = shared.host.admit(key.sender(), key.local(), false)?;
+        let number = self.next_run;
+        self.next_run += 1;
+        let heard = Heard {
+            id: message.id.to_bytes(),
+            caller,
+            sent_ms: message.time_ms,
+            arrived_ms: now.unix_ms,
+            transport: Transport::Udp,
+        };
+        shared.mux.begin(Source(number), heard.clone(), now.mono);
+        self.by_key.insert(key, number);
+        self.runs.insert(number, Run { key, heard, total: 0, held_since: None, last: false });
+        Some(number)
+    }
+
+    /// The output has flushed a run's message.
+    pub fn flushed(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
+        let Some(run) = self.runs.get_mut(&source.0) else { return };
+        self.receiver.delivered(&run.key);
+        let waited = run.held_since.take().map_or(Duration::ZERO, |since| now.mono - since);
+        if run.last {
+            self.linger = (2 * waited).clamp(SHORTEST_LINGER, LONGEST_LINGER);
+            shared.host.notice(Notice::Delivered(&run.heard, run.total));
+            let key = run.key;
+            self.forget(&key);
+        }
+        self.send_acks(shared);
+    }
+
+    /// Declines the run that is too slow for others.
+    pub fn refuse(&mut self, source: Source, shared: &mut Shared<'_>) {
+        let Some(run) = self.runs.get(&source.0) else { return };
+        let key = run.key;
+        self.receiver.declined(&key);
+        self.cut(&key, "refused", shared);
+        self.send_acks(shared);
+    }
+
+    /// Declines every run that is not over.
+    pub fn refuse_all(&mut self, shared: &mut Shared<'_>) {
+        let sources: Vec<_> = self.runs.keys().copied().collect();
+        sources.into_iter().for_each(|number| self.refuse(Source(number), shared));
+    }
+
+    fn cut(&mut self, key: &RunKey, why: &'static str, shared: &mut Shared<'_>) {
+        if let Some(run) = self.forget(key) {
+            shared.host.notice(Notice::Cut(&run.heard, why));
+        }
+    }
+
+    fn forget(&mut self, key: &RunKey) -> Option<Run> {
+        let number = self.by_key.remove(key)?;
+        self.runs.remove(&number)
+    }
+
+    /// A run whose next message does not come is cut; one that waits for the output is not silent.
+    fn cut_silent(&mut self, now: Now, shared: &mut Shared<'_>) {
+        let silent = |(number, at): (u64, Duration)| (at <= now.mono).then_some(number);
+        let numbers: Vec<_> = self.deadlines(shared.silence).filter_map(silent).collect();
+        for number in numbers {
+            if let Some(key) = self.runs.get(&number).map(|run| run.key) {
+                self.receiver.cut(&key);
+                shared.mux.cut(Source(number));
+                self.cut(&key, "the sender fell silent", shared);
+            }
+        }
+    }
+
+    fn deadlines(&self, silence: Duration) -> impl Iterator<Item = (u64, Duration)> + '_ {
+        self.runs.iter().filter(|(_, run)| run.held_since.is_none()).filter_map(
+            move |(number, run)| {
+                self.receiver.last_heard(&run.key).map(|heard| (*number, heard + silence))
+            },
+        )
+    }
+
+    /// When [`Datagrams::drive`] has something to do without news.
+    pub fn deadline(&self, silence: Duration) -> Option<Duration> {
+        let silent = self.deadlines(silence).map(|(_, at)| at);
+        silent.chain(self.receiver.next_timeout()).min()
+    }
+
+    /// How long to stay for a sender that lost its last ack.
+    pub fn linger(&self) -> Duration {
+        self.linger
+    }
+
+    fn send_acks(&mut self, shared: &mut Shared<'_>) {
+        for ack in self.receiver.take_acks() {
+            let (ear, to) = ack.to;
+            if shared.trace {
+                let wire_head = ack.bytes[..TRACE_BYTES].to_vec();
+                let count = ack.bytes.len() / 32;
+                shared.host.notice(Notice::Crossed(&Crossing {
+                    outgoing: true,
+                    wire_len: ack.bytes.len(),
+                    wire_head,
+                    meaning: format!("{count} acks"),
+                    content: Vec::new(),
+                }));
+            }
+            self.send(ear, to, &ack.bytes);
+        }
+    }
+
+    /// A lost answer is asked for again.
+    fn send(&self, ear: usize, to: SocketAddr, bytes: &[u8]) {
+        let _ = self.ears[ear].socket.send_to(bytes, to);
+    }
+}
+
+fn show_message(message: &Message, wire: &[u8], shared: &mut Shared<'_>) {
+    if shared.trace {
+        shared.host.notice(Notice::Crossed(&Crossing {
+            outgoing: false,
+            wire_len: wire.len(),
+            wire_head: wire[..wire.len().min(TRACE_BYTES)].to_vec(),
+            meaning: format!("the last packet of MESSAGE, {} bytes", message.body.len()),
+            content: message.body[..message.body.len().min(TRACE_BYTES)].to_vec(),
+        }));
+    }
+}
