@@ -5,7 +5,7 @@
 
 mod datagram_forge;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
@@ -153,6 +153,7 @@ impl Talker {
 struct Output {
     waiting: Vec<(RunKey, u64)>,
     delivered: BTreeMap<RunKey, Vec<Vec<u8>>>,
+    begun: BTreeSet<RunKey>,
     abandoned: Vec<RunKey>,
 }
 
@@ -166,6 +167,7 @@ impl Output {
                     run.push(message.body);
                     self.waiting.push((message.run, due_ms));
                 }
+                Event::Begun(run) => assert!(self.begun.insert(run), "a run begins once"),
                 Event::Abandoned(run) => self.abandoned.push(run),
                 Event::TurnedAway { .. } | Event::Probe(_) => panic!("nobody did that"),
             }

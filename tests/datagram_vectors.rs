@@ -5,8 +5,9 @@
 use anonchat::crypto::sodium::{BoxKey, KeyPair, PublicKey, Secret};
 use anonchat::proto::datagram::ack::{Status, ack};
 use anonchat::proto::datagram::boxfile::BoxReader;
+use anonchat::proto::datagram::cache::BoxCache;
 use anonchat::proto::datagram::packet::{
-    BoxCache, LocalKey, MessageId, Opened, PACKET_LEN, Way, mac1, mac1_key,
+    LocalKey, MessageId, Opened, PACKET_LEN, Way, mac1, mac1_key,
 };
 use serde_json::Value;
 

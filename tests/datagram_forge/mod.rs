@@ -34,10 +34,11 @@ pub fn sender(me: &str, rng: &mut SeededRandom) -> Sender {
     Sender::new(&pair(me), pair("bob").public(), &ACCESS, Reliability::Acked, rng)
 }
 
-/// Feeds one packet whose sender is admitted as `admission`.
+/// Feeds one packet whose sender is admitted as `admission`; the beginnings of runs left out.
 pub fn feed(bob: &mut Receiver<u16>, packet: &[u8], now: Now, admission: Admission) -> Vec<Event> {
     let mut events = Vec::new();
     bob.feed(packet, 1, now, &mut |_| admission, &mut events);
+    events.retain(|event| !matches!(event, Event::Begun(_)));
     events
 }
 

@@ -5,9 +5,10 @@
 
 use std::fmt;
 
+use super::cache::BoxCache;
 use super::packet::{
-    BoxCache, Head, Kind, LocalKey, MAX_MESSAGE, MessageId, Opened, PACKET_LEN, Sealer, Way,
-    fragment_of, fragments, recognise,
+    Head, Kind, LocalKey, MAX_MESSAGE, MessageId, Opened, PACKET_LEN, Sealer, Way, fragment_of,
+    fragments, recognise,
 };
 use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret};
 use crate::proto::time::Now;

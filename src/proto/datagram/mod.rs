@@ -8,6 +8,7 @@
 pub mod ack;
 mod assembly;
 pub mod boxfile;
+pub mod cache;
 mod flight;
 pub mod packet;
 mod path;

@@ -9,6 +9,7 @@
 //! Opening goes from cheap to costly: length, [`LocalKey::recognises`] (0.5 µs), the sealed box
 //! (one X25519, 34 µs), the sender's key (two more, unless [`BoxCache`] knows it).
 
+use super::cache::BoxCache;
 use crate::crypto::sodium::{
     BOX_OVERHEAD, BoxKey, KeyPair, NONCE_LEN, PublicKey, Random, SEALED_BOX_OVERHEAD, Secret,
     constant_time_eq, keyed_hash, keyed_hash_secret, open_anonymous, seal_anonymous, wipe,
@@ -368,40 +369,4 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 
 fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-/// Box keys of senders heard lately, so that each costs its two X25519 once.
-pub struct BoxCache {
-    slots: Vec<(usize, PublicKey, BoxKey)>,
-    oldest: usize,
-}
-
-impl BoxCache {
-    /// How many senders are kept; beyond that the one inserted first goes.
-    pub const CAPACITY: usize = 64;
-
-    /// An empty one.
-    pub const fn new() -> Self {
-        Self { slots: Vec::new(), oldest: 0 }
-    }
-
-    fn get(&self, local: usize, sender: &[u8; 32]) -> Option<(&PublicKey, &BoxKey)> {
-        let found = self.slots.iter().find(|slot| slot.0 == local && slot.1.as_bytes() == sender);
-        found.map(|slot| (&slot.1, &slot.2))
-    }
-
-    /// Keeps the key that local key `local` shares with `sender`.
-    pub fn insert(&mut self, local: usize, sender: PublicKey, key: BoxKey) {
-        if self.slots.len() < Self::CAPACITY {
-            return self.slots.push((local, sender, key));
-        }
-        self.slots[self.oldest] = (local, sender, key);
-        self.oldest = (self.oldest + 1) % Self::CAPACITY;
-    }
-}
-
-impl Default for BoxCache {
-    fn default() -> Self {
-        Self::new()
-    }
 }

@@ -5,8 +5,9 @@
 
 use minicbor::{Decoder, Encoder};
 
+use super::cache::BoxCache;
 use super::packet::{
-    BoxCache, FRAGMENT_LEN, Head, Kind, LocalKey, MessageId, Opened, PACKET_LEN, Sealer, Way,
+    FRAGMENT_LEN, Head, Kind, LocalKey, MessageId, Opened, PACKET_LEN, Sealer, Way,
 };
 use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret};
 use crate::proto::time::{Now, within_window};

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use super::ack::{self, AckDatagram, AckQueue, Status};
 use super::assembly::{Assembly, Shape};
-use super::packet::{
-    BoxCache, Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise,
-};
+use super::cache::BoxCache;
+use super::packet::{Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise};
 use super::probe::{self, Probe};
 use super::replay::{Memory, Refused};
 use super::run::{Place, Run, State};
@@ -63,6 +62,9 @@ pub struct Message {
 
 /// What the caller has to act on.
 pub enum Event {
+    /// A run was taken in, and something of it is acknowledged from now on. Its end is a message
+    /// without `more`, or [`Event::Abandoned`], or what the caller decides.
+    Begun(RunKey),
     /// Deliver it, then say [`Receiver::delivered`].
     Message(Message),
     /// Somebody who holds our public key file is not among those to be heard.
@@ -154,9 +156,11 @@ impl<S: Clone + PartialEq> Receiver<S> {
             Some(run) => run.place(&arrived.packet),
             None if arrived.packet.id().sequence == 0 => {
                 let state = State::Partial(Assembly::default());
-                return if self.begin(&arrived, state, events) {
-                    self.put(&arrived, events)
-                };
+                if self.begin(&arrived, state, events) {
+                    events.push(Event::Begun(arrived.key));
+                    self.put(&arrived, events);
+                }
+                return;
             }
             // The middle of a run whose beginning was never heard.
             None => Place::Nowhere,
@@ -284,9 +288,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
     }
 
     fn abandon(&mut self, key: &RunKey, events: &mut Vec<Event>) {
-        if self.memory.get(key).is_some_and(|run| run.shown) {
-            events.push(Event::Abandoned(*key));
-        }
+        events.push(Event::Abandoned(*key));
         self.cut(key);
     }
 

@@ -44,14 +44,12 @@ pub(super) struct Run<S> {
     pub(super) state: State,
     pub(super) source: S,
     pub(super) touched: Duration,
-    /// The caller has had a message of it.
-    pub(super) shown: bool,
 }
 
 impl<S> Run<S> {
     pub(super) fn new(packet: &Opened, state: State, source: S, now: Now) -> Self {
         let (sequence, shape) = (packet.id().sequence, Shape::of(packet));
-        Self { sequence, shape, state, source, touched: now.mono, shown: false }
+        Self { sequence, shape, state, source, touched: now.mono }
     }
 
     /// Whether silence alone may end it. What the caller holds waits for the caller.
@@ -109,7 +107,6 @@ impl<S> Run<S> {
         assembly.put(packet);
         let body = assembly.finish(self.shape.of)?;
         self.state = State::Held;
-        self.shown = true;
         Some(body)
     }
 
