@@ -107,6 +107,24 @@ fn packets_that_are_changed_missing_doubled_or_moved_are_noticed() {
 }
 
 #[test]
+fn a_missing_message_and_a_part_of_another_run_are_noticed() {
+    let (a, b) = (seal(&body(3 * MAX_MESSAGE), 4096), seal(&body(3 * MAX_MESSAGE - 1), 4096));
+    let message = 64 * PACKET_LEN;
+    let missing = [&a[..message], &a[2 * message..]].concat();
+    let of_another = [&a[..message], &b[message..]].concat();
+    let within = [&a[..PACKET_LEN], &b[PACKET_LEN..]].concat();
+    for file in [missing, of_another, within, a[message..].to_vec()] {
+        assert_eq!(open(&file).unwrap_err(), BoxError::Corrupted);
+    }
+    // Even under the same name a run has one sender.
+    let first = Forge { flags: 6, ..Forge::default() };
+    let next = |from| Forge { from, flags: 4, sequence: 1, ..Forge::default() }.seal();
+    assert!(open(&[first.seal(), next("alice")].concat()).is_ok());
+    let mixed = open(&[first.seal(), next("carol")].concat());
+    assert_eq!(mixed.unwrap_err(), BoxError::Corrupted);
+}
+
+#[test]
 fn another_ones_file_and_no_box_at_all_are_told_from_a_corrupted_one() {
     let file = seal(b"hi", 9);
     let mut carol = BoxReader::new(vec![LocalKey::new(pair("carol"), &ACCESS)]);

@@ -491,6 +491,8 @@ fn foreign_and_malformed_acks_are_ignored() {
     assert!(alice.transmit(at(0), &mut rng, &mut packet));
     for len in 0..=1300 {
         assert!(!alice.feed_ack(&vec![1; len], at(1)), "{len}");
+        let sound = len % ACK_LEN == 0 && (1..=37).contains(&(len / ACK_LEN));
+        assert_eq!(parse(&vec![1; len]).is_some(), sound, "{len}");
     }
     let other = Forge::default();
     for status in [Status::Received, Status::Delivered, Status::Declined] {
