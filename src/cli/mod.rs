@@ -11,6 +11,7 @@ pub mod local_time;
 pub mod output;
 pub mod passphrase;
 pub mod sanitize;
+mod sealed_file;
 pub mod send;
 mod terminal;
 mod trace;

@@ -1,6 +1,7 @@
 //! ac-send: from options to one delivered message, and from how it ended to an exit code.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,14 +13,19 @@ use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
 use super::output::{note, print};
 use super::sanitize::sanitize_line;
+use super::sealed_file::SealedFile;
 use super::{trace, units};
-use crate::crypto::sodium::{KeyPair, random};
+use crate::crypto::sodium::{KeyPair, OsRandom, random};
 use crate::keys::Keyring;
+use crate::net::box_file::{self, SealError};
 use crate::net::dial::{CONNECT_TIME, Call, DialError, NoProof};
 use crate::net::hub::Hub;
 use crate::net::input::Input;
 use crate::net::send::{Cut, Delivered, Limits, SendError, Task, send_stream};
+use crate::net::send_datagrams::{Job, send_datagrams};
 use crate::net::signals::die_of;
+use crate::proto::datagram::boxfile::BoxWriter;
+use crate::proto::datagram::sender::Reliability;
 use crate::proto::stream::link::KEEPALIVE;
 use crate::proto::stream::meta::Meta;
 use crate::proto::stream::record::RefuseCode;
@@ -44,6 +50,14 @@ pub struct Options {
     #[arg(short, long)]
     pub udp: bool,
 
+    /// Do not wait for acknowledgements: exit status 0 says sent, not delivered
+    #[arg(long, requires = "udp", conflicts_with = "ping")]
+    pub no_ack: bool,
+
+    /// Seal into FILE instead of sending (- is stdout): exit status 0 says sealed, not delivered
+    #[arg(short, long, value_name = "FILE", conflicts_with_all = ["udp", "ping", "wait"])]
+    pub output: Option<PathBuf>,
+
     /// Send anonymously, with a key made for this one message
     #[arg(short, long, conflicts_with = "key")]
     pub anonymous: bool,
@@ -65,6 +79,18 @@ pub struct Options {
     pub common: CommonOptions,
 }
 
+impl Options {
+    /// What exit status 0 means here.
+    fn success(&self) -> &'static str {
+        match self {
+            Self { ping: true, .. } => "there",
+            Self { no_ack: true, .. } => "sent",
+            Self { output: Some(_), .. } => "sealed",
+            _ => "delivered",
+        }
+    }
+}
+
 /// What came of it, for the report.
 struct Report<'a> {
     to: &'a str,
@@ -82,7 +108,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let keyring = Keyring::locate()?;
     let mut passphrases = options.common.passphrases.source();
     let destination = resolve(&options.destination, &keyring, &mut passphrases)?;
-    if destination.targets.is_empty() {
+    if destination.targets.is_empty() && options.output.is_none() {
         let name = &destination.name;
         return Err(Failure::new(Code::Unreachable, format!("{name}: no address is known"))
             .hint(format!("say where: {name}@HOST:PORT, or put an address into the key file")));
@@ -93,15 +119,41 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         None => keyring.identity(&mut passphrases)?.pair,
     };
     let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
-    let sent = send(options, &mut hub, &me, &destination);
-    if let Err(SendError::Signal(signal)) = sent {
-        die_of(signal);
-        return Ok(ExitCode::from(128 + signal as u8));
-    }
+    let sent = match &options.output {
+        Some(path) => seal(path, &mut hub, &me, &destination),
+        None => send(options, &mut hub, &me, &destination),
+    };
     let name = &destination.name;
-    let sent = sent.map_err(|e| failure(&e).about(name));
+    let sent = match sent {
+        Err(SendError::Signal(signal)) => {
+            die_of(signal);
+            return Ok(ExitCode::from(128 + signal as u8));
+        }
+        Err(e) => Err(failure(&e).about(name)),
+        Ok(delivered) => Ok(delivered),
+    };
     tell(options, name, &sent)?;
     sent.map(|_| ExitCode::SUCCESS)
+}
+
+/// `-o`: the message goes into a file that is complete or not there.
+fn seal(
+    path: &Path,
+    hub: &mut Hub,
+    me: &KeyPair,
+    to: &Destination,
+) -> Result<Delivered, SendError> {
+    let access = to.contact.access.as_bytes();
+    let writer = BoxWriter::new(me, &to.contact.public, access, &mut OsRandom);
+    let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
+    let mut target = SealedFile::create(path).map_err(SendError::Output)?;
+    let total = box_file::seal(hub, writer, input, target.writer()).map_err(|e| match e {
+        SealError::Input(e) => SendError::Input(e),
+        SealError::Output(e) => SendError::Output(e),
+        SealError::Signal(signal) => SendError::Signal(signal),
+    })?;
+    target.keep().map_err(SendError::Output)?;
+    Ok(Delivered { address: None, total })
 }
 
 fn send(
@@ -118,6 +170,17 @@ fn send(
         patience: CONNECT_TIME.min(silence),
         trace: options.common.trace(),
     };
+    let mut show = |crossing: &_| note(&trace::lines(crossing));
+    let trace: Option<&mut dyn FnMut(&_)> =
+        if options.common.trace() { Some(&mut show) } else { None };
+    let mut limits = Limits { silence, trace };
+    let stdin = |hub: &Hub| Input::stdin(hub.waker()).map_err(SendError::Local);
+    if options.udp {
+        let reliability =
+            if options.no_ack { Reliability::FireAndForget } else { Reliability::Acked };
+        let job = if options.ping { Job::Ping } else { Job::Run(stdin(hub)?, reliability) };
+        return send_datagrams(hub, &call, &destination.targets, job, &mut limits);
+    }
     let task = if options.ping {
         Task::Ping
     } else {
@@ -125,10 +188,8 @@ fn send(
         // Signs of life must come more often than our patience ends.
         let often = silence / 3;
         meta.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
-        Task::Message(meta, Input::stdin(hub.waker()).map_err(SendError::Local)?)
+        Task::Message(meta, stdin(hub)?)
     };
-    let mut show = |crossing: &_| note(&trace::lines(crossing));
-    let mut limits = Limits { silence, trace: &mut show };
     send_stream(hub, &call, &destination.targets, task, &mut limits)
 }
 
@@ -137,9 +198,9 @@ fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Res
     let report = match sent {
         Ok(delivered) => Report {
             to: name,
-            status: if options.ping { "there" } else { "delivered" },
+            status: options.success(),
             bytes: delivered.total,
-            address: Some(delivered.address.to_string()),
+            address: delivered.address.map(|address| address.to_string()),
             failure: None,
         },
         Err(failure) => {
@@ -147,12 +208,12 @@ fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Res
         }
     };
     let common = &options.common;
-    if let (Some(address), true) = (&report.address, !common.quiet) {
-        if options.ping {
-            note(&format!("{PROGRAM}: {name}: there, at {address}"));
-        } else if common.verbose > 0 {
-            note(&format!("{PROGRAM}: {name}: {} bytes delivered to {address}", report.bytes));
-        }
+    let told = report.failure.is_none() && !common.quiet;
+    if told && (options.ping || common.verbose > 0) {
+        let place = report.address.as_ref().map_or(String::new(), |a| format!(", {a}"));
+        let status = report.status;
+        let bytes = if options.ping { String::new() } else { format!("{} bytes ", report.bytes) };
+        note(&format!("{PROGRAM}: {name}: {bytes}{status}{place}"));
     }
     let line = report.line();
     if let Some(mut file) = common.status_file()? {
@@ -194,6 +255,9 @@ fn failure(error: &SendError) -> Failure {
         SendError::Declined(code, text) => declined(*code, text),
         SendError::Input(e) => {
             Failure::new(Code::Local, format!("cannot read the input: {}", system(e)))
+        }
+        SendError::Output(e) => {
+            Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
         }
         SendError::Local(e) => Failure::new(Code::Local, system(e)),
         SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),

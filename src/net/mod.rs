@@ -10,6 +10,7 @@
 //! [`input`] and [`output`] read and write what may block from a thread of their own, so that the
 //! loop never waits for stdio, nor, through [`resolve`], for a name server.
 
+pub mod box_file;
 pub mod clock;
 pub mod dial;
 pub mod hub;

@@ -42,6 +42,8 @@ pub enum SendError {
     Declined(u8, String),
     /// The input could not be read.
     Input(io::Error),
+    /// The sealed file could not be written.
+    Output(io::Error),
     /// The system failed us.
     Local(io::Error),
     /// A signal arrived; the peer has been told.
@@ -64,9 +66,9 @@ pub enum Cut {
 /// What was delivered, and where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Delivered {
-    /// The address that proved the key.
-    pub address: SocketAddr,
-    /// Bytes acknowledged.
+    /// The address that proved the key, if anybody was asked to.
+    pub address: Option<SocketAddr>,
+    /// Bytes acknowledged, sent or sealed.
     pub total: u64,
 }
 
@@ -82,8 +84,8 @@ pub enum Task {
 pub struct Limits<'a> {
     /// The peer may be silent this long.
     pub silence: Duration,
-    /// Sees what crosses the wire.
-    pub trace: &'a mut dyn FnMut(&Crossing),
+    /// Sees what crosses the wire, if anybody does.
+    pub trace: Option<&'a mut dyn FnMut(&Crossing)>,
 }
 
 /// Sends one message over TCP, to the first of `targets` that proves the key, and waits until it is delivered.
@@ -186,9 +188,11 @@ impl Pump {
         loop {
             let now = hub.clock.now();
             let busy = self.progress(now, &mut space);
-            self.dialed.link.take_trace().iter().for_each(&mut limits.trace);
+            if let Some(trace) = &mut limits.trace {
+                self.dialed.link.take_trace().iter().for_each(trace);
+            }
             if let Some(outcome) = self.outcome.take() {
-                let address = self.dialed.address;
+                let address = Some(self.dialed.address);
                 return outcome.map(|total| Delivered { address, total });
             }
             let until = if busy { now.mono } else { self.deadline() };

@@ -14,6 +14,7 @@ use super::resolve::{HostPort, Lookup};
 use super::send::{Cut, Delivered, Limits, SendError};
 use super::sockets::Bind;
 use crate::crypto::sodium::OsRandom;
+use crate::proto::datagram::ack::ACK_LEN;
 use crate::proto::datagram::packet::{MAX_MESSAGE, PACKET_LEN};
 use crate::proto::datagram::probe::Prober;
 use crate::proto::datagram::sender::{Progress, Reliability, Sender};
@@ -185,7 +186,7 @@ fn ping(
         loop {
             match socket.recv(&mut space) {
                 Ok(n) if prober.is_answer(&space[..n], now) => {
-                    return Ok(Delivered { address: peer.address(), total: 0 });
+                    return Ok(Delivered { address: Some(peer.address()), total: 0 });
                 }
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
@@ -248,6 +249,7 @@ impl Run {
         limits: &mut Limits<'_>,
     ) -> Result<Delivered, SendError> {
         self.offered = hub.clock.now().mono;
+        self.sender.ask_at_least_every(limits.silence / 3);
         loop {
             let now = hub.clock.now();
             self.gather(now)?;
@@ -255,7 +257,8 @@ impl Run {
             let full = self.exchange(hub, peer, now, limits)?;
             match self.sender.progress() {
                 Progress::Finished => {
-                    return Ok(Delivered { address: peer.address(), total: self.total });
+                    let address = (!self.is_unheard()).then(|| peer.address());
+                    return Ok(Delivered { address, total: self.total });
                 }
                 Progress::Declined => return Err(SendError::Declined(0, String::new())),
                 Progress::Expired => return Err(self.silence(peer, limits)),
@@ -287,9 +290,7 @@ impl Run {
         if self.sender.progress() != Progress::Ready {
             return;
         }
-        let paused = self.since.is_some_and(|since| now.mono >= since + GATHER);
-        let idle = self.since.is_none() && now.mono >= self.offered + keepalive(limits);
-        if !(self.input_ended || self.read > MAX_MESSAGE || paused || idle) {
+        if now.mono < self.offer_at(limits) {
             return;
         }
         let len = self.read.min(MAX_MESSAGE);
@@ -297,18 +298,22 @@ impl Run {
         if self.sender.offer(&self.body[..len], more, now, &mut OsRandom).is_err() {
             return;
         }
-        (limits.trace)(&Crossing {
-            outgoing: true,
-            wire_len: 0,
-            wire_head: Vec::new(),
-            meaning: format!("MESSAGE, {len} bytes"),
-            content: self.body[..len.min(TRACE_BYTES)].to_vec(),
-        });
+        show(limits, true, &[], &self.body[..len], || format!("MESSAGE, {len} bytes"));
         self.body.copy_within(len..self.read, 0);
         self.read -= len;
         self.since = (self.read > 0).then_some(now.mono);
         self.total += len as u64;
         self.offered = now.mono;
+    }
+
+    /// When the next message goes out, though nothing more is read: at once if it is full or the
+    /// last, soon if the input pauses, and as a sign of life if it has nothing.
+    fn offer_at(&self, limits: &Limits<'_>) -> Duration {
+        match self.since {
+            _ if self.input_ended || self.read > MAX_MESSAGE => Duration::ZERO,
+            Some(since) => since + GATHER,
+            None => self.offered + keepalive(limits),
+        }
     }
 
     /// Sends what is due and takes what came; whether all that was due is sent.
@@ -332,7 +337,7 @@ impl Run {
                 all_sent = true;
                 break;
             }
-            show(limits, true, &packet, "one packet, sealed");
+            show(limits, true, &packet, &[], || "a packet of it, sealed".into());
             // A packet that the buffer does not take is lost like any other, and sent again.
             failed = socket.send(&packet).err().or(failed);
         }
@@ -357,7 +362,7 @@ impl Run {
             match socket.recv(&mut space) {
                 Ok(n) => {
                     if self.sender.feed_ack(&space[..n], now) {
-                        show(limits, false, &space[..n], &format!("{} acks", n / 32));
+                        show(limits, false, &space[..n], &[], || format!("{} acks", n / ACK_LEN));
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
@@ -372,12 +377,7 @@ impl Run {
     }
 
     /// While a message is in flight, somebody must show that it arrives.
-    fn check_silence(
-        &self,
-        peer: &Peer,
-        now: Now,
-        limits: &Limits<'_>,
-    ) -> Result<(), SendError> {
+    fn check_silence(&self, peer: &Peer, now: Now, limits: &Limits<'_>) -> Result<(), SendError> {
         match self.silence_at(limits) {
             Some(at) if now.mono >= at => Err(self.silence(peer, limits)),
             _ => Ok(()),
@@ -402,12 +402,11 @@ impl Run {
 
     fn next_look(&self, peer: &Peer, limits: &Limits<'_>) -> Duration {
         let ready = self.sender.progress() == Progress::Ready;
-        let paused = self.since.filter(|_| ready).map(|since| since + GATHER);
-        let idle = (ready && self.since.is_none()).then(|| self.offered + keepalive(limits));
+        let offer = ready.then(|| self.offer_at(limits));
         let in_flight = self.sender.progress() == Progress::InFlight;
         let unproven = in_flight && self.sender.last_proof().is_none() && !self.is_unheard();
         let proof = unproven.then_some(peer.until);
-        let looks = [self.sender.next_timeout(), paused, idle, proof, self.silence_at(limits)];
+        let looks = [self.sender.next_timeout(), offer, proof, self.silence_at(limits)];
         looks.into_iter().flatten().min().unwrap_or(peer.until)
     }
 }
@@ -417,12 +416,21 @@ fn keepalive(limits: &Limits<'_>) -> Duration {
     KEEPALIVE.min(limits.silence / 3)
 }
 
-fn show(limits: &mut Limits<'_>, outgoing: bool, wire: &[u8], meaning: &str) {
-    (limits.trace)(&Crossing {
-        outgoing,
-        wire_len: wire.len(),
-        wire_head: wire[..wire.len().min(TRACE_BYTES)].to_vec(),
-        meaning: meaning.to_owned(),
-        content: Vec::new(),
-    });
+/// Shows a datagram, or what is about to go into several.
+fn show(
+    limits: &mut Limits<'_>,
+    outgoing: bool,
+    wire: &[u8],
+    content: &[u8],
+    meaning: impl FnOnce() -> String,
+) {
+    if let Some(trace) = &mut limits.trace {
+        trace(&Crossing {
+            outgoing,
+            wire_len: wire.len(),
+            wire_head: wire[..wire.len().min(TRACE_BYTES)].to_vec(),
+            meaning: meaning(),
+            content: content[..content.len().min(TRACE_BYTES)].to_vec(),
+        });
+    }
 }

@@ -17,14 +17,17 @@ pub enum Transport {
     Tcp,
     /// Datagrams (PROTOCOL.md, section 4).
     Udp,
+    /// The same packets in a file (PROTOCOL.md, section 4.6).
+    File,
 }
 
 impl Transport {
-    /// `tcp` or `udp`.
+    /// `tcp`, `udp` or `file`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
+            Self::File => "file",
         }
     }
 }

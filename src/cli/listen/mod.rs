@@ -4,26 +4,32 @@ mod front;
 mod stage;
 
 use std::cell::RefCell;
-use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
+use mio::net::{TcpListener, UdpSocket};
 
 use self::front::{Front, Policy};
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::sanitize::sanitize_line;
 use super::units;
 use crate::keys::names::petname;
 use crate::keys::{Keyring, LocalKind};
+use crate::net::box_file::{self, OpenError, Opened};
 use crate::net::hub::Hub;
 use crate::net::listen::{Answering, End, Limits, ListenError, Listener};
 use crate::net::output::Output;
 use crate::net::signals::die_of;
 use crate::net::sockets::{Bind, Transport, canonical};
+use crate::proto::datagram::boxfile::BoxError;
 
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-listen";
@@ -38,7 +44,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 pub struct Options {
     /// Where to listen: PORT on every address, ADDRESS:PORT on one; port 0 lets the system choose
-    #[arg(value_name = "[ADDRESS:]PORT", required = true, value_parser = bind)]
+    #[arg(value_name = "[ADDRESS:]PORT", required_unless_present = "open", value_parser = bind)]
     pub addresses: Vec<BindWord>,
 
     /// Hear datagrams (UDP) instead of streams (TCP)
@@ -73,6 +79,11 @@ pub struct Options {
     /// Write a NUL after each message
     #[arg(short = '0', long, conflicts_with = "json")]
     pub null: bool,
+
+    /// Open the sealed boxes in FILE instead of listening (- is stdin)
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["addresses", "udp", "once", "count", "wait"])]
+    pub open: Option<PathBuf>,
 
     /// Options that all programs share.
     #[command(flatten)]
@@ -135,8 +146,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err(Failure::new(Code::Key, format!("{stranger}: no such contact"))
             .hint("file their public key: ac-keygen --import FILE --as NAME"));
     }
-    let ended = listen(options, &mut hub, &keys, &groups, &mut front, &outputs);
-    let failure = match outcome(ended, options) {
+    let ended = match &options.open {
+        Some(path) => open_file(options, path, &mut hub, &keys, &mut front, &outputs),
+        None => listen(options, &mut hub, &keys, &groups, &mut front, &outputs)
+            .and_then(|end| outcome(end, options)),
+    };
+    let failure = match ended {
         Ok(()) => None,
         Err(Ended::Signal(signal)) => {
             die_of(signal);
@@ -219,25 +234,95 @@ fn listen(
         count: if options.once { Some(1) } else { options.count },
         trace: options.common.trace(),
     };
-    let mut sockets = Vec::new();
-    for word in &options.addresses {
-        for bind in &word.binds {
-            let socket = bind.tcp().map_err(|e| cannot_listen(word, &e))?;
-            sockets.push(socket);
-        }
-    }
-    for socket in &sockets {
-        let address = socket.local_addr().map_err(local)?;
-        front.say_listening(canonical(address), Transport::Tcp);
+    let sockets = Sockets::bind(options)?;
+    for address in sockets.addresses().map_err(local)? {
+        front.say_listening(canonical(address), options.transport());
     }
     for (key, group) in keys.iter().zip(groups) {
         front.say_key(key.pair.public(), group.as_deref());
     }
     let mut listener = Listener::new(hub, keys, limits, front, &mut printer);
-    for socket in sockets {
+    for socket in sockets.tcp {
         listener.hear_tcp(socket).map_err(local)?;
     }
+    for socket in sockets.udp {
+        listener.hear_udp(socket).map_err(local)?;
+    }
     listener.run().map_err(Ended::from)
+}
+
+/// The sockets that the operands ask for.
+#[derive(Default)]
+struct Sockets {
+    tcp: Vec<TcpListener>,
+    udp: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    fn bind(options: &Options) -> Result<Self, Failure> {
+        let mut sockets = Self::default();
+        for word in &options.addresses {
+            for bind in &word.binds {
+                let bound = match options.transport() {
+                    Transport::Udp => bind.udp().map(|socket| sockets.udp.push(socket)),
+                    _ => bind.tcp().map(|socket| sockets.tcp.push(socket)),
+                };
+                bound.map_err(|e| cannot_listen(word, &e))?;
+            }
+        }
+        Ok(sockets)
+    }
+
+    fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let tcp = self.tcp.iter().map(TcpListener::local_addr);
+        tcp.chain(self.udp.iter().map(UdpSocket::local_addr)).collect()
+    }
+}
+
+impl Options {
+    fn transport(&self) -> Transport {
+        if self.udp { Transport::Udp } else { Transport::Tcp }
+    }
+}
+
+/// `--open`: the messages of a file, as if they had just arrived.
+fn open_file(
+    options: &Options,
+    path: &Path,
+    hub: &mut Hub,
+    keys: &[Answering],
+    front: &mut Front<'_>,
+    outputs: &Outputs,
+) -> Result<(), Ended> {
+    let shown = sanitize_line(&path.to_string_lossy());
+    let named = |e: &io::Error| Failure::new(Code::Local, format!("{shown}: {}", system(e)));
+    let mut file: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(File::open(path).map_err(|e| named(&e))?)
+    };
+    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
+    let opened = box_file::open(hub, keys, &mut file, front, &mut printer);
+    let failure = match opened {
+        Ok(Opened { turned_away: 0, .. }) => return Ok(()),
+        Ok(_) => {
+            Failure::new(Code::NoProof, format!("{shown}: not all of it is from your contacts"))
+        }
+        Err(OpenError::Input(e)) => named(&e),
+        Err(OpenError::Output(e)) => cannot_write(e),
+        Err(OpenError::Signal(signal)) => return Err(Ended::Signal(signal)),
+        Err(OpenError::Box(why)) => box_failure(why).about(shown),
+    };
+    Err(failure.into())
+}
+
+fn box_failure(why: BoxError) -> Failure {
+    let code = if why == BoxError::Truncated { Code::CutOff } else { Code::NoProof };
+    let failure = Failure::new(code, why.to_string());
+    match why {
+        BoxError::NotForUs => failure.hint("if it is sealed for a group, name it: -k NAME"),
+        _ => failure,
+    }
 }
 
 fn form(options: &Options) -> Form {
@@ -274,8 +359,8 @@ impl From<ListenError> for Ended {
     }
 }
 
-fn outcome(ended: Result<End, Ended>, options: &Options) -> Result<(), Ended> {
-    match ended? {
+fn outcome(end: End, options: &Options) -> Result<(), Ended> {
+    match end {
         End::Enough => Ok(()),
         // Without a count, hearing somebody and then nobody is what was asked for.
         End::Silence(heard) if heard > 0 && !options.once && options.count.is_none() => Ok(()),

@@ -14,9 +14,7 @@ use super::{Answering, Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
 use crate::net::sockets::Transport;
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
-use crate::proto::datagram::receiver::{
-    Admission, Arrival, Event, Message, Receiver, RunKey,
-};
+use crate::proto::datagram::receiver::{Admission, Arrival, Event, Message, Receiver, RunKey};
 use crate::proto::mux::Source;
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
@@ -154,13 +152,12 @@ impl Datagrams {
         stage: &mut dyn Stage,
     ) {
         let host = &mut *shared.host;
-        let mut admit = |arrival: &Arrival<'_>| {
-            match host.admit(arrival.sender, arrival.local, false) {
+        let mut admit =
+            |arrival: &Arrival<'_>| match host.admit(arrival.sender, arrival.local, false) {
                 Some(Caller { known: true, .. }) => Admission::Contact,
                 Some(_) => Admission::Unknown,
                 None => Admission::TurnAway,
-            }
-        };
+            };
         self.receiver.feed(packet, origin, now, &mut admit, &mut self.events);
         if !self.events.is_empty() {
             self.act(Some((origin, packet)), now, shared, stage);

@@ -13,7 +13,7 @@ use crate::proto::time::Now;
 const REORDERING: u64 = 4;
 
 /// The longest pause between two questions for the status of a message that is received.
-const MAX_ASK_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const MAX_ASK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Without acks: packets sent back to back, and the pause after them, so that a receiver's socket
 /// buffer (about 90 packets on Linux) does not overflow.
@@ -58,6 +58,8 @@ pub(super) struct Flight {
     /// When fragment 0 is sent again to ask for the status of the whole, and the pause after that.
     ask_at: Duration,
     ask_pause: Duration,
+    /// At most [`MAX_ASK_PAUSE`].
+    pub(super) longest_ask: Duration,
     /// Something came back since it was last asked.
     answered: bool,
 }
@@ -85,6 +87,7 @@ impl Flight {
             newest_acked: 0,
             ask_at: Duration::ZERO,
             ask_pause: Duration::ZERO,
+            longest_ask: MAX_ASK_PAUSE,
             answered: true,
         }
     }
@@ -153,7 +156,7 @@ impl Flight {
         }
         // Who answers is there and not ready: it need not be asked so often.
         if std::mem::take(&mut self.answered) {
-            self.ask_pause = (self.ask_pause * 2).min(MAX_ASK_PAUSE);
+            self.ask_pause = (self.ask_pause * 2).min(self.longest_ask);
         } else {
             path.on_timeout(now);
             self.ask_pause = path.rto();

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::ack::{self, Status};
-use super::flight::Flight;
+use super::flight::{Flight, MAX_ASK_PAUSE};
 use super::packet::{Head, Kind, MAX_MESSAGE, MessageId, PACKET_LEN, Sealer, Way, fragment_of};
 use super::path::Path;
 use crate::crypto::sodium::{KeyPair, PublicKey, Random};
@@ -61,6 +61,7 @@ pub struct Sender {
     flight: Option<Flight>,
     progress: Progress,
     last_proof: Option<Duration>,
+    longest_ask: Duration,
 }
 
 impl Sender {
@@ -82,7 +83,14 @@ impl Sender {
             flight: None,
             progress: Progress::Ready,
             last_proof: None,
+            longest_ask: MAX_ASK_PAUSE,
         }
+    }
+
+    /// Asks at least this often whether a message that is received was delivered, so that a caller
+    /// with little patience has an answer in time.
+    pub fn ask_at_least_every(&mut self, pause: Duration) {
+        self.longest_ask = pause.min(MAX_ASK_PAUSE);
     }
 
     /// Takes the next message of the run, 0 to [`MAX_MESSAGE`] bytes. Without `more` it is the
@@ -104,6 +112,7 @@ impl Sender {
             _ => return Err(OfferError::Ended),
         }
         let mut flight = Flight::new(self.next, body, more, now, rng);
+        flight.longest_ask = self.longest_ask;
         if self.reliability == Reliability::Acked {
             flight.expect_acks();
         }

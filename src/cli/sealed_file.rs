@@ -1,0 +1,80 @@
+//! The file of `ac-send -o`: complete, or not there.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+
+/// A file that takes its name once it is complete, or stdout.
+pub enum SealedFile {
+    /// `-`.
+    Stdout(io::Stdout),
+    /// What is there already and is no regular file: a pipe, a device.
+    Special(File),
+    /// A file beside the one that it will replace.
+    Beside {
+        /// What is written.
+        file: File,
+        /// Its name until then.
+        temporary: PathBuf,
+        /// Its name in the end.
+        path: PathBuf,
+        /// Whether it took it.
+        kept: bool,
+    },
+}
+
+impl SealedFile {
+    /// Opens it for writing.
+    ///
+    /// # Errors
+    /// What the system says; and a terminal is no place for a sealed box.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        if path == Path::new("-") {
+            let stdout = io::stdout();
+            if stdout.is_terminal() {
+                return Err(io::Error::other("a sealed box is not for a terminal"));
+            }
+            return Ok(Self::Stdout(stdout));
+        }
+        if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+            return File::options().write(true).open(path).map(Self::Special);
+        }
+        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+        let mut beside = std::ffi::OsString::from(".");
+        beside.push(name);
+        beside.push(format!(".{}.part", std::process::id()));
+        let temporary = path.with_file_name(beside);
+        let file = File::options().write(true).create_new(true).open(&temporary)?;
+        Ok(Self::Beside { file, temporary, path: path.to_owned(), kept: false })
+    }
+
+    /// Where the packets go.
+    pub fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Self::Stdout(stdout) => stdout,
+            Self::Special(file) | Self::Beside { file, .. } => file,
+        }
+    }
+
+    /// It is complete: it takes its name, in place of what had it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn keep(mut self) -> io::Result<()> {
+        if let Self::Beside { file, temporary, path, kept } = &mut self {
+            file.sync_all()?;
+            fs::rename(temporary, path)?;
+            *kept = true;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for SealedFile {
+    fn drop(&mut self) {
+        if let Self::Beside { temporary, kept: false, .. } = self {
+            // It is of no use; nobody is left to tell.
+            let _ = fs::remove_file(temporary);
+        }
+    }
+}
