@@ -4,6 +4,7 @@
 pub mod cli;
 #[forbid(unsafe_code)]
 pub mod crypto;
+pub mod inherited;
 #[forbid(unsafe_code)]
 pub mod keys;
 #[forbid(unsafe_code)]

@@ -362,7 +362,9 @@ impl Run {
             match socket.recv(&mut space) {
                 Ok(n) => {
                     if self.sender.feed_ack(&space[..n], now) {
-                        show(limits, false, &space[..n], &[], || format!("{} acks", n / ACK_LEN));
+                        show(limits, false, &space[..n], &[], || {
+                            format!("acknowledgements: {}", n / ACK_LEN)
+                        });
                     }
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,

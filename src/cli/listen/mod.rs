@@ -19,6 +19,7 @@ use self::front::{Front, Policy};
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::output::check_stdout;
 use super::sanitize::sanitize_line;
 use super::units;
 use crate::keys::names::petname;
@@ -132,6 +133,7 @@ fn name(text: &str) -> Result<String, String> {
 /// # Errors
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    check_stdout()?;
     let keyring = Keyring::locate()?;
     let (keys, groups) = answering(options, &keyring)?;
     let mut hub = Hub::new().map_err(local)?;

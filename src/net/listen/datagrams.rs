@@ -329,7 +329,7 @@ impl Datagrams {
                     outgoing: true,
                     wire_len: ack.bytes.len(),
                     wire_head,
-                    meaning: format!("{count} acks"),
+                    meaning: format!("acknowledgements: {count}"),
                     content: Vec::new(),
                 }));
             }
