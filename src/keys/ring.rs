@@ -52,7 +52,12 @@ pub struct Keyring {
 
 /// What `contacts/` looked like at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ContactsStamp(u64);
+pub struct ContactsStamp {
+    /// Of the directory: names came or went.
+    names: u64,
+    /// Of every file in it.
+    files: u64,
+}
 
 /// What a reading of a whole shelf gives: the good files by petname, and what is wrong with others.
 pub type Listing<T> = (Vec<(String, T)>, Vec<KeyError>);
@@ -252,20 +257,34 @@ impl Keyring {
 
     /// What `contacts/` looks like now: take it before reading, compare it later.
     pub fn contacts_stamp(&self) -> ContactsStamp {
+        let names = self.contacts_names_stamp();
         let Ok(entries) = std::fs::read_dir(self.shelf_path(Shelf::Contacts)) else {
-            return ContactsStamp(0);
+            return ContactsStamp { names, files: 0 };
         };
         // A sum does not depend on the order in which the directory names its files.
-        let stamp = entries.flatten().fold(1u64, |sum, entry| {
+        let files = entries.flatten().fold(1u64, |sum, entry| {
             let mut hash = DefaultHasher::new();
             entry.file_name().hash(&mut hash);
             if let Ok(m) = entry.metadata() {
-                (m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec())
-                    .hash(&mut hash);
+                hash_state(&m, &mut hash);
             }
             sum.wrapping_add(hash.finish())
         });
-        ContactsStamp(stamp)
+        ContactsStamp { names, files }
+    }
+
+    fn contacts_names_stamp(&self) -> u64 {
+        let mut hash = DefaultHasher::new();
+        match std::fs::metadata(self.shelf_path(Shelf::Contacts)) {
+            Ok(m) => hash_state(&m, &mut hash),
+            Err(_) => return 0,
+        }
+        hash.finish()
+    }
+
+    /// Whether a contact was added, renamed or removed since `stamp`: one `stat`.
+    pub fn contacts_names_changed_since(&self, stamp: &ContactsStamp) -> bool {
+        self.contacts_names_stamp() != stamp.names
     }
 
     /// Whether a contact was added, changed, renamed or removed since `stamp`: one directory read
@@ -273,6 +292,10 @@ impl Keyring {
     pub fn contacts_changed_since(&self, stamp: &ContactsStamp) -> bool {
         self.contacts_stamp() != *stamp
     }
+}
+
+fn hash_state(m: &std::fs::Metadata, hash: &mut DefaultHasher) {
+    (m.ino(), m.size(), m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()).hash(hash);
 }
 
 /// The petname that a file's name gives, without its extension.

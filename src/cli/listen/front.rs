@@ -19,7 +19,7 @@ use crate::net::sockets::{Transport, own_addresses};
 
 /// How often the user reads that somebody was turned away.
 const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
-/// How often the contacts are looked at again for a caller who is none.
+/// How often the contacts' files are looked at again, one by one.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
 
 /// Who is heard.
@@ -38,7 +38,7 @@ pub struct Front<'a> {
     policy: Policy,
     contacts: HashMap<PublicKey, String>,
     stamp: ContactsStamp,
-    loaded: Instant,
+    looked: Instant,
     turned_away: Option<Instant>,
     quiet: bool,
     verbose: bool,
@@ -62,7 +62,7 @@ impl<'a> Front<'a> {
             policy,
             contacts: HashMap::new(),
             stamp: keyring.contacts_stamp(),
-            loaded: Instant::now(),
+            looked: Instant::now(),
             turned_away: None,
             quiet: options.quiet,
             verbose: options.verbose > 0,
@@ -84,18 +84,21 @@ impl<'a> Front<'a> {
         self.stamp = self.keyring.contacts_stamp();
         let (contacts, broken) = self.keyring.contacts()?;
         self.contacts = contacts.into_iter().map(|(name, c)| (c.public, name)).collect();
-        self.loaded = Instant::now();
         Ok(broken)
     }
 
-    /// A contact imported while we listen is heard at the next attempt.
+    /// A contact imported while we listen is heard at the next attempt, and one that was removed is
+    /// heard no more. Who changes a file in place waits a moment: looking at all of them for every
+    /// caller would cost more than the caller.
     fn reload_if_changed(&mut self) {
-        if self.loaded.elapsed() >= RELOAD_EVERY
-            && self.keyring.contacts_changed_since(&self.stamp)
-            && self.load().is_err()
-        {
-            // The contacts that were loaded before stay.
-            self.loaded = Instant::now();
+        let renewed = self.keyring.contacts_names_changed_since(&self.stamp);
+        if !renewed && self.looked.elapsed() < RELOAD_EVERY {
+            return;
+        }
+        self.looked = Instant::now();
+        if renewed || self.keyring.contacts_changed_since(&self.stamp) {
+            // If they cannot be read, those that were loaded before stay.
+            let _ = self.load();
         }
     }
 
@@ -179,9 +182,7 @@ impl<'a> Front<'a> {
 
 impl Host for Front<'_> {
     fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller> {
-        if !self.contacts.contains_key(caller) {
-            self.reload_if_changed();
-        }
+        self.reload_if_changed();
         let petname = self.contacts.get(caller);
         let known = petname.is_some();
         if !self.policy.from.is_empty() && !petname.is_some_and(|n| self.policy.from.contains(n)) {
