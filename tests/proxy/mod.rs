@@ -1,0 +1,134 @@
+//! Somebody on the path between a sender and a listener: passes bytes on, keeps a copy of the first
+//! of them, and stops or cuts the connection when the test says so.
+#![allow(dead_code)] // each test program uses its own part of this
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+
+use crate::common::{DEADLINE, eventually};
+
+/// What is kept of each direction, in bytes.
+const KEPT: usize = 16 * 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Passing,
+    Frozen,
+    Cut,
+}
+
+struct State {
+    mode: Mode,
+    /// Bytes passed on from the sender.
+    passed: usize,
+    /// The first bytes of the sender.
+    recorded: Vec<u8>,
+    sockets: Vec<TcpStream>,
+}
+
+/// A TCP proxy in front of one port of this machine. At its end everything is cut.
+pub struct Proxy {
+    port: u16,
+    shared: Arc<(Mutex<State>, Condvar)>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and passes every connection on to `target`.
+    pub fn to(target: u16) -> Self {
+        let ear = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = ear.local_addr().unwrap().port();
+        let state =
+            State { mode: Mode::Passing, passed: 0, recorded: Vec::new(), sockets: Vec::new() };
+        let shared = Arc::new((Mutex::new(state), Condvar::new()));
+        let theirs = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for sender in ear.incoming() {
+                if theirs.0.lock().unwrap().mode == Mode::Cut {
+                    return;
+                }
+                let sender = sender.unwrap();
+                let listener = TcpStream::connect(("127.0.0.1", target)).unwrap();
+                join(sender, listener, &theirs);
+            }
+        });
+        Self { port, shared }
+    }
+
+    /// `NAME@127.0.0.1:PORT`, to send to through this proxy.
+    pub fn destination(&self, name: &str) -> String {
+        format!("{name}@127.0.0.1:{}", self.port)
+    }
+
+    /// The first bytes that a sender sent, once there are `len` of them.
+    pub fn recorded(&self, len: usize) -> Vec<u8> {
+        eventually("a record of the sender's bytes", DEADLINE, || {
+            let state = self.shared.0.lock().unwrap();
+            state.recorded.get(..len).map(<[u8]>::to_vec)
+        })
+    }
+
+    /// Waits until `len` bytes of senders were passed on.
+    pub fn wait_passed(&self, len: usize) {
+        eventually("bytes through the proxy", DEADLINE, || {
+            (self.shared.0.lock().unwrap().passed >= len).then_some(())
+        });
+    }
+
+    /// From here on nothing is passed on either way, and no connection is closed: a dead network.
+    pub fn freeze(&self) {
+        self.shared.0.lock().unwrap().mode = Mode::Frozen;
+    }
+
+    /// Closes both connections in the middle of whatever they carried.
+    pub fn cut(&self) {
+        let mut state = self.shared.0.lock().unwrap();
+        state.mode = Mode::Cut;
+        for socket in state.sockets.drain(..) {
+            // It may be closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        self.shared.1.notify_all();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.cut();
+        // The accepting thread sees that it is over.
+        let _ = TcpStream::connect(("127.0.0.1", self.port));
+    }
+}
+
+fn join(sender: TcpStream, listener: TcpStream, shared: &Arc<(Mutex<State>, Condvar)>) {
+    let copy = |socket: &TcpStream| socket.try_clone().unwrap();
+    shared.0.lock().unwrap().sockets.extend([copy(&sender), copy(&listener)]);
+    for (from, to, record) in
+        [(copy(&sender), copy(&listener), true), (copy(&listener), copy(&sender), false)]
+    {
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || pass(from, to, record, &shared));
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, record: bool, shared: &(Mutex<State>, Condvar)) {
+    let mut space = [0; 16 * 1024];
+    while let Ok(len @ 1..) = from.read(&mut space) {
+        let frozen = |state: &mut State| state.mode == Mode::Frozen;
+        let state = shared.0.lock().unwrap();
+        let mut state = shared.1.wait_while(state, frozen).unwrap();
+        if record {
+            let room = KEPT.saturating_sub(state.recorded.len()).min(len);
+            state.recorded.extend_from_slice(&space[..room]);
+            state.passed += len;
+        }
+        drop(state);
+        if to.write_all(&space[..len]).is_err() {
+            break;
+        }
+    }
+    // A frozen network carries no goodbye either.
+    let mode = shared.1.wait_while(shared.0.lock().unwrap(), |s| s.mode == Mode::Frozen);
+    drop(mode);
+    let _ = to.shutdown(Shutdown::Write);
+}
