@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 use clap::Args;
 
 use super::descriptor;
-use super::failure::{Code, Failure};
+use super::failure::{Code, Failure, system};
 use super::passphrase::PassphraseOptions;
 
 /// How much is told, in which form, and where passphrases come from.
@@ -46,7 +46,7 @@ impl CommonOptions {
     pub fn status_file(&self) -> Result<Option<File>, Failure> {
         let Some(number) = self.status_fd else { return Ok(None) };
         let copy = descriptor::duplicate(number)
-            .map_err(|e| Failure::new(Code::Usage, format!("--status-fd {number}: {e}")))?;
+            .map_err(|e| Failure::new(Code::Usage, format!("--status-fd {number}: {}", system(&e))))?;
         Ok(Some(File::from(copy)))
     }
 }

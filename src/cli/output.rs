@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 
-use super::failure::{Code, Failure};
+use super::failure::{Code, Failure, system};
 use crate::inherited::stdout_was_closed;
 
 /// Writes `text` to stdout and flushes it.
@@ -14,7 +14,7 @@ pub fn print(text: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     out.write_all(text)
         .and_then(|()| out.flush())
-        .map_err(|e| Failure::new(Code::Local, format!("cannot write the output: {e}")))
+        .map_err(|e| Failure::new(Code::Local, format!("cannot write the output: {}", system(&e))))
 }
 
 /// stdout is somewhere.

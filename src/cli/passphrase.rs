@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::descriptor;
-use super::failure::{Code, Failure};
+use super::failure::{Code, Failure, system};
 use super::terminal;
 use crate::keys::{Passphrase, Passphrases, Wiped};
 
@@ -83,11 +83,11 @@ impl PassphraseSource {
     fn read_once(&self) -> Result<Passphrase, String> {
         match &self.origin {
             Origin::Descriptor(number) => {
-                let named = |e: io::Error| format!("descriptor {number}: {e}");
+                let named = |e: io::Error| format!("descriptor {number}: {}", system(&e));
                 first_line(File::from(descriptor::duplicate(*number).map_err(named)?))
             }
             Origin::File(path) => {
-                let named = |e: io::Error| format!("{}: {e}", path.display());
+                let named = |e: io::Error| format!("{}: {}", path.display(), system(&e));
                 first_line(File::open(path).map_err(named)?)
             }
             Origin::Terminal => unreachable!("a terminal is asked, not read"),
