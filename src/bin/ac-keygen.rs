@@ -2,13 +2,9 @@
 
 use std::process::ExitCode;
 
-use anonchat::cli::failure::exit_with;
-use anonchat::cli::keygen::{Options, run};
-use clap::Parser as _;
+use anonchat::cli::keygen::run;
+use anonchat::cli::program;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(code) => code,
-        Err(failure) => exit_with("ac-keygen", &failure),
-    }
+    program::main("ac-keygen", run)
 }

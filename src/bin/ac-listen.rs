@@ -2,13 +2,9 @@
 
 use std::process::ExitCode;
 
-use anonchat::cli::failure::exit_with;
-use anonchat::cli::listen::{Options, run};
-use clap::Parser as _;
+use anonchat::cli::listen::run;
+use anonchat::cli::program;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(code) => code,
-        Err(failure) => exit_with("ac-listen", &failure),
-    }
+    program::main("ac-listen", run)
 }

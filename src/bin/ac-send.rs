@@ -2,13 +2,9 @@
 
 use std::process::ExitCode;
 
-use anonchat::cli::failure::exit_with;
-use anonchat::cli::send::{Options, run};
-use clap::Parser as _;
+use anonchat::cli::program;
+use anonchat::cli::send::run;
 
 fn main() -> ExitCode {
-    match run(&Options::parse()) {
-        Ok(code) => code,
-        Err(failure) => exit_with("ac-send", &failure),
-    }
+    program::main("ac-send", run)
 }

@@ -45,8 +45,9 @@ impl CommonOptions {
     /// [`Code::Usage`] when it is not open.
     pub fn status_file(&self) -> Result<Option<File>, Failure> {
         let Some(number) = self.status_fd else { return Ok(None) };
-        let copy = descriptor::duplicate(number)
-            .map_err(|e| Failure::new(Code::Usage, format!("--status-fd {number}: {}", system(&e))))?;
+        let copy = descriptor::duplicate(number).map_err(|e| {
+            Failure::new(Code::Usage, format!("--status-fd {number}: {}", system(&e)))
+        })?;
         Ok(Some(File::from(copy)))
     }
 }

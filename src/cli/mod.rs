@@ -10,6 +10,7 @@ pub mod listen;
 pub mod local_time;
 pub mod output;
 pub mod passphrase;
+pub mod program;
 pub mod sanitize;
 mod sealed_file;
 pub mod send;
