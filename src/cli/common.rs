@@ -1,12 +1,14 @@
 //! Options that ac-listen and ac-send share.
 
 use std::fs::File;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
 
 use super::descriptor;
 use super::failure::{Code, Failure, system};
+use super::json::{self, Event};
+use super::output::print;
 use super::passphrase::PassphraseOptions;
 
 /// How much is told, in which form, and where passphrases come from.
@@ -49,6 +51,32 @@ impl CommonOptions {
             Failure::new(Code::Usage, format!("--status-fd {number}: {}", system(&e)))
         })?;
         Ok(Some(File::from(copy)))
+    }
+
+    /// Writes one line of NDJSON wherever it is asked for.
+    ///
+    /// # Errors
+    /// [`Code::Local`] when it cannot be written.
+    pub fn publish(&self, line: &str) -> Result<(), Failure> {
+        if let Some(mut file) = self.status_file()? {
+            file.write_all(line.as_bytes())
+                .map_err(|e| Failure::new(Code::Local, format!("--status-fd: {}", system(&e))))?;
+        }
+        if self.json { print(line.as_bytes()) } else { Ok(()) }
+    }
+
+    /// Does what comes before a program's own reports, and publishes its failure.
+    ///
+    /// # Errors
+    /// That failure, or the one to publish it; before anything is done, [`Code::Usage`] when
+    /// there is no such descriptor.
+    pub fn prepare<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        self.status_file()?;
+        let done = work();
+        if let Err(failure) = &done {
+            self.publish(&json::line(&Event::error(failure)))?;
+        }
+        done
     }
 }
 

@@ -11,7 +11,7 @@ use super::common::CommonOptions;
 use super::destination::{Destination, resolve};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
-use super::output::{note, print};
+use super::output::note;
 use super::sanitize::sanitize_line;
 use super::sealed_file::SealedFile;
 use super::{trace, units};
@@ -105,6 +105,24 @@ struct Report<'a> {
 /// # Errors
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    let (me, destination) = options.common.prepare(|| prepare(options))?;
+    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let sent = match &options.output {
+        Some(path) => seal(path, &mut hub, &me, &destination),
+        None => send(options, &mut hub, &me, &destination),
+    };
+    if let Err(SendError::Signal(signal)) = sent {
+        die_of(signal);
+        return Ok(ExitCode::from(128 + signal as u8));
+    }
+    let name = &destination.name;
+    let sent = sent.map_err(|e| failure(&e).about(name));
+    tell(options, name, &sent)?;
+    sent.map(|_| ExitCode::SUCCESS)
+}
+
+/// Who calls and who is called. Signals still end the program here: it may ask for passphrases.
+fn prepare(options: &Options) -> Result<(KeyPair, Destination), Failure> {
     let keyring = Keyring::locate()?;
     let mut passphrases = options.common.passphrases.source();
     let destination = resolve(&options.destination, &keyring, &mut passphrases)?;
@@ -118,22 +136,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         Some(key) => keyring.local_key(key, &mut passphrases)?.pair,
         None => keyring.identity(&mut passphrases)?.pair,
     };
-    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
-    let sent = match &options.output {
-        Some(path) => seal(path, &mut hub, &me, &destination),
-        None => send(options, &mut hub, &me, &destination),
-    };
-    let name = &destination.name;
-    let sent = match sent {
-        Err(SendError::Signal(signal)) => {
-            die_of(signal);
-            return Ok(ExitCode::from(128 + signal as u8));
-        }
-        Err(e) => Err(failure(&e).about(name)),
-        Ok(delivered) => Ok(delivered),
-    };
-    tell(options, name, &sent)?;
-    sent.map(|_| ExitCode::SUCCESS)
+    Ok((me, destination))
 }
 
 /// `-o`: the message goes into a file that is complete or not there.
@@ -215,12 +218,7 @@ fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Res
         let bytes = if options.ping { String::new() } else { format!("{} bytes ", report.bytes) };
         note(&format!("{PROGRAM}: {name}: {bytes}{status}{place}"));
     }
-    let line = report.line();
-    if let Some(mut file) = common.status_file()? {
-        io::Write::write_all(&mut file, line.as_bytes())
-            .map_err(|e| Failure::new(Code::Local, format!("--status-fd: {}", system(&e))))?;
-    }
-    if common.json { print(line.as_bytes()) } else { Ok(()) }
+    common.publish(&report.line())
 }
 
 impl Report<'_> {

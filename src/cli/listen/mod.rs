@@ -134,8 +134,11 @@ fn name(text: &str) -> Result<String, String> {
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
-    let keyring = Keyring::locate()?;
-    let (keys, groups) = answering(options, &keyring)?;
+    let (keyring, keys, groups) = options.common.prepare(|| {
+        let keyring = Keyring::locate()?;
+        let (keys, groups) = answering(options, &keyring)?;
+        Ok((keyring, keys, groups))
+    })?;
     let mut hub = Hub::new().map_err(local)?;
     let outputs = Outputs::open(options, &hub)?;
     let policy = Policy {
@@ -143,11 +146,15 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         accept_unknown: options.accept_unknown,
         groups: groups.clone(),
     };
-    let mut front = Front::new(&keyring, policy, &options.common, outputs.reports.clone())?;
-    if let Some(stranger) = front.unknown_names().first() {
-        return Err(Failure::new(Code::Key, format!("{stranger}: no such contact"))
-            .hint("file their public key: ac-keygen --import FILE --as NAME"));
-    }
+    let reports = outputs.reports.clone();
+    let mut front = options.common.prepare(|| {
+        let front = Front::new(&keyring, policy, &options.common, reports)?;
+        match front.unknown_names().first() {
+            Some(stranger) => Err(Failure::new(Code::Key, format!("{stranger}: no such contact"))
+                .hint("file their public key: ac-keygen --import FILE --as NAME")),
+            None => Ok(front),
+        }
+    })?;
     let ended = match &options.open {
         Some(path) => open_file(options, path, &mut hub, &keys, &mut front, &outputs),
         None => listen(options, &mut hub, &keys, &groups, &mut front, &outputs)
