@@ -404,21 +404,23 @@ fn a_peer_that_pours_does_not_hold_a_sender_that_is_stopped() {
     let mut sender = start_send(&alice, &[&to]);
     let (mut socket, _) = ear.accept().unwrap();
     let mut session = answer(&bob, &mut socket);
+    let (begun, has_begun) = std::sync::mpsc::channel();
     let mut records = Vec::new();
     session.seal(Kind::Welcome, &Welcome::default().encode(), &mut records);
     socket.write_all(&records).unwrap();
+    // Sealed beforehand, so that they come faster than they can be opened.
+    records.clear();
+    let sealing = Instant::now();
+    while sealing.elapsed() < Duration::from_millis(300) {
+        session.seal(Kind::Pad, &[], &mut records);
+    }
+    let half = records.len() / 2;
     let pouring = std::thread::spawn(move || {
-        let mut written = false;
-        loop {
-            records.clear();
-            (0..1000).for_each(|_| session.seal(Kind::Pad, &[], &mut records));
-            if socket.write_all(&records).is_err() {
-                return written;
-            }
-            written = true;
-        }
+        socket.write_all(&records[..half]).unwrap();
+        begun.send(()).unwrap();
+        socket.write_all(&records[half..]).is_err()
     });
-    std::thread::park_timeout(Duration::from_millis(300));
+    has_begun.recv().unwrap();
     sender.signal(Signal::INT);
     let began = Instant::now();
     assert_eq!(sender.wait_exit(DEADLINE).signal(), Some(Signal::INT.as_raw()));
