@@ -66,7 +66,8 @@ fn parse(operands: &[String]) -> Result<Words, Failure> {
 }
 
 fn parse_one(word: &str) -> Result<Words, Failure> {
-    if let Some((name, address)) = word.rsplit_once('@') {
+    // No address has a slash: a path whose folders contain an @ is a path.
+    if let Some((name, address)) = word.rsplit_once('@').filter(|(_, a)| !a.contains('/')) {
         if name.is_empty() {
             return Err(wrong(word, "the name in front of @ is missing"));
         }
