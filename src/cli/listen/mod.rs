@@ -337,10 +337,11 @@ fn box_failure(why: BoxError) -> Failure {
 fn form(options: &Options) -> Form {
     if options.common.json {
         Form::Json(JsonParts::default())
+    } else if stdout_is_terminal() {
+        // Whatever else is asked for: raw bytes of a peer are not for a terminal.
+        Form::Terminal(Terminal::default())
     } else if options.null {
         Form::Raw(b"\0")
-    } else if stdout_is_terminal() {
-        Form::Terminal(Terminal::default())
     } else {
         Form::Raw(b"")
     }
