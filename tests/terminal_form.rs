@@ -130,7 +130,7 @@ fn a_line_of_a_message_cannot_pass_for_another_message() {
 
 #[test]
 fn nothing_that_a_terminal_acts_on_comes_through() {
-    for args in [&[][..], &["-0"]] {
+    for args in [&[][..], &["-0"], &["--json"]] {
         let Some(scene) = Scene::with(args) else { return };
         let hostile =
             "\x1b[2J\x1b]0;title\x07\u{9b}31m\rover\x08\x08\0\x7f\u{202e}txt\u{2066}.\u{feff}";

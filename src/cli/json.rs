@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::sanitize::is_dangerous;
 use crate::crypto::sodium::PublicKey;
 
 /// The version of these objects.
@@ -139,9 +140,27 @@ impl<'a> Event<'a> {
 pub fn line(event: &Event<'_>) -> String {
     let record = Record { v: VERSION, event };
     // Strings and numbers only: nothing in it can fail to serialise.
-    let mut line = serde_json::to_string(&record).unwrap_or_default();
+    let mut line = for_terminals(serde_json::to_string(&record).unwrap_or_default());
     line.push('\n');
     line
+}
+
+/// Escapes what JSON leaves as it is and a terminal may act on; all of it stands in strings.
+fn for_terminals(json: String) -> String {
+    if !json.contains(is_dangerous) {
+        return json;
+    }
+    let mut escaped = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if is_dangerous(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                escaped.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
 }
 
 /// Bytes as `text` if they are UTF-8, else as `base64`.

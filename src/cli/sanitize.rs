@@ -134,7 +134,7 @@ pub fn sanitize_line(text: &str) -> String {
 /// Control characters, and what is invisible by design: the Unicode property
 /// Default_Ignorable_Code_Point without the variation selectors U+FE00 to FE0F (marks, as in
 /// emoji), the format controls beside it, and the line and paragraph separators.
-fn is_dangerous(c: char) -> bool {
+pub(super) fn is_dangerous(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
