@@ -1,0 +1,366 @@
+//! What programs read: every line of `--json` and `--status-fd` is an object as
+//! `docs/events.schema.json` describes it, and the objects of a message give its bytes back.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Command;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use common::*;
+use serde_json::Value;
+
+const SCHEMA: &str = include_str!("../docs/events.schema.json");
+/// The most content of one object, in bytes.
+const PART: usize = 64 * 1024;
+
+/// Why `value` is not as `schema` wants it; of JSON Schema 2020-12 what our schema uses, and an
+/// error for a keyword that this does not know.
+fn complaint(value: &Value, schema: &Value, root: &Value) -> Option<String> {
+    let no = |why: String| Some(format!("{value} is not {why}"));
+    for (keyword, wanted) in schema.as_object().unwrap() {
+        let found = match keyword.as_str() {
+            "$schema" | "$defs" | "title" | "description" | "contentEncoding" => None,
+            "$ref" => {
+                let path = wanted.as_str().unwrap().strip_prefix('#').unwrap();
+                complaint(value, root.pointer(path).unwrap(), root)
+            }
+            "type" => {
+                let right = match wanted.as_str().unwrap() {
+                    "object" => value.is_object(),
+                    "string" => value.is_string(),
+                    "integer" => value.is_u64(),
+                    "boolean" => value.is_boolean(),
+                    other => panic!("unknown type {other}"),
+                };
+                if right { None } else { no(format!("of type {wanted}")) }
+            }
+            "const" if value == wanted => None,
+            "const" => no(format!("{wanted}")),
+            "enum" if wanted.as_array().unwrap().contains(value) => None,
+            "enum" => no(format!("one of {wanted}")),
+            "required" => {
+                let missing = |key: &&Value| value.get(key.as_str().unwrap()).is_none();
+                wanted
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(missing)
+                    .and_then(|k| no(format!("with {k}")))
+            }
+            "properties" => wanted.as_object().unwrap().iter().find_map(|(key, wanted)| {
+                value.get(key).and_then(|value| complaint(value, wanted, root))
+            }),
+            "minimum" if value.as_u64() >= wanted.as_u64() => None,
+            "maximum" if value.as_u64() <= wanted.as_u64() => None,
+            "minLength" if value.as_str().map(str::len) >= Some(length(wanted)) => None,
+            "maxLength" if value.as_str().map(str::len) <= Some(length(wanted)) => None,
+            "minimum" | "maximum" | "minLength" | "maxLength" => no(format!("{keyword} {wanted}")),
+            "oneOf" => {
+                let all = wanted.as_array().unwrap().iter();
+                let complaints: Vec<_> =
+                    all.filter_map(|one| complaint(value, one, root)).collect();
+                let fitting = wanted.as_array().unwrap().len() - complaints.len();
+                if fitting == 1 { None } else { no(format!("exactly one: {complaints:#?}")) }
+            }
+            other => panic!("teach this test the keyword {other}"),
+        };
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+fn length(number: &Value) -> usize {
+    usize::try_from(number.as_u64().unwrap()).unwrap()
+}
+
+/// The objects of `lines`, each as the schema wants it, with no field that it does not describe.
+fn objects(lines: &[u8]) -> Vec<Value> {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let text = std::str::from_utf8(lines).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "a line without an end: {text}");
+    let object = |line: &str| {
+        let object: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(complaint(&object, &schema, &schema), None);
+        let event = object["event"].as_str().unwrap();
+        let described = &schema["$defs"][event]["properties"];
+        for key in object.as_object().unwrap().keys() {
+            assert!(described.get(key).is_some(), "{event}: {key} is not in the schema");
+        }
+        object
+    };
+    text.lines().map(object).collect()
+}
+
+fn events<'o>(objects: &'o [Value], event: &str) -> Vec<&'o Value> {
+    objects.iter().filter(|object| object["event"] == event).collect()
+}
+
+/// The bytes of one part, at most 64 KiB.
+fn content(part: &Value) -> Vec<u8> {
+    let bytes = match part["text"].as_str() {
+        Some(text) => text.as_bytes().to_vec(),
+        None => STANDARD.decode(part["base64"].as_str().unwrap()).unwrap(),
+    };
+    assert!(bytes.len() <= PART, "{} bytes in one object", bytes.len());
+    bytes
+}
+
+/// The bytes of one message; its parts are numbered and the last one says so.
+fn whole(parts: &[&Value]) -> Vec<u8> {
+    for (seq, part) in parts.iter().enumerate() {
+        assert_eq!(part["seq"], seq);
+        assert_eq!(part["last"], seq + 1 == parts.len(), "{seq} of {}", parts.len());
+        assert_eq!(part["id"], parts[0]["id"], "parts of another message in between");
+    }
+    parts.iter().flat_map(|part| content(part)).collect()
+}
+
+fn bob_and_alice() -> (Home, Home) {
+    let (bob, alice) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    (bob, alice)
+}
+
+/// What `ac-listen --json` says of one message.
+fn heard(message: &[u8]) -> Vec<Value> {
+    let (bob, alice) = bob_and_alice();
+    let mut listener = Listener::spawn(&bob, &["--json", "-1", "127.0.0.1:0"]);
+    assert_code(&send(&alice, &[&listener.destination("bob")], message), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    objects(&listener.stdout())
+}
+
+/// A live message: what is written, and what must then be seen before the next is written.
+fn heard_live(pieces: &[(&[u8], &str)]) -> Vec<Value> {
+    let (bob, alice) = bob_and_alice();
+    let mut listener = Listener::spawn(&bob, &["--json", "-1", "127.0.0.1:0"]);
+    let mut live = Running::start(alice.command("ac-send", &[&listener.destination("bob")]));
+    for (piece, seen) in pieces {
+        live.stdin.as_mut().unwrap().write_all(piece).unwrap();
+        listener.wait_stdout(seen, |out| {
+            out.windows(seen.len()).any(|window| window == seen.as_bytes())
+        });
+    }
+    live.close_stdin();
+    assert!(live.wait_exit(DEADLINE).success());
+    assert!(listener.wait_exit(DEADLINE).success());
+    objects(&listener.stdout())
+}
+
+#[test]
+fn a_message_is_one_object_between_those_of_its_session() {
+    let objects = heard(b"hi\n");
+    let order: Vec<_> = objects.iter().map(|o| o["event"].as_str().unwrap()).collect();
+    assert_eq!(order, ["listening", "key", "connected", "message", "delivered"]);
+    let message = &objects[3];
+    assert_eq!(message["text"], "hi\n");
+    assert_eq!((&message["from"], &message["known"]), (&"alice".into(), &true.into()));
+    assert_eq!((&message["seq"], &message["last"]), (&0.into(), &true.into()));
+    assert_eq!((&objects[4]["id"], &objects[4]["bytes"]), (&message["id"], &3.into()));
+    let (sent, arrived) =
+        (message["sent_ms"].as_u64().unwrap(), message["arrived_ms"].as_u64().unwrap());
+    assert!(sent.abs_diff(arrived) < 60_000, "{sent} {arrived}");
+}
+
+#[test]
+fn an_empty_message_is_one_object_too() {
+    let objects = heard(b"");
+    let parts = events(&objects, "message");
+    assert_eq!((parts.len(), whole(&parts)), (1, vec![]));
+    assert_eq!(parts[0]["text"], "");
+}
+
+#[test]
+fn a_message_over_64_kib_is_several_objects_and_a_shorter_one_is_not() {
+    for (len, least) in [(1000, 1), (PART + 1, 2), (5 * PART + 17, 6)] {
+        let text = "text\n".repeat(len / 5 + 1)[..len].to_owned();
+        let objects = heard(text.as_bytes());
+        let parts = events(&objects, "message");
+        assert!(parts.len() >= least && (len < PART || parts.len() > 1), "{}", parts.len());
+        assert_eq!(whole(&parts), text.as_bytes());
+    }
+}
+
+#[test]
+fn text_stays_text_wherever_it_is_divided() {
+    for (start, character) in [("", "€"), ("a", "€"), ("", "👩"), ("abc", "👩"), ("a", "é")]
+    {
+        let text = start.to_owned() + &character.repeat(3 * PART / character.len());
+        let objects = heard(text.as_bytes());
+        let parts = events(&objects, "message");
+        assert!(parts.iter().all(|part| part["text"].is_string()), "{start}{character}");
+        assert_eq!(whole(&parts), text.as_bytes());
+    }
+}
+
+#[test]
+fn a_character_that_comes_in_pieces_stays_one() {
+    let pieces: [(&[u8], &str); 3] =
+        [(b"one ", "one "), (b"two \xf0\x9f", "two "), (b"\x91\xa9 three", "three")];
+    let objects = heard_live(&pieces);
+    let parts = events(&objects, "message");
+    assert!(parts.len() >= 3, "it came live, as {} objects", parts.len());
+    assert!(parts.iter().all(|part| part["text"].is_string()), "{parts:?}");
+    assert_eq!(whole(&parts), "one two 👩 three".as_bytes());
+}
+
+#[test]
+fn bytes_that_are_no_text_come_back_byte_for_byte() {
+    let noise: Vec<u8> =
+        (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    for message in [&noise[..], b"\xff", b"abc\xe2\x82", b"\x80text", b"a\0b", &[0xe2; 70_000]] {
+        let objects = heard(message);
+        assert_eq!(whole(&events(&objects, "message")), message);
+    }
+}
+
+#[test]
+fn control_characters_and_line_ends_stay_within_their_line() {
+    let text: String =
+        (0..0x2100).filter_map(char::from_u32).chain(['\u{e0001}', '\u{feff}']).collect();
+    let objects = heard(text.as_bytes());
+    let parts = events(&objects, "message");
+    assert_eq!((parts[0]["text"].as_str(), parts.len()), (Some(text.as_str()), 1));
+}
+
+#[test]
+fn messages_of_several_senders_are_not_mixed() {
+    let (bob, alice) = bob_and_alice();
+    let mut listener = Listener::spawn(&bob, &["--json", "-n", "4", "127.0.0.1:0"]);
+    let messages: Vec<_> = (0..4).map(|n| n.to_string().repeat(200_000)).collect();
+    let mut senders: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            let command = alice.command("ac-send", &[&listener.destination("bob")]);
+            let mut sender = Running::start(command);
+            sender.feed(message.clone().into_bytes());
+            sender
+        })
+        .collect();
+    senders.iter_mut().for_each(|sender| assert!(sender.wait_exit(DEADLINE).success()));
+    assert!(listener.wait_exit(DEADLINE).success());
+    let objects = objects(&listener.stdout());
+    let parts = events(&objects, "message");
+    let mut heard: Vec<_> = parts
+        .chunk_by(|a, b| a["id"] == b["id"])
+        .map(|p| String::from_utf8(whole(p)).unwrap())
+        .collect();
+    heard.sort();
+    assert_eq!(heard, messages);
+}
+
+/// `ac-listen` with descriptor 3 open on a file, which is returned.
+fn listener_with_status(home: &Home, args: &[&str]) -> (Listener, std::path::PathBuf) {
+    let status = home.path().join("status");
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" 3>\"$STATUS\"", "sh"]).arg(program("ac-listen")).args(args);
+    home.at_home(&mut command);
+    command.env("STATUS", &status);
+    (Listener::start(command), status)
+}
+
+#[test]
+fn events_on_another_descriptor_leave_stdout_raw() {
+    let (bob, alice) = bob_and_alice();
+    let stranger = Home::with_identity();
+    stranger.import(&bob, "bob");
+    let args = ["--status-fd", "3", "-n", "2", "127.0.0.1:0"];
+    let (mut listener, status) = listener_with_status(&bob, &args);
+    let to = listener.destination("bob");
+    assert_code(&send(&stranger, &["-w", "1", &to], b"unheard"), 5);
+    assert_code(&send(&alice, &[&to], b"raw\n"), 0);
+    let mut live = Running::start(alice.command("ac-send", &[&to]));
+    live.stdin.as_mut().unwrap().write_all(b"half").unwrap();
+    listener.wait_stdout("half a message", |out| out.ends_with(b"half"));
+    live.kill();
+    listener.wait_stderr("cut off");
+    assert_code(&send(&alice, &[&to], b"more\n"), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+
+    assert_eq!(listener.stdout(), b"raw\nhalfmore\n");
+    let objects = objects(&fs::read(status).unwrap());
+    let count = |event| events(&objects, event).len();
+    assert_eq!((count("listening"), count("key"), count("turned_away")), (1, 1, 1));
+    assert_eq!((count("connected"), count("delivered"), count("cut")), (3, 2, 1));
+    assert_eq!((count("message"), objects.len()), (0, 9));
+    let delivered: Vec<_> =
+        events(&objects, "delivered").iter().map(|o| o["bytes"].as_u64()).collect();
+    assert_eq!(delivered, [Some(4), Some(5)]);
+    let address = events(&objects, "listening")[0]["address"].as_str().unwrap().to_owned();
+    assert_eq!(address, format!("127.0.0.1:{}", listener.port()));
+}
+
+#[test]
+fn a_message_that_is_cut_ends_with_an_object_that_says_so() {
+    let (bob, alice) = bob_and_alice();
+    let listener = Listener::spawn(&bob, &["--json", "127.0.0.1:0"]);
+    let mut live = Running::start(alice.command("ac-send", &[&listener.destination("bob")]));
+    live.stdin.as_mut().unwrap().write_all(b"half").unwrap();
+    listener.wait_stdout("half a message", |out| out.windows(4).any(|w| w == b"half"));
+    live.kill();
+    listener.wait_stdout("the end", |out| out.windows(11).any(|w| w == b"\"cut\":true,"));
+    let said = listener.stdout();
+    let objects = objects(&said[..said.iter().rposition(|b| *b == b'\n').unwrap() + 1]);
+    let parts = events(&objects, "message");
+    assert_eq!(whole(&parts), b"half");
+    assert!(parts.last().unwrap()["cut"] == true && parts[0].get("cut").is_none());
+    assert_eq!(events(&objects, "cut")[0]["id"], parts[0]["id"]);
+    assert!(events(&objects, "delivered").is_empty());
+}
+
+#[test]
+fn a_listener_that_heard_nobody_reports_its_failure() {
+    let bob = Home::with_identity();
+    let ended =
+        run(bob.command("ac-listen", &["--json", "-w", "50ms", "127.0.0.1:0"]), b"", DEADLINE);
+    assert_code(&ended, 4);
+    let objects = objects(&ended.stdout);
+    let errors = events(&objects, "error");
+    assert_eq!((errors.len(), &errors[0]["code"]), (1, &4.into()));
+}
+
+#[test]
+fn a_sender_reports_what_came_of_it() {
+    let (bob, alice) = bob_and_alice();
+    let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
+    let to = listener.destination("bob");
+    let result = |args: &[&str], code: i32| {
+        let sent = send(&alice, args, b"hi\n");
+        assert_code(&sent, code);
+        let mut objects = objects(&sent.stdout);
+        assert_eq!(objects.len(), 1, "{objects:?}");
+        let object = objects.remove(0);
+        assert_eq!((&object["event"], &object["code"]), (&"result".into(), &code.into()));
+        assert_eq!(object["to"], "bob");
+        object
+    };
+    let delivered = result(&["--json", &to], 0);
+    assert_eq!((&delivered["status"], &delivered["bytes"]), (&"delivered".into(), &3.into()));
+    assert_eq!(delivered["address"], format!("127.0.0.1:{}", listener.port()));
+    assert_eq!(result(&["--json", "-z", &to], 0)["status"], "there");
+    drop(listener);
+    let failed = result(&["--json", &to], 4);
+    assert_eq!((&failed["status"], &failed["bytes"]), (&"failed".into(), &0.into()));
+    assert!(failed["error"].as_str().unwrap().contains("connection refused"), "{failed}");
+}
+
+#[test]
+fn the_schema_describes_every_event_once() {
+    let schema: Value = serde_json::from_str(SCHEMA).unwrap();
+    let defined = schema["$defs"].as_object().unwrap();
+    let mut listed: Vec<_> =
+        schema["oneOf"].as_array().unwrap().iter().map(|r| r["$ref"].as_str().unwrap()).collect();
+    listed.sort_unstable();
+    assert_eq!(listed, defined.keys().map(|k| format!("#/$defs/{k}")).collect::<Vec<_>>());
+    for (event, definition) in defined {
+        assert_eq!(definition["properties"]["event"]["const"], *event);
+    }
+    let event = serde_json::json!({ "v": 1, "event": "key", "fingerprint": "too short" });
+    assert!(complaint(&event, &schema, &schema).is_some(), "this test checks nothing");
+}
