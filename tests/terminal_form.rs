@@ -55,6 +55,8 @@ impl Screen {
 
 /// Bob at his terminal, and Alice.
 struct Scene {
+    /// The listener looks at its keyring whenever somebody unknown calls.
+    _bob: Home,
     alice: Home,
     screen: Screen,
     listener: Listener,
@@ -64,14 +66,15 @@ impl Scene {
     fn with(args: &[&str]) -> Option<Self> {
         let (bob, alice) = (Home::with_identity(), Home::with_identity());
         befriend(&alice, "alice", &bob, "bob");
-        Self::set(&bob, alice, args)
+        Self::set(bob, alice, args)
     }
 
-    fn set(bob: &Home, alice: Home, args: &[&str]) -> Option<Self> {
+    fn set(bob: Home, alice: Home, args: &[&str]) -> Option<Self> {
         let (screen, user) = Screen::new()?;
         let mut command = bob.command("ac-listen", args);
         command.arg("127.0.0.1:0").stdout(user);
-        Some(Self { alice, screen, listener: Listener::start(command) })
+        let listener = Listener::start(command);
+        Some(Self { _bob: bob, alice, screen, listener })
     }
 
     fn say(&self, text: impl AsRef<[u8]>) {
@@ -181,7 +184,7 @@ fn a_member_of_a_group_is_shown_with_it_and_a_stranger_by_fingerprint() {
     assert_code(&bob.keygen(&["--group", "team"]), 0);
     let key = bob.path().join("groups/team.key");
     assert_code(&alice.keygen(&["--import", key.to_str().unwrap(), "--as", "team"]), 0);
-    let Some(scene) = Scene::set(&bob, alice, &["-k", "team"]) else { return };
+    let Some(scene) = Scene::set(bob, alice, &["-k", "team"]) else { return };
     let to = scene.listener.destination("team");
     assert_code(&send(&scene.alice, &[&to], b"known"), 0);
     assert_code(&send(&scene.alice, &["-a", &to], b"anonymous"), 0);
