@@ -42,6 +42,14 @@ impl Output {
         Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?), waker)
     }
 
+    /// stderr.
+    ///
+    /// # Errors
+    /// As [`Output::stdout`].
+    pub fn stderr(waker: Arc<Waker>) -> io::Result<Self> {
+        Self::new(File::from(io::stderr().as_fd().try_clone_to_owned()?), waker)
+    }
+
     /// Any descriptor.
     ///
     /// # Errors

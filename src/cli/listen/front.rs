@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use crate::cli::common::CommonOptions;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
-use crate::cli::output::note;
 use crate::cli::{local_time, trace};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::{ContactsStamp, Keyring, fingerprint};
@@ -42,8 +41,41 @@ pub struct Front<'a> {
     turned_away: Option<Instant>,
     quiet: bool,
     verbose: bool,
+    told: Told,
+}
+
+/// Where a listener tells things beside the messages. None of it waits for its reader: what does
+/// not fit any more is not told.
+pub struct Told {
+    /// For people.
+    pub stderr: Rc<RefCell<Output>>,
     /// Where NDJSON goes, if it goes anywhere.
-    reports: Vec<Rc<RefCell<Output>>>,
+    pub reports: Vec<Rc<RefCell<Output>>>,
+}
+
+impl Told {
+    fn say(&self, line: &str) {
+        let mut stderr = self.stderr.borrow_mut();
+        if stderr.has_room() {
+            stderr.write(line.as_bytes());
+            stderr.write(b"\n");
+            stderr.push();
+        }
+    }
+
+    fn report(&self, event: &Event<'_>) {
+        if self.reports.is_empty() {
+            return;
+        }
+        let line = json::line(event);
+        for output in &self.reports {
+            let mut output = output.borrow_mut();
+            if output.has_room() {
+                output.write(line.as_bytes());
+                output.push();
+            }
+        }
+    }
 }
 
 impl<'a> Front<'a> {
@@ -55,7 +87,7 @@ impl<'a> Front<'a> {
         keyring: &'a Keyring,
         policy: Policy,
         options: &CommonOptions,
-        reports: Vec<Rc<RefCell<Output>>>,
+        told: Told,
     ) -> Result<Self, Failure> {
         let mut front = Self {
             keyring,
@@ -66,10 +98,10 @@ impl<'a> Front<'a> {
             turned_away: None,
             quiet: options.quiet,
             verbose: options.verbose > 0,
-            reports,
+            told,
         };
         for broken in front.load()? {
-            note(&format!("ac-listen: {broken} (passed over)"));
+            front.told.say(&format!("ac-listen: {broken} (passed over)"));
         }
         Ok(front)
     }
@@ -105,7 +137,7 @@ impl<'a> Front<'a> {
     /// The ready line: what is heard where, and the machine's own addresses behind a wildcard.
     pub fn say_listening(&mut self, address: SocketAddr, transport: Transport) {
         let shown = address.to_string();
-        self.report(&Event::Listening { address: &shown, transport: transport.name() });
+        self.told.report(&Event::Listening { address: &shown, transport: transport.name() });
         if self.quiet {
             return;
         }
@@ -121,34 +153,22 @@ impl<'a> Front<'a> {
                 });
             }
         }
-        note(&line);
+        self.told.say(&line);
     }
 
     /// A key that answers here.
     pub fn say_key(&mut self, public: &PublicKey, group: Option<&str>) {
         let digits = fingerprint(public);
-        self.report(&Event::Key { fingerprint: &digits });
+        self.told.report(&Event::Key { fingerprint: &digits });
         if !self.quiet {
             let whose = group.map_or_else(String::new, |name| format!(" of group {name}"));
-            note(&format!("ac-listen: fingerprint{whose}: {digits}"));
+            self.told.say(&format!("ac-listen: fingerprint{whose}: {digits}"));
         }
     }
 
     /// The program ends with this.
-    pub fn report_failure(&mut self, failure: &Failure) {
-        self.report(&Event::error(failure));
-    }
-
-    fn report(&mut self, event: &Event<'_>) {
-        if self.reports.is_empty() {
-            return;
-        }
-        let line = json::line(event);
-        for output in &self.reports {
-            let mut output = output.borrow_mut();
-            output.write(line.as_bytes());
-            output.push();
-        }
+    pub fn report_failure(&self, failure: &Failure) {
+        self.told.report(&Event::error(failure));
     }
 
     fn say_turned_away(&mut self, caller: &PublicKey) {
@@ -157,7 +177,7 @@ impl<'a> Front<'a> {
         }
         self.turned_away = Some(Instant::now());
         let digits = fingerprint(caller);
-        self.report(&Event::TurnedAway { fingerprint: &digits });
+        self.told.report(&Event::TurnedAway { fingerprint: &digits });
         if self.quiet {
             return;
         }
@@ -170,12 +190,13 @@ impl<'a> Front<'a> {
                     .to_owned(),
             ),
         };
-        note(&format!("ac-listen: turned away {whose}fingerprint {digits})\nhint: {hint}"));
+        self.told
+            .say(&format!("ac-listen: turned away {whose}fingerprint {digits})\nhint: {hint}"));
     }
 
     fn say_verbosely(&self, line: impl FnOnce() -> String) {
         if self.verbose {
-            note(&format!("ac-listen: {}", line()));
+            self.told.say(&format!("ac-listen: {}", line()));
         }
     }
 }
@@ -204,7 +225,7 @@ impl Host for Front<'_> {
             Notice::Connected(caller, address) => {
                 self.say_verbosely(|| format!("{}: connected from {address}", caller.name));
                 let shown = address.to_string();
-                self.report(&Event::Connected { peer: &caller.name, address: &shown });
+                self.told.report(&Event::Connected { peer: &caller.name, address: &shown });
             }
             Notice::Delivered(heard, bytes) => {
                 let name = &heard.caller.name;
@@ -212,16 +233,20 @@ impl Host for Front<'_> {
                     let stamp = local_time::stamp(heard.arrived_ms, heard.arrived_ms);
                     format!("{name}: {bytes} bytes of {stamp} delivered")
                 });
-                self.report(&Event::Delivered { id: &json::hex(&heard.id), from: name, bytes });
+                self.told.report(&Event::Delivered {
+                    id: &json::hex(&heard.id),
+                    from: name,
+                    bytes,
+                });
             }
             Notice::Cut(heard, why) => {
                 let name = &heard.caller.name;
                 if !self.quiet {
-                    note(&format!("ac-listen: {name}: the message was cut off: {why}"));
+                    self.told.say(&format!("ac-listen: {name}: the message was cut off: {why}"));
                 }
-                self.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why });
+                self.told.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why });
             }
-            Notice::Crossed(crossing) => note(&trace::lines(crossing)),
+            Notice::Crossed(crossing) => self.told.say(&trace::lines(crossing)),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Parser;
 use mio::net::{TcpListener, UdpSocket};
 
-use self::front::{Front, Policy};
+use self::front::{Front, Policy, Told};
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
@@ -36,6 +36,9 @@ use crate::proto::datagram::boxfile::BoxError;
 const PROGRAM: &str = "ac-listen";
 /// A session may be silent this long, unless -w says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// What was said last may take this long to be read.
+const STDERR_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Listen for sealed messages and print them
 ///
@@ -146,9 +149,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         accept_unknown: options.accept_unknown,
         groups: groups.clone(),
     };
-    let reports = outputs.reports.clone();
+    let told = outputs.told();
     let mut front = options.common.prepare(|| {
-        let front = Front::new(&keyring, policy, &options.common, reports)?;
+        let front = Front::new(&keyring, policy, &options.common, told)?;
         match front.unknown_names().first() {
             Some(stranger) => Err(Failure::new(Code::Key, format!("{stranger}: no such contact"))
                 .hint("file their public key: ac-keygen --import FILE --as NAME")),
@@ -163,6 +166,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let failure = match ended {
         Ok(()) => None,
         Err(Ended::Signal(signal)) => {
+            outputs.finish_stderr(&hub);
             die_of(signal);
             return Ok(ExitCode::from(128 + signal as u8));
         }
@@ -197,9 +201,10 @@ fn answering(
     Ok((keys, groups))
 }
 
-/// stdout, and whoever gets NDJSON.
+/// stdout, stderr, and whoever gets NDJSON.
 struct Outputs {
     messages: Rc<RefCell<Output>>,
+    stderr: Rc<RefCell<Output>>,
     reports: Vec<Rc<RefCell<Output>>>,
 }
 
@@ -215,11 +220,18 @@ impl Outputs {
             let status = Output::new(file, hub.waker()).map_err(local)?;
             reports.push(Rc::new(RefCell::new(status)));
         }
-        Ok(Self { messages, reports })
+        let stderr = Output::stderr(hub.waker()).map_err(local)?;
+        Ok(Self { messages, stderr: Rc::new(RefCell::new(stderr)), reports })
     }
 
-    /// Everything is written, or an error says what is not.
+    fn told(&self) -> Told {
+        Told { stderr: Rc::clone(&self.stderr), reports: self.reports.clone() }
+    }
+
+    /// Everything is written, or an error says what is not. Nothing is done about what stderr's
+    /// reader does not read: there is nobody to tell.
     fn finish(&self, hub: &Hub) -> io::Result<()> {
+        self.finish_stderr(hub);
         let give_up = || hub.signals.arrived().is_some();
         for report in &self.reports {
             report.borrow_mut().finish(give_up)?;
@@ -258,6 +270,13 @@ fn listen(
         listener.hear_udp(socket).map_err(local)?;
     }
     listener.run().map_err(Ended::from)
+}
+
+impl Outputs {
+    fn finish_stderr(&self, hub: &Hub) {
+        let until = hub.clock.now().mono + STDERR_PATIENCE;
+        let _ = self.stderr.borrow_mut().finish(|| hub.clock.now().mono >= until);
+    }
 }
 
 /// The sockets that the operands ask for.
