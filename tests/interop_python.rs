@@ -1,0 +1,108 @@
+//! The real programs speak with a peer that shares no code with them: tests/vectors/stream.py, on
+//! the Python packages noiseprotocol, kyber-py and cryptography, in both roles.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod common;
+
+use std::process::{Command, Stdio};
+
+use anonchat::crypto::sodium::{Blake2b, Secret};
+use anonchat::keys::{Contact, KeyFile, disk};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need, possible, run};
+use serde_json::{Value, json};
+
+/// More records than one key seals: both sides have to rekey, and at the same one.
+const RECORDS: usize = (1 << 14) + 100;
+
+/// Whether Python and its packages are there.
+fn python() -> bool {
+    if !need("python3") {
+        return false;
+    }
+    let imports = "import noise, kyber_py, cryptography";
+    let found = Command::new("python3").args(["-c", imports]).stderr(Stdio::null()).status();
+    let install = "python3 -m pip install noiseprotocol kyber-py cryptography";
+    possible(found.is_ok_and(|status| status.success()), install)
+}
+
+/// The Python peer in one role.
+fn peer(role: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/stream.py")).arg(role);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn lines(stdout: &[u8]) -> Vec<Value> {
+    stdout.split_inclusive(|b| *b == b'\n').map(|l| serde_json::from_slice(l).unwrap()).collect()
+}
+
+fn secret(home: &Home) -> Secret<32> {
+    match disk::read(&home.path().join("identity.key")) {
+        Ok(KeyFile::Keyed(keyed)) => keyed.unlock(|| Err("not protected".into())).ok().unwrap(),
+        _ => panic!("no secret key file"),
+    }
+}
+
+fn contact(home: &Home) -> Contact {
+    match disk::read(&home.public_key_file()) {
+        Ok(KeyFile::Public(contact)) => contact,
+        _ => panic!("no public key file"),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn a_python_peer_delivers_to_ac_listen_across_a_rekey() {
+    if !python() {
+        return;
+    }
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
+    let message: Vec<u8> = (0..2 * RECORDS).map(|i| (i % 251) as u8).collect();
+    let task = json!({
+        "secret": hex(secret(&alice).expose()), "access": hex(contact(&bob).access.as_bytes()),
+        "peer": hex(contact(&bob).public.as_bytes()), "port": listener.port(),
+        "message": hex(&message), "pieces": RECORDS,
+    });
+    let said = run(peer("initiate"), task.to_string().as_bytes(), DEADLINE);
+    assert_code(&said, 0);
+    let said = lines(&said.stdout);
+    assert_eq!(said[0], json!({"step": "welcome", "body": "a0"}));
+    assert_eq!(said[1], json!({"step": "acknowledged", "total": message.len()}));
+    assert!(listener.wait_exit(DEADLINE).success(), "{}", listener.stderr());
+    assert!(listener.stdout() == message, "{} bytes", listener.stdout().len());
+}
+
+#[test]
+fn a_python_peer_takes_a_message_from_ac_send() {
+    if !python() {
+        return;
+    }
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let mut listener = Running::start(peer("respond"));
+    let task = json!({
+        "secret": hex(secret(&bob).expose()), "access": hex(contact(&bob).access.as_bytes()),
+    });
+    listener.feed(task.to_string().into_bytes());
+    listener.wait_stdout("its port", |bytes| bytes.contains(&b'\n'));
+    let port = lines(&listener.stdout())[0]["port"].as_u64().unwrap();
+
+    let message: Vec<u8> = (0..300_000).map(|i| (i % 251) as u8).collect();
+    let sent = common::send(&alice, &[&format!("bob@127.0.0.1:{port}")], &message);
+    assert_code(&sent, 0);
+    assert!(listener.wait_exit(DEADLINE).success(), "{}", listener.stderr());
+    let received = &lines(&listener.stdout())[1];
+    assert_eq!(received["caller"], hex(contact(&alice).public.as_bytes()));
+    assert_eq!(received["total"], message.len());
+    let mut hash = Blake2b::new(32, None);
+    hash.update(&message);
+    let mut digest = [0; 32];
+    hash.finish(&mut digest);
+    assert_eq!(received["blake2b"], hex(&digest));
+}
