@@ -1,11 +1,20 @@
 //! Every flag that `--help` shows stands in the program's manual page, every flag in the page is
-//! one of the program's, and the pages are clean mdoc.
+//! one of the program's; pages that are referred to exist; the table of exit statuses is one; and the
+//! pages are clean mdoc.
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::collections::BTreeSet;
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-const PROGRAMS: &[(&str, &str)] = &[(env!("CARGO_BIN_EXE_ac-keygen"), "ac-keygen.1")];
+use common::need;
+
+const PROGRAMS: &[(&str, &str)] = &[
+    (env!("CARGO_BIN_EXE_ac-keygen"), "ac-keygen.1"),
+    (env!("CARGO_BIN_EXE_ac-listen"), "ac-listen.1"),
+    (env!("CARGO_BIN_EXE_ac-send"), "ac-send.1"),
+];
 const SECTIONS: &[&str] =
     &["FILES", "ENVIRONMENT", "EXIT STATUS", "EXAMPLES", "SECURITY CONSIDERATIONS"];
 
@@ -18,15 +27,19 @@ fn pages() -> Vec<String> {
     directory.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
+fn help(program: &str) -> String {
+    let help = Command::new(program).arg("--help").output().unwrap().stdout;
+    String::from_utf8(help).unwrap()
+}
+
 /// `-p` and `--protect` from the lines `  -p, --protect` of `--help`.
 fn flags_of_help(program: &str) -> BTreeSet<String> {
-    let help = Command::new(program).arg("--help").output().unwrap().stdout;
-    let help = String::from_utf8(help).unwrap();
-    help.lines()
+    help(program)
+        .lines()
         .map(str::trim_start)
         .filter(|line| line.starts_with('-'))
         .flat_map(|line| line.split([',', ' ']).filter(|word| word.starts_with('-')))
-        .map(String::from)
+        .map(|flag| flag.trim_end_matches('.').to_owned())
         .collect()
 }
 
@@ -58,7 +71,52 @@ fn every_page_has_the_sections_that_people_look_for() {
 }
 
 #[test]
+fn every_page_of_ours_that_is_referred_to_exists() {
+    let pages = pages();
+    for name in &pages {
+        let text = page(name);
+        let references = text.lines().filter_map(|line| line.strip_prefix(".Xr "));
+        let ours = references.filter(|r| r.starts_with("ac ") || r.starts_with("ac-"));
+        let ours: Vec<_> =
+            ours.map(|r| r.split(' ').take(2).collect::<Vec<_>>().join(".")).collect();
+        assert!(!ours.is_empty(), "{name} refers to no other page");
+        for reference in ours {
+            assert!(pages.contains(&reference), "{name} refers to {reference}");
+        }
+    }
+}
+
+/// What each code means, from the end of `--help`.
+fn exits_of_help(program: &str) -> BTreeMap<String, String> {
+    let help = help(program);
+    let (_, table) = help.split_once("Exit status:\n").unwrap();
+    let row = |line: &str| line.trim().split_once("  ").map(|(c, m)| (c.into(), m.trim().into()));
+    table.lines().filter_map(row).collect()
+}
+
+/// The same from the items of ac(7).
+fn exits_of_page() -> BTreeMap<String, String> {
+    let text = page("ac.7");
+    let (_, section) = text.split_once(".Sh EXIT STATUS\n").unwrap();
+    let (list, _) = section.split_once("\n.El").unwrap();
+    let items = list.split("\n.It ").skip(1);
+    items.filter_map(|item| item.split_once('\n')).map(|(c, m)| (c.into(), m.into())).collect()
+}
+
+#[test]
+fn every_help_and_the_page_of_the_suite_have_the_same_table_of_exit_statuses() {
+    let page = exits_of_page();
+    assert_eq!(page.len(), 10, "{page:?}");
+    for (program, name) in PROGRAMS {
+        assert_eq!(exits_of_help(program), page, "{name}");
+    }
+}
+
+#[test]
 fn every_page_is_clean_mdoc() {
+    if !need("mandoc") {
+        return;
+    }
     for name in pages() {
         let path = format!("{}/man/{name}", env!("CARGO_MANIFEST_DIR"));
         let lint = Command::new("mandoc").args(["-Tlint", "-Wstyle", &path]).output().unwrap();
