@@ -1,4 +1,25 @@
-//! AnonChat: the core that the five programs share.
+//! AnonChat: the core that the programs share.
+//!
+//! In the order in which a message travels, from one person's stdin to the other's stdout:
+//!
+//! 1. [`cli`] reads the options and the destination, and asks [`keys`] for the key files: who sends,
+//!    and to whom.
+//! 2. [`net`] dials (`dial`, `resolve`) and reads stdin without ever waiting for it (`input`).
+//! 3. [`proto`] turns bytes and time into actions, and does no I/O. Over TCP that is
+//!    [`proto::stream`]: a handshake makes a session, a link carries its records. Over UDP and in
+//!    files it is [`proto::datagram`]: a run of messages, each packet a sealed box.
+//! 4. [`crypto`] seals. [`crypto::sodium`] is the only door to libsodium, [`crypto::noise`] runs
+//!    Noise on it, [`crypto::kem`] is ML-KEM-768.
+//! 5. [`net`] moves the packets (`send`, `send_datagrams`, or `box_file`), and at the other end
+//!    accepts them (`listen`).
+//! 6. [`proto`] again: a gate in front of strangers, the handshake, the order of records, what was
+//!    seen before; and [`proto::mux`], by which many senders share one output.
+//! 7. [`cli`] decides who is heard and gives messages their form; [`net::output`] writes them. Once
+//!    that is flushed, the acknowledgement travels all the way back.
+//!
+//! [`inherited`] looks, before all that, which descriptors the shell left open.
+//!
+//! Imports point down only: bin → cli → net → proto → crypto, keys. PROTOCOL.md says every byte.
 
 #[forbid(unsafe_code)]
 pub mod cli;
