@@ -19,6 +19,7 @@ use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::proto::time::{CLOCK_WINDOW_MS, Now};
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, send};
 use proxy::Proxy;
+use rustix::process::Signal;
 
 /// Bob listens; Alice is his contact, and whatever strangers did, she is heard.
 struct Scene {
@@ -100,6 +101,11 @@ impl Stranger {
     /// a byte been written or a reset sent, it would arrive before this end.
     fn leaves_quietly(mut self) {
         self.0.shutdown(Shutdown::Write).unwrap();
+        self.hears_the_end();
+    }
+
+    /// The connection is closed in good order, and nothing came before.
+    fn hears_the_end(&mut self) {
         self.0.set_read_timeout(Some(DEADLINE)).unwrap();
         assert_eq!(self.0.read(&mut [0; 1]).map_err(|e| e.kind()), Ok(0));
     }
@@ -351,28 +357,47 @@ fn a_contact_who_was_removed_is_heard_no_more() {
     scene.listener.wait_stderr("turned away");
 }
 
-#[test]
-fn the_oldest_strangers_make_room_when_descriptors_are_few() {
-    let scene = Scene::with(|bob| {
+/// With 64 descriptors, of which a quarter may wait.
+fn with_few_descriptors() -> Scene {
+    Scene::with(|bob| {
         let mut command = Command::new("sh");
         let listen = common::program("ac-listen");
         command.args(["-c", "ulimit -n 64; exec \"$0\" 127.0.0.1:0"]).arg(listen);
         bob.at_home(&mut command);
         command
-    });
-    // A quarter of 64 may wait.
+    })
+}
+
+#[test]
+fn the_oldest_strangers_make_room_when_descriptors_are_few() {
+    let scene = with_few_descriptors();
     let mut strangers: Vec<_> = (0..100).map(|_| scene.stranger()).collect();
     scene.still_hears_alice();
     // Alice pushed out one; what asks here has her place.
     scene.has_handled_everything();
     let mut newest = strangers.split_off(100 - 15);
-    for stranger in &mut strangers {
-        stranger.0.set_read_timeout(Some(DEADLINE)).unwrap();
-        assert_eq!(stranger.0.read(&mut [0; 1]).map_err(|e| e.kind()), Ok(0));
-    }
+    strangers.iter_mut().for_each(Stranger::hears_the_end);
     newest.iter_mut().for_each(Stranger::hears_nothing_yet);
     let open = std::fs::read_dir(format!("/proc/{}/fd", scene.listener.pid())).unwrap().count();
     assert!(open <= 32, "{open} descriptors");
+    scene.still_hears_alice();
+}
+
+#[test]
+fn strangers_who_make_room_draw_no_reset_whatever_they_said() {
+    let mut scene = with_few_descriptors();
+    // All are there, with what they said, when the listener looks.
+    scene.listener.signal(Signal::STOP);
+    let mut strangers: Vec<_> = (0..100)
+        .map(|_| {
+            let mut stranger = scene.stranger();
+            stranger.say(&garbage(2000));
+            stranger
+        })
+        .collect();
+    scene.listener.signal(Signal::CONT);
+    scene.has_handled_everything();
+    strangers[..100 - 16].iter_mut().for_each(Stranger::hears_the_end);
     scene.still_hears_alice();
 }
 

@@ -1,7 +1,7 @@
 //! One connection to a listener: a gate, then a link.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Event;
@@ -25,6 +25,20 @@ use crate::proto::time::Now;
 const SMALL_READ: usize = 64 * 1024;
 /// Messages of one session that are whole and not acknowledged yet, at most.
 const MAX_UNACKNOWLEDGED: usize = 16;
+
+/// What is dropped at once of what a peer still sends, in reads of 16 KiB.
+const DRAINED_READS: usize = 64;
+
+/// What is left to read of a connection that is on its way out.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing now.
+    Nothing,
+    /// There may be more.
+    More,
+    /// The peer has closed it, or it broke.
+    Closed,
+}
 
 /// What all connections of a listener use.
 pub struct Shared<'a> {
@@ -346,14 +360,34 @@ impl Conn {
         }
     }
 
-    /// The socket, for closing it in steps.
-    pub fn socket(&mut self) -> &mut TcpStream {
-        &mut self.socket
+    /// Nothing more will be written.
+    pub fn end_writing(&self) {
+        // A peer that is gone already needs no goodbye.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Reads and drops what has come: a socket that is closed with bytes unread sends a reset.
+    pub fn drain(&mut self) -> Left {
+        let mut space = [0; 16 * 1024];
+        for _ in 0..DRAINED_READS {
+            match self.socket.read(&mut space) {
+                Ok(0) => return Left::Closed,
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Left::Nothing,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Left::Closed,
+            }
+        }
+        Left::More
     }
 
     /// The connection is over: what was not whole never will be.
     pub fn leave(&mut self, source: Source, shared: &mut Shared<'_>) {
-        let State::Open(open) = &mut self.stage else { return };
+        let State::Open(open) = &mut self.stage else {
+            // A stranger draws no reset.
+            self.drain();
+            return;
+        };
         if let Some(heard) = open.current.take() {
             shared.mux.cut(source);
             shared.host.notice(Notice::Cut(&heard, "the connection ended"));

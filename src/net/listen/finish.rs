@@ -1,13 +1,12 @@
 //! How a listener takes its leave: whoever was heard gets the last acknowledgement, whoever was not
 //! gets a reason.
 
-use std::io::Read;
-use std::net::Shutdown;
 use std::time::Duration;
 
 use mio::Events;
 
 use super::Listener;
+use super::conn::Left;
 use crate::proto::mux::Source;
 use crate::proto::stream::record::RefuseCode;
 
@@ -39,13 +38,17 @@ impl Listener<'_> {
         let mut events = Events::with_capacity(64);
         let mut half_closed = Vec::new();
         loop {
+            let mut wait = until;
             self.conns.retain(|token, conn| {
                 if conn.flush() && !half_closed.contains(token) {
-                    // A peer that is gone already needs no goodbye.
-                    let _ = conn.socket().shutdown(Shutdown::Write);
+                    conn.end_writing();
                     half_closed.push(*token);
                 }
-                !is_closed_by_peer(conn.socket())
+                let left = conn.drain();
+                if left == Left::More {
+                    wait = Duration::ZERO;
+                }
+                left != Left::Closed
             });
             let now = self.hub.clock.now();
             self.datagrams.drive(now, space, &mut self.shared, self.stage);
@@ -53,27 +56,17 @@ impl Listener<'_> {
             self.datagrams.refuse_all(&mut self.shared);
             let tcp_over = self.conns.is_empty() || now.mono >= until;
             let over = (tcp_over && now.mono >= udp_until) || self.hub.signals.arrived().is_some();
-            let next = if tcp_over { udp_until } else { until.max(udp_until) };
+            let next = match self.datagrams.has_more() {
+                true => Duration::ZERO,
+                false if tcp_over => udp_until,
+                false => wait,
+            };
             if over || self.hub.wait(&mut events, Some(next)).is_err() {
                 return;
             }
             for event in &events {
                 self.on_event(event);
             }
-        }
-    }
-}
-
-/// Reads and drops what still comes.
-fn is_closed_by_peer(socket: &mut mio::net::TcpStream) -> bool {
-    let mut space = [0; 16 * 1024];
-    loop {
-        match socket.read(&mut space) {
-            Ok(0) => return true,
-            Ok(_) => {}
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return false,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(_) => return true,
         }
     }
 }
