@@ -22,6 +22,8 @@ struct State {
     mode: Mode,
     /// Bytes passed on from the sender.
     passed: usize,
+    /// Bytes passed on from the listener.
+    answered: usize,
     /// The first bytes of the sender.
     recorded: Vec<u8>,
     sockets: Vec<TcpStream>,
@@ -38,8 +40,13 @@ impl Proxy {
     pub fn to(target: u16) -> Self {
         let ear = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = ear.local_addr().unwrap().port();
-        let state =
-            State { mode: Mode::Passing, passed: 0, recorded: Vec::new(), sockets: Vec::new() };
+        let state = State {
+            mode: Mode::Passing,
+            passed: 0,
+            answered: 0,
+            recorded: Vec::new(),
+            sockets: Vec::new(),
+        };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || {
@@ -72,6 +79,13 @@ impl Proxy {
     pub fn wait_passed(&self, len: usize) {
         eventually("bytes through the proxy", DEADLINE, || {
             (self.shared.0.lock().unwrap().passed >= len).then_some(())
+        });
+    }
+
+    /// Waits until `len` bytes of the listener were passed on.
+    pub fn wait_answered(&self, len: usize) {
+        eventually("bytes back through the proxy", DEADLINE, || {
+            (self.shared.0.lock().unwrap().answered >= len).then_some(())
         });
     }
 
@@ -120,12 +134,13 @@ fn pass(mut from: TcpStream, mut to: TcpStream, record: bool, shared: &(Mutex<St
         if record {
             let room = KEPT.saturating_sub(state.recorded.len()).min(len);
             state.recorded.extend_from_slice(&space[..room]);
-            state.passed += len;
         }
         drop(state);
         if to.write_all(&space[..len]).is_err() {
             break;
         }
+        let mut state = shared.0.lock().unwrap();
+        *if record { &mut state.passed } else { &mut state.answered } += len;
     }
     // A frozen network carries no goodbye either.
     let mode = shared.1.wait_while(shared.0.lock().unwrap(), |s| s.mode == Mode::Frozen);
