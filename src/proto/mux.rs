@@ -237,7 +237,7 @@ impl<I> Mux<I> {
                 }
             }
             let Some(source) = self.owner else { return };
-            if !self.pour(source, sink, written) {
+            if !self.pour(source, now, sink, written) {
                 return;
             }
         }
@@ -263,7 +263,13 @@ impl<I> Mux<I> {
     }
 
     /// Writes what the owner has; whether its message ended, so that the next may have its turn.
-    fn pour(&mut self, source: Source, sink: &mut dyn Sink<I>, written: &mut Vec<Written>) -> bool {
+    fn pour(
+        &mut self,
+        source: Source,
+        now: Duration,
+        sink: &mut dyn Sink<I>,
+        written: &mut Vec<Written>,
+    ) -> bool {
         let Some(message) = self.owner_message() else {
             self.owner = None;
             return true;
@@ -272,6 +278,8 @@ impl<I> Mux<I> {
             if !sink.has_room() {
                 return false;
             }
+            // Until now it waited for us, which is no silence of its own.
+            message.last = now;
             let held = std::mem::take(&mut message.held);
             sink.data(&message.info, &held);
             self.held -= held.len();
