@@ -22,6 +22,8 @@ pub enum BadName {
     Blank,
     /// Has a control character, or an invisible one that would make two names look the same.
     Control,
+    /// Is not UTF-8.
+    NotText,
 }
 
 impl fmt::Display for BadName {
@@ -33,6 +35,7 @@ impl fmt::Display for BadName {
             Self::Reserved(c) => write!(f, "a name cannot contain '{c}'"),
             Self::Blank => f.write_str("a name cannot contain blanks"),
             Self::Control => f.write_str("a name cannot contain control or invisible characters"),
+            Self::NotText => f.write_str("a name is UTF-8 text"),
         }
     }
 }

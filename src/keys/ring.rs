@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{KeyError, KeyErrorKind};
 use super::file::{KeyFile, KeyedFile};
-use super::names::petname;
+use super::names::{BadName, petname};
 use super::passphrase::Passphrases;
 use super::{Contact, LocalKey, disk};
 
@@ -245,10 +245,10 @@ impl Keyring {
             if hidden || path.extension().is_none_or(|e| e != shelf.extension()) {
                 continue;
             }
-            let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            match petname(&stem) {
-                Ok(name) => good.push((name, path)),
-                Err(why) => bad.push(KeyErrorKind::Name(why).at(path)),
+            match path.file_stem().and_then(|stem| stem.to_str()).map(petname) {
+                Some(Ok(name)) => good.push((name, path)),
+                Some(Err(why)) => bad.push(KeyErrorKind::Name(why).at(path)),
+                None => bad.push(KeyErrorKind::Name(BadName::NotText).at(path)),
             }
         }
         good.sort();
