@@ -104,7 +104,9 @@ pub struct BindWord {
 fn bind(text: &str) -> Result<BindWord, String> {
     let all = |port| vec![Bind { address: None, port }];
     let port = |text: &str| {
-        text.parse::<u16>().map_err(|_| "a port is a number from 0 to 65535".to_owned())
+        let digits = text.bytes().all(|b| b.is_ascii_digit());
+        let port = text.parse::<u16>().ok().filter(|_| digits);
+        port.ok_or_else(|| "a port is a number from 0 to 65535".to_owned())
     };
     let binds = match text.rsplit_once(':') {
         None => all(port(text)?),
