@@ -170,7 +170,7 @@ pub struct Listener<'a> {
     /// Connections to be driven in this turn.
     runnable: Vec<usize>,
     /// Connections that are not read because their messages wait.
-    stalled: Vec<usize>,
+    stalled: BTreeSet<usize>,
     timers: Timers,
     datagrams: Datagrams,
     shared: Shared<'a>,
@@ -202,7 +202,7 @@ impl<'a> Listener<'a> {
             max_waiting: MAX_WAITING.min(descriptors / 4),
             max_conns: descriptors / 2,
             runnable: Vec::new(),
-            stalled: Vec::new(),
+            stalled: BTreeSet::new(),
             timers: Timers::default(),
             datagrams: Datagrams::new(keys),
             shared: Shared {
@@ -401,7 +401,7 @@ impl<'a> Listener<'a> {
             self.waiting.remove(&token);
         }
         if conn.is_stalled(source, &self.shared.mux) {
-            self.stalled.push(token);
+            self.stalled.insert(token);
         } else if conn.has_more() {
             self.runnable.push(token);
         }
