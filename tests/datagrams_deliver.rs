@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 
 use anonchat::crypto::sodium::{Random as _, SeededRandom};
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
 use serde_json::Value;
 use udp::{Going, Proxy};
 
@@ -245,6 +245,21 @@ fn a_probe_says_that_the_peer_is_there_and_is_no_message() {
 }
 
 #[test]
+fn without_acks_it_is_sent_and_arrives_on_a_good_way() {
+    let (alice, bob) = two();
+    let mut listener = listen(&bob, &["-1"]);
+    let to = listener.destination("bob");
+    let body = bytes(7, 3 * MESSAGE);
+    let sent = send(&alice, &["-u", "--no-ack", "-v", "--json", &to], &body);
+    assert_code(&sent, 0);
+    let said = String::from_utf8(sent.stderr).unwrap();
+    assert_eq!(said, format!("ac-send: bob: {} bytes sent\n", body.len()));
+    assert_eq!(events(&sent.stdout, "result")[0]["status"], "sent");
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert!(listener.stdout() == body);
+}
+
+#[test]
 fn without_acks_nobody_need_be_there() {
     let (alice, _bob) = two();
     let black_hole = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -318,4 +333,23 @@ fn a_way_that_loses_every_third_packet_delivers_once_and_in_order() {
     let mut expected = body;
     expected.push(0);
     assert!(listener.stdout() == expected);
+}
+
+#[test]
+fn without_acks_an_input_that_pauses_arrives_too() {
+    let (alice, bob) = two();
+    let mut listener = listen(&bob, &["-1"]);
+    let to = listener.destination("bob");
+    let mut sender = Running::start(alice.command("ac-send", &["-u", "--no-ack", "-vv", &to]));
+    for line in ["one\n", "two\n", "three\n"] {
+        sender.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+        // Not before it has gone, so that each line is a message of its own.
+        eventually("the line's packet", DEADLINE, || {
+            sender.stderr().contains(line.trim()).then_some(())
+        });
+    }
+    sender.close_stdin();
+    assert!(sender.wait_exit(DEADLINE).success());
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert_eq!(listener.stdout(), b"one\ntwo\nthree\n");
 }

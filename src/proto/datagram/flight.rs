@@ -19,6 +19,9 @@ pub(super) const MAX_ASK_PAUSE: Duration = Duration::from_secs(5);
 /// buffer (about 90 packets on Linux) does not overflow.
 const BURST: usize = 16;
 const BURST_PAUSE: Duration = Duration::from_millis(4);
+/// Without acks: the pause after a message that another follows. A recipient holds the beginning of
+/// a run for 200 ms before it flows, and rejects the next message until this one is delivered.
+const MESSAGE_PAUSE: Duration = Duration::from_millis(300);
 
 #[derive(Clone, Copy, Default)]
 struct Fragment {
@@ -216,11 +219,13 @@ impl Flight {
     /// When [`Flight::next_once`] has something; with everything sent, when the message is over.
     pub(super) fn next_once_at(&self) -> Duration {
         let sent = self.transmissions as usize;
-        let pause = if self.is_all_sent() { self.more } else { sent.is_multiple_of(BURST) };
-        match sent.checked_sub(1).map(|last| self.fragments[last].sent_at) {
-            Some(last) if pause => last + BURST_PAUSE,
+        let pause = match self.is_all_sent() {
+            true if self.more => MESSAGE_PAUSE,
+            false if sent.is_multiple_of(BURST) => BURST_PAUSE,
             _ => Duration::ZERO,
-        }
+        };
+        let last = sent.checked_sub(1).map(|last| self.fragments[last].sent_at);
+        last.map_or(Duration::ZERO, |last| last + pause)
     }
 
     /// Without acks: whether everything went out, and the next message would not crowd it.
