@@ -6,6 +6,7 @@ mod udp;
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{Random as _, SeededRandom};
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
@@ -333,6 +334,27 @@ fn a_way_that_loses_every_third_packet_delivers_once_and_in_order() {
     let mut expected = body;
     expected.push(0);
     assert!(listener.stdout() == expected);
+}
+
+#[test]
+fn an_address_is_not_given_up_while_the_input_idles_and_nothing_was_asked_of_it() {
+    let (alice, bob) = two();
+    let listener = listen(&bob, &[]);
+    let holes = [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
+    let ports = holes.iter().map(|hole| hole.local_addr().unwrap().port());
+    let addresses = [listener.port()].into_iter().chain(ports);
+    let flags = addresses.flat_map(|port| ["--address".into(), format!("127.0.0.1:{port}")]);
+    let args: Vec<String> = ["-y".into()].into_iter().chain(flags).collect();
+    let public = bob.keygen(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_code(&public, 0);
+    std::fs::write(alice.path().join("contacts/bob.pub"), &public.stdout).unwrap();
+    // Four addresses share 2 s; the first sign of life is due after a third of that.
+    let mut sender = Running::start(alice.command("ac-send", &["-u", "-w", "2s", "bob"]));
+    let until = Instant::now() + Duration::from_millis(2500);
+    eventually("the end of a pause", DEADLINE, || (Instant::now() >= until).then_some(()));
+    sender.feed(b"late\n".to_vec());
+    assert!(sender.wait_exit(DEADLINE).success(), "{}", sender.stderr());
+    listener.wait_stdout("the message", |out| out == b"late\n");
 }
 
 #[test]

@@ -144,6 +144,11 @@ impl Peer {
         self.current.as_ref().map_or(nowhere, |(_, address)| *address)
     }
 
+    /// Nothing is asked of the current address: its time for a proof has not begun.
+    fn restart(&mut self, now: Now) {
+        self.until = now.mono + self.share;
+    }
+
     /// Nobody has proved anything yet: is it time for the next address?
     fn check_proof(&mut self, now: Now) {
         if self.current.is_some() && now.mono >= self.until {
@@ -253,7 +258,10 @@ impl Run {
         loop {
             let now = hub.clock.now();
             self.gather(now)?;
-            self.offer(now, limits);
+            if self.sender.progress() == Progress::Ready {
+                peer.restart(now);
+                self.offer(now, limits);
+            }
             let full = self.exchange(hub, peer, now, limits)?;
             match self.sender.progress() {
                 Progress::Finished => {
@@ -287,9 +295,6 @@ impl Run {
 
     /// Offers what was gathered, if it is time.
     fn offer(&mut self, now: Now, limits: &mut Limits<'_>) {
-        if self.sender.progress() != Progress::Ready {
-            return;
-        }
         if now.mono < self.offer_at(limits) {
             return;
         }
