@@ -72,7 +72,7 @@ impl Datagrams {
             by_key: BTreeMap::new(),
             next_run: RUN_BIT,
             events: Vec::new(),
-            linger: SHORTEST_LINGER,
+            linger: Duration::ZERO,
             news: false,
         }
     }
@@ -177,7 +177,7 @@ impl Datagrams {
             self.news |= matches!(event, Event::Begun(_) | Event::Message(_));
             match event {
                 // What is known of a run comes with its first message.
-                Event::Begun(_) => {}
+                Event::Begun(_) => self.linger = self.linger.max(SHORTEST_LINGER),
                 Event::Message(message) => {
                     let wire = arrived.map_or(&[][..], |(_, packet)| packet);
                     show_message(&message, wire, shared);
@@ -314,7 +314,7 @@ impl Datagrams {
         silent.chain(self.receiver.next_timeout()).min()
     }
 
-    /// How long to stay for a sender that lost its last ack.
+    /// How long to stay for a sender that lost its last ack; not at all before anybody was heard.
     pub fn linger(&self) -> Duration {
         self.linger
     }
