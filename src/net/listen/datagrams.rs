@@ -257,8 +257,16 @@ impl Datagrams {
             shared.host.notice(Notice::Delivered(&run.heard, run.total));
             let key = run.key;
             self.forget(&key);
+        } else {
+            // Only from here on is it the sender's turn to say something.
+            shared.mux.alive(source, now.mono);
         }
         self.send_acks(shared);
+    }
+
+    /// Whether a run's message waits for the output: its sender may say nothing before it is there.
+    pub fn is_held(&self, source: Source) -> bool {
+        self.runs.get(&source.0).is_some_and(|run| run.held_since.is_some())
     }
 
     /// Declines the run that is too slow for others.

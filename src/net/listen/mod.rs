@@ -421,7 +421,7 @@ impl<'a> Listener<'a> {
     /// Moves messages on to the output, and acknowledges what it has flushed.
     fn deliver(&mut self, now: Duration) {
         if let Some(slow) = self.shared.mux.overdue(now) {
-            self.refuse_slow(slow);
+            self.refuse_slow(slow, now);
         }
         let mut written = Vec::new();
         self.shared.mux.pump(now, self.stage, &mut written);
@@ -435,8 +435,11 @@ impl<'a> Listener<'a> {
         }
     }
 
-    fn refuse_slow(&mut self, source: Source) {
-        if Datagrams::owns(source) {
+    fn refuse_slow(&mut self, source: Source, now: Duration) {
+        if self.datagrams.is_held(source) {
+            // It is the output that is slow.
+            self.shared.mux.alive(source, now);
+        } else if Datagrams::owns(source) {
             self.datagrams.refuse(source, &mut self.shared);
             self.shared.mux.cut(source);
         } else if let Some(conn) = self.conns.get_mut(&(source.0 as usize)) {
