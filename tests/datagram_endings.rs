@@ -74,6 +74,7 @@ fn a_full_disk_is_8_for_the_sender_and_1_for_the_listener() {
     let mut listener = listen_to(&bob, &[], full);
     let sent = send(&alice, &["-u", &listener.destination("bob")], b"hi\n");
     assert_code(&sent, 8);
+    assert_eq!(sent.stderr, b"ac-send: bob: declined by the recipient\n");
     assert_eq!(listener.wait_exit(DEADLINE).code(), Some(1));
     assert!(listener.stderr().contains("cannot write the output: no space left on device"));
 }

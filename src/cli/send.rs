@@ -315,6 +315,8 @@ fn declined(code: u8, text: &str) -> Failure {
     let known = why.iter().find(|(known, _)| *known as u8 == code).map(|(_, why)| *why);
     let mut message = match known {
         Some(why) => format!("declined: {why}"),
+        // Datagrams do not say why.
+        None if code == 0 => "declined by the recipient".into(),
         None => format!("declined, with code {code}"),
     };
     if !text.is_empty() {
