@@ -351,6 +351,24 @@ fn a_sender_reports_what_came_of_it() {
 }
 
 #[test]
+fn what_keygen_shows_is_described_too() {
+    let (bob, alice) = bob_and_alice();
+    let events_of = |args: &[&str]| {
+        let shown = bob.keygen(args);
+        assert_code(&shown, 0);
+        objects(&shown.stdout)
+    };
+    let listed = events_of(&["-l", "--json"]);
+    let names: Vec<_> = listed.iter().map(|o| o["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["identity", "contacts/alice"]);
+    assert!(listed.iter().all(|o| o["event"] == "key"));
+    assert_eq!(events_of(&["--verify", "alice", "--json"])[0]["event"], "safety_number");
+    let file = alice.public_key_file();
+    let imported = events_of(&["--import", file.to_str().unwrap(), "--as", "ally", "--json"]);
+    assert_eq!((&imported[0]["event"], &imported[0]["name"]), (&"imported".into(), &"ally".into()));
+}
+
+#[test]
 fn the_schema_describes_every_event_once() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let defined = schema["$defs"].as_object().unwrap();

@@ -332,3 +332,27 @@ fn a_shell_loop_waits_for_a_peer() {
     assert!(waiting.wait_exit(DEADLINE).success());
     assert_eq!(waiting.stdout(), b"up\n");
 }
+
+#[test]
+fn of_many_at_once_as_many_are_heard_as_were_asked_for_and_the_others_are_told() {
+    let (bob, alice) = bob_and_alice();
+    let mut listener = Listener::spawn(&bob, &["-n", "3", "127.0.0.1:0"]);
+    let mut senders: Vec<_> = (0..12)
+        .map(|n| {
+            let mut sender = sender(&alice, &[&listener.destination("bob")]);
+            sender.feed(format!("{n}\n").into_bytes());
+            sender
+        })
+        .collect();
+    let codes: Vec<_> =
+        senders.iter_mut().map(|sender| sender.wait_exit(DEADLINE).code()).collect();
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert_eq!(codes.iter().filter(|code| **code == Some(0)).count(), 3, "{codes:?}");
+    // Declined, or there was no listener any more; never a doubt about anybody's key.
+    assert!(codes.iter().all(|code| matches!(code, Some(0 | 4 | 8))), "{codes:?}");
+    let out = String::from_utf8(listener.stdout()).unwrap();
+    assert_eq!(out.lines().count(), 3);
+    for (n, code) in codes.iter().enumerate() {
+        assert_eq!(out.lines().any(|line| line == n.to_string()), *code == Some(0));
+    }
+}

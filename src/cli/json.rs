@@ -31,10 +31,36 @@ pub enum Event<'a> {
         /// `tcp` or `udp`.
         transport: &'a str,
     },
-    /// A key that the listener answers for.
+    /// A key: one that a listener answers for, or one of a list.
     Key {
         /// 8 groups of 5 digits.
         fingerprint: &'a str,
+        /// In a list: `public`, `secret`, `group` or `relay`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kind: Option<&'a str>,
+        /// In a list: its petname or path.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+    },
+    /// A key was filed.
+    Imported {
+        /// `contact`, `group` or `relay`.
+        kind: &'a str,
+        /// The petname that it has now.
+        name: &'a str,
+        /// 8 groups of 5 digits.
+        fingerprint: &'a str,
+        /// Where it is filed.
+        file: &'a str,
+    },
+    /// What two people compare over the phone.
+    SafetyNumber {
+        /// One of the pair: a petname or path.
+        a: &'a str,
+        /// The other.
+        b: &'a str,
+        /// 8 groups of 5 digits, the same at both ends.
+        number: &'a str,
     },
     /// A message, or a part of one.
     Message {

@@ -1,6 +1,6 @@
 //! Key files, the keyring, fingerprints and groups. ac-keyfile(5); PROTOCOL.md, "Keys".
 //!
-//! [`file`] is the TOML format and [`line`] its one-line form, both pure; [`disk`] reads and
+//! [`mod@file`] is the TOML format and [`mod@line`] its one-line form, both pure; [`disk`] reads and
 //! writes them without trusting what it finds; [`ring`] knows where everything lies. A *public*
 //! key file holds a [`Contact`], a secret or group key file opens to a [`LocalKey`].
 

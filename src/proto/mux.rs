@@ -87,6 +87,8 @@ pub struct Mux<I> {
     sources: BTreeMap<Source, VecDeque<Message<I>>>,
     /// Those whose first message may have its turn, in the order in which it came to that.
     waiting: VecDeque<Source>,
+    /// Since when somebody waits: until then the owner kept nobody from anything.
+    waited_since: Duration,
     owner: Option<Source>,
     held: usize,
     /// How many messages may still end whole; `None` for no limit.
@@ -99,7 +101,15 @@ impl<I> Mux<I> {
     /// A mux that lets `limit` messages through.
     pub fn new(limit: Option<u64>, patience: Duration) -> Self {
         let sources = BTreeMap::new();
-        Self { sources, waiting: VecDeque::new(), owner: None, held: 0, left: limit, patience }
+        Self {
+            sources,
+            waiting: VecDeque::new(),
+            waited_since: Duration::ZERO,
+            owner: None,
+            held: 0,
+            left: limit,
+            patience,
+        }
     }
 
     /// A message begins, behind those of the same source.
@@ -215,7 +225,7 @@ impl<I> Mux<I> {
     fn patience_ends(&self) -> Option<Duration> {
         let owner = self.sources.get(&self.owner?)?.front()?;
         let idle = owner.ending.is_none() && owner.held.is_empty() && !self.waiting.is_empty();
-        idle.then(|| owner.last + self.patience)
+        idle.then(|| owner.last.max(self.waited_since) + self.patience)
     }
 
     /// First messages that neither own the output nor wait for it yet.
@@ -250,6 +260,9 @@ impl<I> Mux<I> {
             .map(|(source, m)| (m.began, source))
             .collect();
         due.sort_unstable();
+        if self.waiting.is_empty() {
+            self.waited_since = now;
+        }
         for (_, source) in due {
             if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::front_mut) {
                 message.queued = true;

@@ -3,9 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use serde_json::json;
-
 use super::super::failure::{Code, Failure, exit_with};
+use super::super::json::{self, Event};
 use super::super::output::{note, print};
 use super::super::passphrase::PassphraseSource;
 use super::{Options, PROGRAM};
@@ -15,9 +14,6 @@ use crate::keys::ring::{Shelf, unlock};
 use crate::keys::{
     Contact, KeyError, KeyErrorKind, KeyFile, Keyring, fingerprint, line, names, safety_number,
 };
-
-/// Version of the JSON objects that this program prints.
-const SCHEMA: u32 = 1;
 
 /// A path that a terminal can show.
 pub fn path(path: &Path) -> String {
@@ -135,19 +131,13 @@ fn listing(options: &Options, name: &str, kind: &str, contact: &Contact) -> Stri
     if !options.json {
         return format!("{fingerprint}  {name}\n");
     }
-    let object = json!({
-        "schema": SCHEMA, "type": "key", "kind": kind, "name": name, "fingerprint": fingerprint,
-    });
-    format!("{object}\n")
+    json::line(&Event::Key { fingerprint: &fingerprint, kind: Some(kind), name: Some(name) })
 }
 
 /// What `--import` reports, as an object.
 pub fn imported(name: &str, kind: &str, contact: &Contact, file: &Path) -> String {
-    let object = json!({
-        "schema": SCHEMA, "type": "imported", "kind": kind, "name": name,
-        "fingerprint": fingerprint(&contact.public), "file": file.to_string_lossy(),
-    });
-    format!("{object}\n")
+    let (fingerprint, file) = (fingerprint(&contact.public), file.to_string_lossy());
+    json::line(&Event::Imported { kind, name, fingerprint: &fingerprint, file: &file })
 }
 
 /// `--verify`: one number for two keys.
@@ -165,10 +155,8 @@ pub fn verify(options: &Options, keyring: &Keyring, pair: &[String]) -> Result<(
     };
     let number = safety_number(a, b);
     if options.json {
-        let object = json!({
-            "schema": SCHEMA, "type": "safety-number", "a": a_name, "b": b_name, "number": number,
-        });
-        return print(format!("{object}\n").as_bytes());
+        let event = Event::SafetyNumber { a: a_name, b: b_name, number: &number };
+        return print(json::line(&event).as_bytes());
     }
     print(format!("{number}\n").as_bytes())?;
     if a == b {

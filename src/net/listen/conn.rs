@@ -1,5 +1,6 @@
 //! One connection to a listener: a gate, then a link.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
@@ -23,8 +24,10 @@ use crate::proto::time::Now;
 
 /// What a connection that waits for its turn reads at once, in bytes.
 const SMALL_READ: usize = 64 * 1024;
-/// Messages of one session that are whole and not acknowledged yet, at most.
-const MAX_UNACKNOWLEDGED: usize = 16;
+/// Messages of one session that are over and not answered yet; until they are, it is not read.
+const MAX_UNANSWERED: usize = 16;
+/// What a peer may leave unread of what it is told, in bytes; until it reads, it is not read.
+const MAX_UNREAD: usize = 64 * 1024;
 
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
 const DRAINED_READS: usize = 64;
@@ -52,6 +55,8 @@ pub struct Shared<'a> {
     pub mux: Mux<Heard>,
     /// Room for one opened record.
     pub plain: PlainBuffer,
+    /// Every message that begins is refused with this: we are about to end.
+    pub refusing: Option<RefuseCode>,
     /// A session may be silent this long.
     pub silence: Duration,
     /// Note what crosses the wire.
@@ -83,10 +88,18 @@ struct Open {
     inbound: Inbound,
     /// The message that comes in.
     current: Option<Heard>,
-    /// Whole messages that the output has not flushed, oldest first.
-    unacknowledged: Vec<Heard>,
-    /// Nothing more is read; it closes once all is written.
-    closing: bool,
+    /// What is still to be said of messages that are over, in their order: an answer names no
+    /// message, its place does.
+    answers: VecDeque<Answer>,
+    /// Some message was answered.
+    answered: bool,
+}
+
+enum Answer {
+    /// It is whole; ACK once the output has flushed it.
+    WhenFlushed(Heard),
+    /// REFUSE.
+    Refused(RefuseCode),
 }
 
 impl Conn {
@@ -112,7 +125,7 @@ impl Conn {
     pub fn is_busy(&self) -> bool {
         match &self.stage {
             State::Gate { .. } => false,
-            State::Open(open) => open.current.is_some() || !open.unacknowledged.is_empty(),
+            State::Open(open) => open.current.is_some() || !open.answers.is_empty(),
         }
     }
 
@@ -121,13 +134,15 @@ impl Conn {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether it is not read because its message waits for the output.
+    /// Whether it is not read, because its message waits for the output or because it does not read
+    /// what it is told.
     pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
         match &self.stage {
             State::Gate { .. } => false,
             State::Open(open) => {
-                !open.closing
-                    && (!mux.has_room(source) || open.unacknowledged.len() >= MAX_UNACKNOWLEDGED)
+                !mux.has_room(source)
+                    || open.answers.len() >= MAX_UNANSWERED
+                    || open.link.pending().len() >= MAX_UNREAD
             }
         }
     }
@@ -193,7 +208,7 @@ impl Conn {
         }
         let gone = self.write();
         let closed = !gone && self.read(source, now, space, shared, stage);
-        self.write() || gone || closed || self.is_closed_out()
+        self.write() || gone || closed
     }
 
     fn is_overdue(&self, source: Source, now: Now, shared: &Shared<'_>) -> bool {
@@ -204,10 +219,6 @@ impl Conn {
                 silent && !self.is_stalled(source, &shared.mux)
             }
         }
-    }
-
-    fn is_closed_out(&self) -> bool {
-        matches!(&self.stage, State::Open(open) if open.closing && open.link.pending().is_empty())
     }
 
     /// Writes what waits; whether the peer is gone.
@@ -276,9 +287,6 @@ impl Conn {
                 rest > 0 && self.take(&bytes[bytes.len() - rest..], source, now, shared, stage)
             }
             State::Open(open) => {
-                if open.closing {
-                    return false;
-                }
                 let fed = open.take(bytes, source, now, shared, stage);
                 self.news |= fed.unwrap_or(false);
                 fed.is_err()
@@ -310,8 +318,8 @@ impl Conn {
                     caller: admitted,
                     inbound: Inbound::default(),
                     current: None,
-                    unacknowledged: Vec::new(),
-                    closing: false,
+                    answers: VecDeque::new(),
+                    answered: false,
                 }));
                 bytes.len() - consumed
             }
@@ -321,25 +329,46 @@ impl Conn {
     /// The oldest whole message was flushed.
     pub fn acknowledge(&mut self, total: u64, now: Now, shared: &mut Shared<'_>) {
         let State::Open(open) = &mut self.stage else { return };
-        if open.unacknowledged.is_empty() {
-            return;
+        if let Some(Answer::WhenFlushed(heard)) = open.answers.pop_front() {
+            open.link.send(Kind::Ack, &total.to_be_bytes(), now);
+            shared.host.notice(Notice::Delivered(&heard, total));
+            open.say_refusals(now);
         }
-        let heard = open.unacknowledged.remove(0);
-        open.link.send(Kind::Ack, &total.to_be_bytes(), now);
-        shared.host.notice(Notice::Delivered(&heard, total));
     }
 
-    /// Refuses the message that comes in or waits, and says why.
+    /// Refuses the message that comes in, and says why.
     pub fn refuse(&mut self, code: RefuseCode, source: Source, now: Now, shared: &mut Shared<'_>) {
         let State::Open(open) = &mut self.stage else { return };
-        if open.current.is_none() && open.unacknowledged.is_empty() {
-            return;
-        }
-        open.link.send(Kind::Refuse, &refuse_body(code, ""), now);
+        let Some(heard) = open.current.take() else { return };
         open.inbound.refuse();
-        if let Some(heard) = open.current.take() {
-            shared.mux.cut(source);
-            shared.host.notice(Notice::Cut(&heard, "refused"));
+        open.answers.push_back(Answer::Refused(code));
+        open.say_refusals(now);
+        shared.mux.cut(source);
+        shared.host.notice(Notice::Cut(&heard, "refused"));
+    }
+
+    /// Refuses all that is not acknowledged: it never will be.
+    pub fn refuse_all(
+        &mut self,
+        code: RefuseCode,
+        source: Source,
+        now: Now,
+        shared: &mut Shared<'_>,
+    ) {
+        self.refuse(code, source, now, shared);
+        let State::Open(open) = &mut self.stage else { return };
+        for answer in &mut open.answers {
+            *answer = Answer::Refused(code);
+        }
+        open.say_refusals(now);
+    }
+
+    /// Whether it may still begin a message, which then wants an answer: it is let in and has said
+    /// nothing, or it knows our key, or (at `first`) it may yet show that it does.
+    pub fn may_begin(&self, first: bool) -> bool {
+        match &self.stage {
+            State::Gate { gate, .. } => gate.is_answered() || (first && !gate.is_silent()),
+            State::Open(open) => !open.inbound.within() && !open.answered,
         }
     }
 
@@ -411,6 +440,15 @@ fn welcome(shared: &Shared<'_>) -> Welcome {
 }
 
 impl Open {
+    /// Says what needs no waiting for, up to the first message that does.
+    fn say_refusals(&mut self, now: Now) {
+        self.answered = true;
+        while let Some(Answer::Refused(code)) = self.answers.front() {
+            self.link.send(Kind::Refuse, &refuse_body(*code, ""), now);
+            self.answers.pop_front();
+        }
+    }
+
     /// Bytes of records. Whether any of them belonged to a message; an error ends the connection.
     fn take(
         &mut self,
@@ -420,18 +458,17 @@ impl Open {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) -> Result<bool, Violation> {
-        let Self { link, caller, inbound, current, unacknowledged, .. } = self;
+        let Self { link, caller, inbound, current, answers, .. } = self;
         let mut keepalive = None;
-        let mut unwanted = false;
         let mut news = false;
         link.feed(bytes, now, &mut shared.plain, |kind, body| {
             match inbound.step(kind, body)? {
                 Step::Begin(meta) => {
                     keepalive = meta.keepalive_ms;
                     news = true;
-                    if !is_wanted(&meta) {
+                    if let Some(code) = shared.refusing.or_else(|| unwanted(&meta)) {
                         inbound.refuse();
-                        unwanted = true;
+                        answers.push_back(Answer::Refused(code));
                         return Ok(());
                     }
                     let heard = heard(&meta, caller, now);
@@ -444,7 +481,7 @@ impl Open {
                 }
                 Step::End => {
                     shared.mux.end(source);
-                    unacknowledged.extend(current.take());
+                    answers.extend(current.take().map(Answer::WhenFlushed));
                 }
                 Step::Aborted(code) => {
                     shared.mux.cut(source);
@@ -459,15 +496,16 @@ impl Open {
         if let Some(ms) = keepalive {
             link.ask_keepalive(ms);
         }
-        if unwanted {
-            link.send(Kind::Refuse, &refuse_body(RefuseCode::NotWanted, ""), now);
+        if !self.answers.is_empty() {
+            self.say_refusals(now);
         }
         Ok(news)
     }
 }
 
-fn is_wanted(meta: &Meta) -> bool {
-    meta.kind == MessageKind::Message as u8 || meta.kind == MessageKind::ChatLine as u8
+fn unwanted(meta: &Meta) -> Option<RefuseCode> {
+    let wanted = [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind);
+    (!wanted).then_some(RefuseCode::NotWanted)
 }
 
 fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {

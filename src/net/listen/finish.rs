@@ -1,6 +1,7 @@
 //! How a listener takes its leave: whoever was heard gets the last acknowledgement, whoever was not
 //! gets a reason.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use mio::Events;
@@ -13,6 +14,9 @@ use crate::proto::stream::record::RefuseCode;
 /// Peers may take this long to take what we say last.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Who has connected may take this long to show that it knows our key.
+const GRACE: Duration = Duration::from_millis(500);
+
 impl Listener<'_> {
     /// A signal came.
     pub(super) fn say_stopped(&mut self) {
@@ -22,44 +26,40 @@ impl Listener<'_> {
         }
     }
 
-    /// Refuses what is not acknowledged, for the reason given, and waits until everybody has read
-    /// what we said: a socket that is closed with bytes unread sends a reset, which can overtake an
-    /// acknowledgement. Senders of datagrams may have lost theirs, and ask again.
+    /// Refuses what is not acknowledged, for the reason given, and what callers at the door still
+    /// begin; and waits until everybody has read what we said: a socket that is closed with bytes
+    /// unread sends a reset, which can overtake an acknowledgement. Senders of datagrams may have
+    /// lost theirs, and ask again.
     pub(super) fn finish(&mut self, code: RefuseCode, space: &mut [u8]) {
         let now = self.hub.clock.now();
+        // Who waits to be accepted would draw a reset from a closed socket.
+        self.accept(now.mono);
         self.ears.clear();
+        self.shared.refusing = Some(code);
         self.datagrams.refuse_all(&mut self.shared);
         for (token, conn) in &mut self.conns {
-            conn.refuse(code, Source(*token as u64), now, &mut self.shared);
+            conn.refuse_all(code, Source(*token as u64), now, &mut self.shared);
         }
-        self.conns.retain(|_, conn| conn.is_open());
         let udp = if self.datagrams.count() > 0 { self.datagrams.linger() } else { Duration::ZERO };
         let (until, udp_until) = (now.mono + LINGER, now.mono + udp);
+        let grace = now.mono + GRACE;
         let mut events = Events::with_capacity(64);
-        let mut half_closed = Vec::new();
+        let mut half_closed = BTreeSet::new();
         loop {
-            let mut wait = until;
-            self.conns.retain(|token, conn| {
-                if conn.flush() && !half_closed.contains(token) {
-                    conn.end_writing();
-                    half_closed.push(*token);
-                }
-                let left = conn.drain();
-                if left == Left::More {
-                    wait = Duration::ZERO;
-                }
-                left != Left::Closed
-            });
             let now = self.hub.clock.now();
+            let first = now.mono < grace;
+            self.conns.retain(|_, conn| conn.is_open() || conn.may_begin(first));
+            let busy = self.take_leave(&mut half_closed, space);
             self.datagrams.drive(now, space, &mut self.shared, self.stage);
             // A run that begins now is too late.
             self.datagrams.refuse_all(&mut self.shared);
             let tcp_over = self.conns.is_empty() || now.mono >= until;
             let over = (tcp_over && now.mono >= udp_until) || self.hub.signals.arrived().is_some();
-            let next = match self.datagrams.has_more() {
+            let next = match busy || self.datagrams.has_more() {
                 true => Duration::ZERO,
                 false if tcp_over => udp_until,
-                false => wait,
+                false if first => grace,
+                false => until,
             };
             if over || self.hub.wait(&mut events, Some(next)).is_err() {
                 return;
@@ -68,5 +68,26 @@ impl Listener<'_> {
                 self.on_event(event);
             }
         }
+    }
+
+    /// Goes on with each connection, or takes leave of it; whether any could go on at once.
+    fn take_leave(&mut self, half_closed: &mut BTreeSet<usize>, space: &mut [u8]) -> bool {
+        let mut busy = false;
+        let now = self.hub.clock.now();
+        let (shared, stage) = (&mut self.shared, &mut *self.stage);
+        self.conns.retain(|token, conn| {
+            if conn.may_begin(true) {
+                let over = conn.drive(Source(*token as u64), now, space, shared, stage);
+                busy |= conn.has_more();
+                return !over;
+            }
+            if conn.flush() && half_closed.insert(*token) {
+                conn.end_writing();
+            }
+            let left = conn.drain();
+            busy |= left == Left::More;
+            left != Left::Closed
+        });
+        busy
     }
 }

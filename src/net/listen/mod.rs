@@ -1,7 +1,7 @@
 //! A listener: many senders at once on one loop, one output.
 //!
 //! [`conn`] is one connection, from its first byte to its last acknowledgement; [`datagrams`] all
-//! that comes by UDP; [`timers`] when a connection wants to be looked at without news. This file is
+//! that comes by UDP; `timers` when a connection wants to be looked at without news. This file is
 //! the loop that gives them their turns.
 
 pub mod conn;
@@ -211,6 +211,7 @@ impl<'a> Listener<'a> {
                 replays: ReplayGuard::default(),
                 mux: Mux::new(limits.count, limits.silence),
                 plain: plain_buffer(),
+                refusing: None,
                 silence: limits.silence,
                 trace: limits.trace,
             },

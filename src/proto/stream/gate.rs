@@ -70,6 +70,16 @@ impl Gate {
         self.deadline
     }
 
+    /// Whether message 1 was good, so that message 3 is awaited.
+    pub fn is_answered(&self) -> bool {
+        matches!(self.stage, Stage::Confirm { .. })
+    }
+
+    /// Whether the handshake failed.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.stage, Stage::Silent)
+    }
+
     /// Takes bytes from the caller. Each of `keys` is tried in turn.
     pub fn feed(
         &mut self,

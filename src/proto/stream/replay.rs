@@ -29,9 +29,11 @@ impl ReplayGuard {
         true
     }
 
-    /// What is older than the window is refused for its stamp alone.
+    /// What is older than the window is refused for its stamp alone; the floor keeps it refused
+    /// should the clock jump back.
     fn forget_before(&mut self, oldest: u64) {
-        while self.seen.first().is_some_and(|(stamp, _)| *stamp < oldest) {
+        while let Some((stamp, _)) = self.seen.first().filter(|(stamp, _)| *stamp < oldest) {
+            self.floor = self.floor.max(*stamp);
             self.seen.pop_first();
         }
     }
@@ -64,6 +66,17 @@ mod tests {
         assert!(guard.admit(now, &[1; 32], now));
         assert!(!guard.admit(now, &[1; 32], now + CLOCK_WINDOW_MS));
         assert!(guard.admit(now, &[2; 32], now));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_ahead_and_back_admits_nothing_twice() {
+        let mut guard = ReplayGuard::default();
+        let now = 10_000_000;
+        assert!(guard.admit(now, &[1; 32], now));
+        let ahead = now + 3 * CLOCK_WINDOW_MS;
+        assert!(guard.admit(ahead, &[2; 32], ahead));
+        assert!(!guard.admit(now, &[1; 32], now));
+        assert!(guard.admit(now + 1, &[3; 32], now));
     }
 
     #[test]
