@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod proxy;
 
 use std::io::{PipeReader, Read, Write};
 use std::time::Duration;
 
 use common::{DEADLINE, Home, Listener, Running, befriend, eventually};
+use proxy::Proxy;
 
 /// Resident memory that either program may ever have had.
 const MAX_RESIDENT_KIB: u64 = 24 * 1024;
@@ -104,6 +106,31 @@ fn a_long_stream_arrives_byte_for_byte_in_constant_memory() {
     let shown = format!("peak resident: sender {sender} KiB, listener {listener} KiB");
     assert!(peaks.iter().all(|kib| *kib <= MAX_RESIDENT_KIB), "{shown}");
     writeln!(std::io::stderr(), "{total} bytes; {shown}").unwrap();
+}
+
+#[test]
+fn a_slow_network_takes_no_more_memory() {
+    let total = size("AC_TEST_STREAM_BYTES", 64 << 20).min(256 << 20);
+    let (alice, bob) = scene();
+    let mut command = bob.command("ac-listen", &["127.0.0.1:0"]);
+    command.stdout(std::fs::File::create("/dev/null").unwrap());
+    let listener = Listener::start(command);
+    let proxy = Proxy::narrow(listener.port());
+    let mut sender = Running::start(alice.command("ac-send", &[&proxy.destination("bob")]));
+    let mut stdin = sender.stdin.take().unwrap();
+    let writing = std::thread::spawn(move || {
+        let mut block = Block::new();
+        for (nth, len) in blocks(total) {
+            stdin.write_all(&block.nth(nth)[..len]).unwrap();
+        }
+        stdin
+    });
+    proxy.wait_passed_within(total as usize, DEADLINE + Duration::from_secs(total / 2_000_000));
+    let stdin = writing.join().unwrap();
+    let peak = peak_resident_kib(&sender).unwrap();
+    assert!(peak <= MAX_RESIDENT_KIB, "sender {peak} KiB");
+    drop(stdin);
+    assert!(sender.wait_exit(DEADLINE).success(), "{}", sender.stderr());
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use crate::common::{DEADLINE, eventually};
 
@@ -38,7 +39,18 @@ pub struct Proxy {
 impl Proxy {
     /// Listens on a port of its own and passes every connection on to `target`.
     pub fn to(target: u16) -> Self {
+        Self::with_ear(TcpListener::bind("127.0.0.1:0").unwrap(), target)
+    }
+
+    /// The same, with so little room that a sender's socket never takes much at once: as on a
+    /// slow network.
+    pub fn narrow(target: u16) -> Self {
         let ear = TcpListener::bind("127.0.0.1:0").unwrap();
+        socket2::SockRef::from(&ear).set_recv_buffer_size(8 * 1024).unwrap();
+        Self::with_ear(ear, target)
+    }
+
+    fn with_ear(ear: TcpListener, target: u16) -> Self {
         let port = ear.local_addr().unwrap().port();
         let state = State {
             mode: Mode::Passing,
@@ -77,7 +89,12 @@ impl Proxy {
 
     /// Waits until `len` bytes of senders were passed on.
     pub fn wait_passed(&self, len: usize) {
-        eventually("bytes through the proxy", DEADLINE, || {
+        self.wait_passed_within(len, DEADLINE);
+    }
+
+    /// The same for what takes longer.
+    pub fn wait_passed_within(&self, len: usize, deadline: Duration) {
+        eventually("bytes through the proxy", deadline, || {
             (self.shared.0.lock().unwrap().passed >= len).then_some(())
         });
     }
