@@ -29,6 +29,9 @@ const MAX_UNANSWERED: usize = 16;
 /// What a peer may leave unread of what it is told, in bytes; until it reads, it is not read.
 const MAX_UNREAD: usize = 64 * 1024;
 
+/// A peer that does not take this much of our answers, in bytes, is not read: its next message would
+/// only lengthen the queue.
+const MAX_UNTAKEN: usize = 64 * 1024;
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
 const DRAINED_READS: usize = 64;
 
@@ -153,7 +156,12 @@ impl Conn {
             State::Gate { reply, .. } => !reply.is_empty(),
             State::Open(open) => !open.link.pending().is_empty(),
         };
-        self.readable || (self.writable && wants_write)
+        (self.readable && !self.is_choked()) || (self.writable && wants_write)
+    }
+
+    /// Whether it is not read because it does not read. This excuses no silence.
+    fn is_choked(&self) -> bool {
+        matches!(&self.stage, State::Open(open) if open.link.pending().len() >= MAX_UNTAKEN)
     }
 
     /// Silence does not count while we do not read.
@@ -253,7 +261,7 @@ impl Conn {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) -> bool {
-        if !self.readable || self.is_stalled(source, &shared.mux) {
+        if !self.readable || self.is_choked() || self.is_stalled(source, &shared.mux) {
             return false;
         }
         let len = if shared.mux.owns(source) { space.len() } else { SMALL_READ };
