@@ -26,12 +26,10 @@ use crate::proto::time::Now;
 const SMALL_READ: usize = 64 * 1024;
 /// Messages of one session that are over and not answered yet; until they are, it is not read.
 const MAX_UNANSWERED: usize = 16;
-/// What a peer may leave unread of what it is told, in bytes; until it reads, it is not read.
-const MAX_UNREAD: usize = 64 * 1024;
-
 /// A peer that does not take this much of our answers, in bytes, is not read: its next message would
 /// only lengthen the queue.
 const MAX_UNTAKEN: usize = 64 * 1024;
+
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
 const DRAINED_READS: usize = 64;
 
@@ -137,16 +135,11 @@ impl Conn {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether it is not read, because its message waits for the output or because it does not read
-    /// what it is told.
+    /// Whether it is not read because its message waits for the output.
     pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
         match &self.stage {
             State::Gate { .. } => false,
-            State::Open(open) => {
-                !mux.has_room(source)
-                    || open.answers.len() >= MAX_UNANSWERED
-                    || open.link.pending().len() >= MAX_UNREAD
-            }
+            State::Open(open) => !mux.has_room(source) || open.answers.len() >= MAX_UNANSWERED,
         }
     }
 
