@@ -7,15 +7,12 @@ mod udp;
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Output, Stdio};
 
 use anonchat::crypto::sodium::{Random as _, SeededRandom};
-use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, possible, run, send,
-};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
 use rustix::process::Signal;
 use serde_json::Value;
 use udp::{Going, Proxy, Record, Stranger};
@@ -331,29 +328,17 @@ fn an_input_that_cannot_be_read_leaves_no_file() {
 }
 
 #[test]
-fn a_folder_a_missing_folder_and_a_full_device_are_local_failures() {
+fn what_cannot_be_written_is_a_local_failure() {
     let (alice, _bob) = two();
     let missing = alice.path().join("none/hi.box");
-    for name in [alice.path().to_str().unwrap(), missing.to_str().unwrap(), "/dev/full"] {
+    let folder = alice.path().to_str().unwrap();
+    // In /proc nobody can make a file, not even root.
+    for name in [folder, missing.to_str().unwrap(), "/proc/self/hi.box", "/dev/full"] {
         let sent = send(&alice, &["-o", name, "bob"], b"hi");
         assert_code(&sent, 1);
         let said = String::from_utf8(sent.stderr).unwrap();
         assert!(said.starts_with("ac-send: bob: cannot write the sealed file: "), "{said}");
     }
-}
-
-#[test]
-fn a_folder_that_cannot_be_written_is_a_local_failure() {
-    if !possible(!rustix::process::geteuid().is_root(), "run it as somebody who is not root") {
-        return;
-    }
-    let (alice, _bob) = two();
-    let folder = alice.path().join("stick");
-    fs::create_dir(&folder).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o500)).unwrap();
-    let file = folder.join("hi.box");
-    assert_code(&send(&alice, &["-o", file.to_str().unwrap(), "bob"], b"hi"), 1);
-    assert!(names(&folder).is_empty());
 }
 
 #[test]
@@ -373,6 +358,51 @@ fn an_output_that_is_full_is_a_local_failure() {
     let mut command = bob.command("ac-listen", &["--open", "-"]);
     command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
     assert_code(&run(command, &sealed(&alice, &["bob"], b"hi"), DEADLINE), 1);
+}
+
+#[test]
+fn a_signal_ends_who_waits_for_an_input_that_is_silent() {
+    let (alice, bob) = two();
+    let waiting = [("ac-listen", ["--open", "-"].as_slice()), ("ac-send", &["-o", "-", "bob"])];
+    for (name, args) in waiting {
+        let home = if name == "ac-send" { &alice } else { &bob };
+        assert_dies(Running::start(home.command(name, args)));
+    }
+}
+
+#[test]
+fn a_signal_ends_who_waits_for_a_reader_that_pauses() {
+    let (alice, bob) = two();
+    let file = sealed(&alice, &["bob"], &vec![b'x'; 600_000]);
+    let cases = [
+        (&bob, "ac-listen", ["--open", "-"].as_slice(), file),
+        (&alice, "ac-send", &["-o", "-", "bob"], vec![b'x'; 600_000]),
+    ];
+    for (home, name, args, input) in cases {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let mut command = home.command(name, args);
+        command.stdout(Stdio::from(writer));
+        let mut running = Running::start(command);
+        running.feed(input);
+        // The pipe is full: 64 KiB wait in it.
+        eventually("a full pipe", DEADLINE, || {
+            (rustix::io::ioctl_fionread(&reader).unwrap() >= 60_000).then_some(())
+        });
+        assert_dies(running);
+    }
+}
+
+/// It handles signals, and dies of this one.
+#[track_caller]
+fn assert_dies(mut running: Running) {
+    eventually("its handlers", DEADLINE, || {
+        let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let mask = u64::from_str_radix(caught.trim(), 16).unwrap();
+        (mask >> (Signal::TERM.as_raw() - 1) & 1 == 1).then_some(())
+    });
+    running.signal(Signal::TERM);
+    assert_eq!(running.wait_exit(DEADLINE).signal(), Some(Signal::TERM.as_raw()));
 }
 
 #[test]

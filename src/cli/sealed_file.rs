@@ -1,14 +1,13 @@
 //! The file of `ac-send -o`: complete, or not there.
 
 use std::fs::{self, File};
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal as _};
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 /// A file that takes its name once it is complete, or stdout.
 pub enum SealedFile {
-    /// `-`.
-    Stdout(io::Stdout),
-    /// What is there already and is no regular file: a pipe, a device.
+    /// stdout, or what is there already and is no regular file: a pipe, a device.
     Special(File),
     /// A file beside the one that it will replace.
     Beside {
@@ -34,7 +33,7 @@ impl SealedFile {
             if stdout.is_terminal() {
                 return Err(io::Error::other("a sealed box is not for a terminal"));
             }
-            return Ok(Self::Stdout(stdout));
+            return Ok(Self::Special(File::from(stdout.as_fd().try_clone_to_owned()?)));
         }
         if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
             return File::options().write(true).open(path).map(Self::Special);
@@ -49,10 +48,12 @@ impl SealedFile {
     }
 
     /// Where the packets go.
-    pub fn writer(&mut self) -> &mut dyn Write {
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn writer(&self) -> io::Result<File> {
         match self {
-            Self::Stdout(stdout) => stdout,
-            Self::Special(file) | Self::Beside { file, .. } => file,
+            Self::Special(file) | Self::Beside { file, .. } => file.try_clone(),
         }
     }
 

@@ -21,6 +21,7 @@ use crate::net::box_file::{self, SealError};
 use crate::net::dial::{CONNECT_TIME, Call, DialError, NoProof};
 use crate::net::hub::Hub;
 use crate::net::input::Input;
+use crate::net::output::Output;
 use crate::net::send::{Cut, Delivered, Limits, SendError, Task, send_stream};
 use crate::net::send_datagrams::{Job, send_datagrams};
 use crate::net::signals::die_of;
@@ -149,8 +150,10 @@ fn seal(
     let access = to.contact.access.as_bytes();
     let writer = BoxWriter::new(me, &to.contact.public, access, &mut OsRandom);
     let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
-    let mut target = SealedFile::create(path).map_err(SendError::Output)?;
-    let total = box_file::seal(hub, writer, input, target.writer()).map_err(|e| match e {
+    let target = SealedFile::create(path).map_err(SendError::Output)?;
+    let file = target.writer().map_err(SendError::Output)?;
+    let mut out = Output::new(file, hub.waker()).map_err(SendError::Local)?;
+    let total = box_file::seal(hub, writer, input, &mut out).map_err(|e| match e {
         SealError::Input(e) => SendError::Input(e),
         SealError::Output(e) => SendError::Output(e),
         SealError::Signal(signal) => SendError::Signal(signal),

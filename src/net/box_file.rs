@@ -1,12 +1,13 @@
 //! Messages sealed into files, for a USB stick or a mail: PROTOCOL.md, section 4.6.
 
-use std::io::{self, Read, Write};
+use std::io;
 
 use mio::Events;
 
 use super::hub::Hub;
 use super::input::{Got, Input};
 use super::listen::{Answering, Caller, Heard, Host, Notice, Stage};
+use super::output::Output;
 use super::sockets::Transport;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::datagram::boxfile::{BoxError, BoxReader, BoxWriter, Chunk};
@@ -35,31 +36,41 @@ pub fn seal(
     hub: &mut Hub,
     mut writer: BoxWriter,
     mut input: Input,
-    out: &mut dyn Write,
+    out: &mut Output,
 ) -> Result<u64, SealError> {
     let mut events = Events::with_capacity(4);
     let mut space = vec![0; READ_SPACE];
     let mut packets = Vec::new();
     let mut total = 0;
     loop {
-        if let Some(signal) = hub.signals.arrived() {
-            return Err(SealError::Signal(signal));
-        }
-        let now = hub.clock.now();
-        match input.read(&mut space).map_err(SealError::Input)? {
+        check_sealing(hub, out)?;
+        let got = if out.has_room() { input.read(&mut space) } else { Ok(Got::Later) };
+        match got.map_err(SealError::Input)? {
             Got::Bytes(n) => {
-                writer.push(&space[..n], now, &mut OsRandom, &mut packets);
+                writer.push(&space[..n], hub.clock.now(), &mut OsRandom, &mut packets);
                 total += n as u64;
             }
-            Got::Later => hub.wait(&mut events, None).map_err(SealError::Input)?,
+            Got::Later => {
+                out.push();
+                hub.wait(&mut events, None).map_err(SealError::Input)?;
+            }
             Got::End => break,
         }
-        out.write_all(&packets).map_err(SealError::Output)?;
+        out.write(&packets);
         packets.clear();
     }
     writer.finish(hub.clock.now(), &mut OsRandom, &mut packets);
-    out.write_all(&packets).and_then(|()| out.flush()).map_err(SealError::Output)?;
+    out.write(&packets);
+    out.finish(|| hub.signals.arrived().is_some()).map_err(SealError::Output)?;
+    check_sealing(hub, out)?;
     Ok(total)
+}
+
+fn check_sealing(hub: &Hub, out: &mut Output) -> Result<(), SealError> {
+    if let Some(signal) = hub.signals.arrived() {
+        return Err(SealError::Signal(signal));
+    }
+    out.take_error().map_or(Ok(()), |e| Err(SealError::Output(e)))
 }
 
 /// Why a file was not opened to its end.
@@ -91,7 +102,7 @@ pub struct Opened {
 pub fn open(
     hub: &mut Hub,
     keys: &[Answering],
-    file: &mut dyn Read,
+    mut file: Input,
     host: &mut dyn Host,
     stage: &mut dyn Stage,
 ) -> Result<Opened, OpenError> {
@@ -99,12 +110,13 @@ pub fn open(
     let mut reader = BoxReader::new(locals);
     let mut current = Current::default();
     let mut opened = Opened { heard: 0, turned_away: 0 };
+    let mut packet = [0; PACKET_LEN];
     loop {
         if let Some(signal) = hub.signals.arrived() {
             return Err(OpenError::Signal(signal));
         }
-        let packet = next_packet(file).map_err(OpenError::Input)?;
-        let step = match packet.as_slice() {
+        let len = fill(&mut packet, hub, &mut file, stage)?;
+        let step = match &packet[..len] {
             [] => reader.finish().map(|()| None),
             packet => reader.open(packet).map(Some),
         };
@@ -189,11 +201,26 @@ fn heard(chunk: &Chunk, caller: Caller, arrived_ms: u64) -> Heard {
     }
 }
 
-/// The next 1200 bytes, fewer at the end of the file.
-fn next_packet(file: &mut dyn Read) -> io::Result<Vec<u8>> {
-    let mut packet = Vec::with_capacity(PACKET_LEN);
-    file.take(PACKET_LEN as u64).read_to_end(&mut packet)?;
-    Ok(packet)
+/// Reads the next packet; how many bytes that are, fewer only at the end of the file.
+fn fill(
+    packet: &mut [u8; PACKET_LEN],
+    hub: &mut Hub,
+    file: &mut Input,
+    stage: &mut dyn Stage,
+) -> Result<usize, OpenError> {
+    let mut events = Events::with_capacity(4);
+    let mut len = 0;
+    while len < PACKET_LEN {
+        match file.read(&mut packet[len..]).map_err(OpenError::Input)? {
+            Got::Bytes(n) => len += n,
+            Got::Later => {
+                stage.settle();
+                step(hub, stage, &mut events)?;
+            }
+            Got::End => break,
+        }
+    }
+    Ok(len)
 }
 
 fn wait_for_room(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> {
@@ -213,7 +240,7 @@ fn flush(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Waits until the output has news.
+/// Waits until the output or the input has news.
 fn step(hub: &mut Hub, stage: &mut dyn Stage, events: &mut Events) -> Result<(), OpenError> {
     if let Some(e) = stage.take_error() {
         return Err(OpenError::Output(e));

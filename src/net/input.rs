@@ -49,7 +49,11 @@ impl Input {
         Self::new(File::from(io::stdin().as_fd().try_clone_to_owned()?), waker)
     }
 
-    fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
+    /// Any descriptor.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
         if never_waits(&file) {
             return Ok(Self::Direct(file));
         }

@@ -5,7 +5,7 @@ mod stage;
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -26,6 +26,7 @@ use crate::keys::names::petname;
 use crate::keys::{Keyring, LocalKind};
 use crate::net::box_file::{self, OpenError, Opened};
 use crate::net::hub::Hub;
+use crate::net::input::Input;
 use crate::net::listen::{Answering, End, Limits, ListenError, Listener};
 use crate::net::output::Output;
 use crate::net::signals::die_of;
@@ -326,13 +327,14 @@ fn open_file(
 ) -> Result<(), Ended> {
     let shown = sanitize_line(&path.to_string_lossy());
     let named = |e: &io::Error| Failure::new(Code::Local, format!("{shown}: {}", system(e)));
-    let mut file: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
+    let file = if path == Path::new("-") {
+        Input::stdin(hub.waker())
     } else {
-        Box::new(File::open(path).map_err(|e| named(&e))?)
+        File::open(path).and_then(|file| Input::new(file, hub.waker()))
     };
+    let file = file.map_err(|e| named(&e))?;
     let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
-    let opened = box_file::open(hub, keys, &mut file, front, &mut printer);
+    let opened = box_file::open(hub, keys, file, front, &mut printer);
     let failure = match opened {
         Ok(Opened { turned_away: 0, .. }) => return Ok(()),
         Ok(_) => {
