@@ -152,6 +152,24 @@ fn json_says_whose_it_is_and_that_it_came_in_a_file() {
 }
 
 #[test]
+fn a_report_and_a_sealed_box_do_not_share_stdout() {
+    let (alice, _bob) = two();
+    let sent = send(&alice, &["-o", "-", "--json", "bob"], b"hi\n");
+    assert_code(&sent, 2);
+    assert!(sent.stdout.is_empty());
+    assert!(!sent.stderr.is_empty());
+}
+
+#[test]
+fn a_closed_stdout_gets_no_sealed_box() {
+    let (alice, _bob) = two();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec \"$0\" -o - bob >&-"]).arg(common::program("ac-send"));
+    alice.at_home(&mut shell);
+    assert_code(&run(shell, b"hi", DEADLINE), 1);
+}
+
+#[test]
 fn a_file_that_ends_too_early_is_cut_off_and_what_was_whole_is_written() {
     let (alice, bob) = two();
     // Two messages that are held until they are whole: together less than 64 KiB.

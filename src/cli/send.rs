@@ -11,7 +11,7 @@ use super::common::CommonOptions;
 use super::destination::{Destination, resolve};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
-use super::output::note;
+use super::output::{check_stdout, note};
 use super::sanitize::sanitize_line;
 use super::sealed_file::SealedFile;
 use super::{trace, units};
@@ -106,6 +106,13 @@ struct Report<'a> {
 /// # Errors
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    if options.output.as_deref() == Some(Path::new("-")) {
+        check_stdout()?;
+        if options.common.json {
+            return Err(Failure::new(Code::Usage, "--json: stdout is for the sealed box")
+                .hint("report on another descriptor: --status-fd N"));
+        }
+    }
     let (me, destination) = options.common.prepare(|| prepare(options))?;
     let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
     let sent = match &options.output {
