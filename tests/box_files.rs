@@ -7,6 +7,7 @@ mod udp;
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -343,6 +344,26 @@ fn an_input_that_cannot_be_read_leaves_no_file() {
     command.stdin(fs::File::open("/").unwrap());
     assert_code(&run(command, b"", DEADLINE), 1);
     assert!(names(&folder).is_empty());
+}
+
+#[test]
+fn a_name_as_long_as_the_system_takes_is_fine() {
+    let (alice, bob) = two();
+    let (file, name) = path(&alice, &"x".repeat(255));
+    assert_code(&send(&alice, &["-o", &name, "bob"], b"hi"), 0);
+    assert_opens(&bob, &[], &fs::read(file).unwrap(), b"hi");
+}
+
+#[test]
+fn a_symbolic_link_stays_one_and_what_it_names_is_replaced() {
+    let (alice, bob) = two();
+    let (target, _) = path(&alice, "target.box");
+    let (link, name) = path(&alice, "link.box");
+    fs::write(&target, "the old one").unwrap();
+    symlink("target.box", &link).unwrap();
+    assert_code(&send(&alice, &["-o", &name, "bob"], b"hi"), 0);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_opens(&bob, &[], &fs::read(&target).unwrap(), b"hi");
 }
 
 #[test]

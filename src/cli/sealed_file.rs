@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
+use crate::crypto::sodium::random;
+
 /// A file that takes its name once it is complete, or stdout.
 pub enum SealedFile {
     /// stdout, or what is there already and is no regular file: a pipe, a device.
@@ -38,13 +40,12 @@ impl SealedFile {
         if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
             return File::options().write(true).open(path).map(Self::Special);
         }
-        let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-        let mut beside = std::ffi::OsString::from(".");
-        beside.push(name);
-        beside.push(format!(".{}.part", std::process::id()));
+        // A symbolic link stays one; what it names is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let beside = format!(".ac-send-{:016x}.part", u64::from_be_bytes(random()));
         let temporary = path.with_file_name(beside);
         let file = File::options().write(true).create_new(true).open(&temporary)?;
-        Ok(Self::Beside { file, temporary, path: path.to_owned(), kept: false })
+        Ok(Self::Beside { file, temporary, path, kept: false })
     }
 
     /// Where the packets go.
