@@ -187,7 +187,9 @@ impl Drop for Proxy {
 
 /// Everything that passed a proxy, to look at from outside.
 #[derive(Clone, Default)]
-pub struct Record(Arc<Mutex<Vec<(Going, Vec<u8>)>>>);
+pub struct Record(Arc<Mutex<Vec<Passed>>>);
+
+type Passed = (Going, Vec<u8>);
 
 impl Record {
     pub fn note(&self, going: Going, packet: &[u8]) {
@@ -203,7 +205,7 @@ impl Record {
         }
     }
 
-    pub fn all(&self) -> Vec<(Going, Vec<u8>)> {
+    pub fn all(&self) -> Vec<Passed> {
         self.0.lock().unwrap().clone()
     }
 
