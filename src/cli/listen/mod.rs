@@ -1,45 +1,39 @@
 //! ac-listen: from options to a running listener, and from how it ended to an exit code.
 
+mod bind;
 mod front;
+mod open;
+mod outputs;
 mod stage;
 
-use std::cell::RefCell;
-use std::fs::File;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
-use mio::net::{TcpListener, UdpSocket};
 
-use self::front::{Front, Policy, Told};
+use self::bind::{BindWord, Sockets, bind};
+use self::front::{Front, Policy};
+use self::outputs::Outputs;
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::output::check_stdout;
-use super::sanitize::sanitize_line;
 use super::units;
 use crate::keys::names::petname;
+use crate::keys::ring::name_of_file;
 use crate::keys::{Keyring, LocalKind};
-use crate::net::box_file::{self, OpenError, Opened};
 use crate::net::hub::Hub;
-use crate::net::input::Input;
 use crate::net::listen::{Answering, End, Limits, ListenError, Listener};
-use crate::net::output::Output;
 use crate::net::signals::die_of;
-use crate::net::sockets::{Bind, Transport, canonical};
-use crate::proto::datagram::boxfile::BoxError;
+use crate::net::sockets::{Transport, canonical};
 
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-listen";
 /// A session may be silent this long, unless -w says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
-
-/// What was said last may take this long to be read.
-const STDERR_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Listen for sealed messages and print them
 ///
@@ -95,41 +89,6 @@ pub struct Options {
     pub common: CommonOptions,
 }
 
-/// An operand of ac-listen: where to listen.
-#[derive(Debug, Clone)]
-pub struct BindWord {
-    text: String,
-    binds: Vec<Bind>,
-}
-
-fn bind(text: &str) -> Result<BindWord, String> {
-    let all = |port| vec![Bind { address: None, port }];
-    let port = |text: &str| {
-        let digits = text.bytes().all(|b| b.is_ascii_digit());
-        let port = text.parse::<u16>().ok().filter(|_| digits);
-        port.ok_or_else(|| "a port is a number from 0 to 65535".to_owned())
-    };
-    let binds = match text.rsplit_once(':') {
-        None => all(port(text)?),
-        Some(("" | "*", last)) => all(port(last)?),
-        Some((host, last)) => on_host(host, port(last)?)?,
-    };
-    Ok(BindWord { text: text.to_owned(), binds })
-}
-
-/// Every address of a host of this machine.
-fn on_host(host: &str, port: u16) -> Result<Vec<Bind>, String> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
-    if bare.is_none() && host.contains(':') {
-        return Err("an IPv6 address stands in brackets: [IPV6]:PORT".into());
-    }
-    if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
-        return Ok(vec![Bind { address: Some(ip), port }]);
-    }
-    let found = (host, port).to_socket_addrs().map_err(|e| e.to_string())?;
-    Ok(found.map(|a| Bind { address: Some(a.ip()), port }).collect())
-}
-
 fn name(text: &str) -> Result<String, String> {
     petname(text).map_err(|why| why.to_string())
 }
@@ -146,7 +105,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         Ok((keyring, keys, groups))
     })?;
     let mut hub = Hub::new().map_err(local)?;
-    let outputs = Outputs::open(options, &hub)?;
+    let outputs = Outputs::open(&options.common, &hub)?;
     let policy = Policy {
         from: options.from.clone(),
         accept_unknown: options.accept_unknown,
@@ -161,9 +120,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             None => Ok(front),
         }
     })?;
+    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
     let ended = match &options.open {
-        Some(path) => open_file(options, path, &mut hub, &keys, &mut front, &outputs),
-        None => listen(options, &mut hub, &keys, &groups, &mut front, &outputs)
+        Some(path) => open::open(path, &mut hub, &keys, &mut front, &mut printer),
+        None => listen(options, &mut hub, &keys, &groups, &mut front, &mut printer)
             .and_then(|end| outcome(end, options)),
     };
     let failure = match ended {
@@ -196,51 +156,12 @@ fn answering(
     }
     for word in &options.key {
         let key = keyring.local_key(word, &mut passphrases)?;
-        let shown = crate::keys::ring::name_of_file(std::path::Path::new(word));
+        let shown = name_of_file(Path::new(word));
         let is_group = key.kind == LocalKind::Group;
         groups.push(is_group.then(|| shown.unwrap_or_else(|| "group".into())));
         keys.push(Answering { access: *key.access.as_bytes(), pair: key.pair });
     }
     Ok((keys, groups))
-}
-
-/// stdout, stderr, and whoever gets NDJSON.
-struct Outputs {
-    messages: Rc<RefCell<Output>>,
-    stderr: Rc<RefCell<Output>>,
-    reports: Vec<Rc<RefCell<Output>>>,
-}
-
-impl Outputs {
-    fn open(options: &Options, hub: &Hub) -> Result<Self, Failure> {
-        let messages = Output::stdout(hub.waker()).map_err(local)?;
-        let messages = Rc::new(RefCell::new(messages));
-        let mut reports = Vec::new();
-        if options.common.json {
-            reports.push(Rc::clone(&messages));
-        }
-        if let Some(file) = options.common.status_file()? {
-            let status = Output::new(file, hub.waker()).map_err(local)?;
-            reports.push(Rc::new(RefCell::new(status)));
-        }
-        let stderr = Output::stderr(hub.waker()).map_err(local)?;
-        Ok(Self { messages, stderr: Rc::new(RefCell::new(stderr)), reports })
-    }
-
-    fn told(&self) -> Told {
-        Told { stderr: Rc::clone(&self.stderr), reports: self.reports.clone() }
-    }
-
-    /// Everything is written, or an error says what is not. Nothing is done about what stderr's
-    /// reader does not read: there is nobody to tell.
-    fn finish(&self, hub: &Hub) -> io::Result<()> {
-        self.finish_stderr(hub);
-        let give_up = || hub.signals.arrived().is_some();
-        for report in &self.reports {
-            report.borrow_mut().finish(give_up)?;
-        }
-        self.messages.borrow_mut().finish(give_up)
-    }
 }
 
 fn listen(
@@ -249,23 +170,22 @@ fn listen(
     keys: &[Answering],
     groups: &[Option<String>],
     front: &mut Front<'_>,
-    outputs: &Outputs,
+    printer: &mut Printer,
 ) -> Result<End, Ended> {
-    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
     let limits = Limits {
         silence: options.wait.unwrap_or(SILENCE),
         idle: options.wait,
         count: if options.once { Some(1) } else { options.count },
         trace: options.common.trace(),
     };
-    let sockets = Sockets::bind(options)?;
+    let sockets = Sockets::bind(&options.addresses, options.transport())?;
     for address in sockets.addresses().map_err(local)? {
         front.say_listening(canonical(address), options.transport());
     }
     for (key, group) in keys.iter().zip(groups) {
         front.say_key(key.pair.public(), group.as_deref());
     }
-    let mut listener = Listener::new(hub, keys, limits, front, &mut printer);
+    let mut listener = Listener::new(hub, keys, limits, front, printer);
     for socket in sockets.tcp {
         listener.hear_tcp(socket).map_err(local)?;
     }
@@ -275,85 +195,9 @@ fn listen(
     listener.run().map_err(Ended::from)
 }
 
-impl Outputs {
-    fn finish_stderr(&self, hub: &Hub) {
-        let until = hub.clock.now().mono + STDERR_PATIENCE;
-        let _ = self.stderr.borrow_mut().finish(|| hub.clock.now().mono >= until);
-    }
-}
-
-/// The sockets that the operands ask for.
-#[derive(Default)]
-struct Sockets {
-    tcp: Vec<TcpListener>,
-    udp: Vec<UdpSocket>,
-}
-
-impl Sockets {
-    fn bind(options: &Options) -> Result<Self, Failure> {
-        let mut sockets = Self::default();
-        for word in &options.addresses {
-            for bind in &word.binds {
-                let bound = match options.transport() {
-                    Transport::Udp => bind.udp().map(|socket| sockets.udp.push(socket)),
-                    _ => bind.tcp().map(|socket| sockets.tcp.push(socket)),
-                };
-                bound.map_err(|e| cannot_listen(word, &e))?;
-            }
-        }
-        Ok(sockets)
-    }
-
-    fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let tcp = self.tcp.iter().map(TcpListener::local_addr);
-        tcp.chain(self.udp.iter().map(UdpSocket::local_addr)).collect()
-    }
-}
-
 impl Options {
     fn transport(&self) -> Transport {
         if self.udp { Transport::Udp } else { Transport::Tcp }
-    }
-}
-
-/// `--open`: the messages of a file, as if they had just arrived.
-fn open_file(
-    options: &Options,
-    path: &Path,
-    hub: &mut Hub,
-    keys: &[Answering],
-    front: &mut Front<'_>,
-    outputs: &Outputs,
-) -> Result<(), Ended> {
-    let shown = sanitize_line(&path.to_string_lossy());
-    let named = |e: &io::Error| Failure::new(Code::Local, format!("{shown}: {}", system(e)));
-    let file = if path == Path::new("-") {
-        Input::stdin(hub.waker())
-    } else {
-        File::open(path).and_then(|file| Input::new(file, hub.waker()))
-    };
-    let file = file.map_err(|e| named(&e))?;
-    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
-    let opened = box_file::open(hub, keys, file, front, &mut printer);
-    let failure = match opened {
-        Ok(Opened { turned_away: 0, .. }) => return Ok(()),
-        Ok(_) => {
-            Failure::new(Code::NoProof, format!("{shown}: not all of it is from your contacts"))
-        }
-        Err(OpenError::Input(e)) => named(&e),
-        Err(OpenError::Output(e)) => cannot_write(e),
-        Err(OpenError::Signal(signal)) => return Err(Ended::Signal(signal)),
-        Err(OpenError::Box(why)) => box_failure(why).about(shown),
-    };
-    Err(failure.into())
-}
-
-fn box_failure(why: BoxError) -> Failure {
-    let code = if why == BoxError::Truncated { Code::CutOff } else { Code::NoProof };
-    let failure = Failure::new(code, why.to_string());
-    match why {
-        BoxError::NotForUs => failure.hint("if it is sealed for a group, name it: -k NAME"),
-        _ => failure,
     }
 }
 
@@ -405,19 +249,6 @@ fn outcome(end: End, options: &Options) -> Result<(), Ended> {
             };
             Err(Failure::new(Code::Unreachable, what).into())
         }
-    }
-}
-
-fn cannot_listen(word: &BindWord, e: &io::Error) -> Failure {
-    let failure = Failure::new(Code::Local, format!("{}: {}", word.text, system(e)));
-    match e.kind() {
-        io::ErrorKind::AddrInUse => {
-            failure.hint("another program listens there: choose another port")
-        }
-        io::ErrorKind::PermissionDenied => {
-            failure.hint("ports below 1024 are for root: choose a higher one")
-        }
-        _ => failure,
     }
 }
 

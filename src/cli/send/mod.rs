@@ -1,6 +1,7 @@
 //! ac-send: from options to one delivered message, and from how it ended to an exit code.
 
-use std::io;
+mod why;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,24 +13,22 @@ use super::destination::{Destination, resolve};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
 use super::output::{check_stdout, note};
-use super::sanitize::sanitize_line;
 use super::sealed_file::SealedFile;
 use super::{trace, units};
 use crate::crypto::sodium::{KeyPair, OsRandom, random};
 use crate::keys::Keyring;
 use crate::net::box_file::{self, SealError};
-use crate::net::dial::{CONNECT_TIME, Call, DialError, NoProof};
+use crate::net::dial::{CONNECT_TIME, Call};
 use crate::net::hub::Hub;
 use crate::net::input::Input;
 use crate::net::output::Output;
-use crate::net::send::{Cut, Delivered, Limits, SendError, Task, send_stream};
+use crate::net::send::{Delivered, Limits, SendError, Task, send_stream};
 use crate::net::send_datagrams::{Job, send_datagrams};
 use crate::net::signals::die_of;
 use crate::proto::datagram::boxfile::BoxWriter;
 use crate::proto::datagram::sender::Reliability;
 use crate::proto::stream::link::KEEPALIVE;
 use crate::proto::stream::meta::Meta;
-use crate::proto::stream::record::RefuseCode;
 
 /// The name in front of what goes to stderr.
 pub const PROGRAM: &str = "ac-send";
@@ -124,7 +123,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::from(128 + signal as u8));
     }
     let name = &destination.name;
-    let sent = sent.map_err(|e| failure(&e).about(name));
+    let sent = sent.map_err(|e| why::failure(&e).about(name));
     tell(options, name, &sent)?;
     sent.map(|_| ExitCode::SUCCESS)
 }
@@ -243,94 +242,4 @@ impl Report<'_> {
             hint: self.failure.and_then(|f| f.hint.as_deref()),
         })
     }
-}
-
-/// What a person reads, and what the shell reads.
-fn failure(error: &SendError) -> Failure {
-    match error {
-        SendError::Dial(e) => dial_failure(e),
-        SendError::CutOff(address, cut) => Failure::new(
-            Code::CutOff,
-            match cut {
-                Cut::Silence(time) => {
-                    format!("cut off: {address} was silent for {}", units::seconds(*time))
-                }
-                Cut::Closed => format!("cut off: {address} closed the connection"),
-                Cut::Stopped => "cut off: the recipient was stopped".into(),
-                Cut::Broken(violation) => format!("cut off: {address}: {violation}"),
-            },
-        ),
-        SendError::Declined(code, text) => declined(*code, text),
-        SendError::Input(e) => {
-            Failure::new(Code::Local, format!("cannot read the input: {}", system(e)))
-        }
-        SendError::Output(e) => {
-            Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
-        }
-        SendError::Local(e) => Failure::new(Code::Local, system(e)),
-        SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),
-    }
-}
-
-fn dial_failure(error: &DialError) -> Failure {
-    match error {
-        DialError::NotFound(e) => {
-            Failure::new(Code::Unreachable, format!("the host was not found: {}", system(e)))
-        }
-        DialError::Refused(address, e) => {
-            let failure = Failure::new(Code::Unreachable, format!("{address}: {}", system(e)));
-            match e.kind() {
-                io::ErrorKind::ConnectionRefused => failure.hint("nobody listens on that port"),
-                _ => failure,
-            }
-        }
-        DialError::NoAnswer(address, time) => Failure::new(
-            Code::Unreachable,
-            format!("no answer from {address} after {}", units::seconds(*time)),
-        ),
-        DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
-    }
-}
-
-/// Code 5, whose hint names the four causes.
-fn no_proof(address: &str, what: NoProof) -> Failure {
-    let message = match what {
-        NoProof::Silence(time) => {
-            format!("{address} gave no proof of the key within {}", units::seconds(time))
-        }
-        NoProof::Closed => format!("{address} closed the connection without proof of the key"),
-        NoProof::WrongAnswer => format!("{address} answered without proof of the key"),
-        NoProof::NotLetIn(time) => {
-            format!(
-                "{address} holds the key, and did not let you in within {}",
-                units::seconds(time)
-            )
-        }
-    };
-    Failure::new(Code::NoProof, message).hint(
-        "it is the wrong key, or you are not among their contacts, or the clocks are over \
-         5 minutes apart, or nobody listens there",
-    )
-}
-
-fn declined(code: u8, text: &str) -> Failure {
-    let why = [
-        (RefuseCode::CannotWrite, "the recipient cannot write its output"),
-        (RefuseCode::TooLarge, "it is larger than the recipient takes"),
-        (RefuseCode::NoRoom, "the recipient has no room"),
-        (RefuseCode::NotWanted, "the recipient does not take this kind of message"),
-        (RefuseCode::Enough, "the recipient has heard as many messages as it wanted"),
-        (RefuseCode::TooSlow, "the recipient did not wait: others did"),
-    ];
-    let known = why.iter().find(|(known, _)| *known as u8 == code).map(|(_, why)| *why);
-    let mut message = match known {
-        Some(why) => format!("declined: {why}"),
-        // Datagrams do not say why.
-        None if code == 0 => "declined by the recipient".into(),
-        None => format!("declined, with code {code}"),
-    };
-    if !text.is_empty() {
-        message.push_str(&format!(" ({})", sanitize_line(text)));
-    }
-    Failure::new(Code::Declined, message)
 }

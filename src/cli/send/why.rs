@@ -1,0 +1,100 @@
+//! Why nothing was delivered, for a person and for the shell.
+
+use std::io;
+
+use crate::cli::failure::{Code, Failure, system};
+use crate::cli::sanitize::sanitize_line;
+use crate::cli::units;
+use crate::net::dial::{DialError, NoProof};
+use crate::net::send::{Cut, SendError};
+use crate::proto::stream::record::RefuseCode;
+
+/// What a person reads, and what the shell reads.
+pub(super) fn failure(error: &SendError) -> Failure {
+    match error {
+        SendError::Dial(e) => dial_failure(e),
+        SendError::CutOff(address, cut) => Failure::new(
+            Code::CutOff,
+            match cut {
+                Cut::Silence(time) => {
+                    format!("cut off: {address} was silent for {}", units::seconds(*time))
+                }
+                Cut::Closed => format!("cut off: {address} closed the connection"),
+                Cut::Stopped => "cut off: the recipient was stopped".into(),
+                Cut::Broken(violation) => format!("cut off: {address}: {violation}"),
+            },
+        ),
+        SendError::Declined(code, text) => declined(*code, text),
+        SendError::Input(e) => {
+            Failure::new(Code::Local, format!("cannot read the input: {}", system(e)))
+        }
+        SendError::Output(e) => {
+            Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
+        }
+        SendError::Local(e) => Failure::new(Code::Local, system(e)),
+        SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),
+    }
+}
+
+fn dial_failure(error: &DialError) -> Failure {
+    match error {
+        DialError::NotFound(e) => {
+            Failure::new(Code::Unreachable, format!("the host was not found: {}", system(e)))
+        }
+        DialError::Refused(address, e) => {
+            let failure = Failure::new(Code::Unreachable, format!("{address}: {}", system(e)));
+            match e.kind() {
+                io::ErrorKind::ConnectionRefused => failure.hint("nobody listens on that port"),
+                _ => failure,
+            }
+        }
+        DialError::NoAnswer(address, time) => Failure::new(
+            Code::Unreachable,
+            format!("no answer from {address} after {}", units::seconds(*time)),
+        ),
+        DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
+    }
+}
+
+/// Code 5, whose hint names the four causes.
+fn no_proof(address: &str, what: NoProof) -> Failure {
+    let message = match what {
+        NoProof::Silence(time) => {
+            format!("{address} gave no proof of the key within {}", units::seconds(time))
+        }
+        NoProof::Closed => format!("{address} closed the connection without proof of the key"),
+        NoProof::WrongAnswer => format!("{address} answered without proof of the key"),
+        NoProof::NotLetIn(time) => {
+            format!(
+                "{address} holds the key, and did not let you in within {}",
+                units::seconds(time)
+            )
+        }
+    };
+    Failure::new(Code::NoProof, message).hint(
+        "it is the wrong key, or you are not among their contacts, or the clocks are over \
+         5 minutes apart, or nobody listens there",
+    )
+}
+
+fn declined(code: u8, text: &str) -> Failure {
+    let why = [
+        (RefuseCode::CannotWrite, "the recipient cannot write its output"),
+        (RefuseCode::TooLarge, "it is larger than the recipient takes"),
+        (RefuseCode::NoRoom, "the recipient has no room"),
+        (RefuseCode::NotWanted, "the recipient does not take this kind of message"),
+        (RefuseCode::Enough, "the recipient has heard as many messages as it wanted"),
+        (RefuseCode::TooSlow, "the recipient did not wait: others did"),
+    ];
+    let known = why.iter().find(|(known, _)| *known as u8 == code).map(|(_, why)| *why);
+    let mut message = match known {
+        Some(why) => format!("declined: {why}"),
+        // Datagrams do not say why.
+        None if code == 0 => "declined by the recipient".into(),
+        None => format!("declined, with code {code}"),
+    };
+    if !text.is_empty() {
+        message.push_str(&format!(" ({})", sanitize_line(text)));
+    }
+    Failure::new(Code::Declined, message)
+}
