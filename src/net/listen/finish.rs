@@ -38,7 +38,9 @@ impl Listener<'_> {
         self.shared.refusing = Some(code);
         self.datagrams.refuse_all(&mut self.shared);
         for (token, conn) in &mut self.conns {
-            conn.refuse_all(code, Source(*token as u64), now, &mut self.shared);
+            if let Some(session) = conn.session() {
+                session.refuse_all(code, Source(*token as u64), now, &mut self.shared);
+            }
         }
         let udp = if self.datagrams.count() > 0 { self.datagrams.linger() } else { Duration::ZERO };
         let (until, udp_until) = (now.mono + LINGER, now.mono + udp);

@@ -1,18 +1,20 @@
 //! A listener: many senders at once on one loop, one output.
 //!
-//! [`conn`] is one connection, from its first byte to its last acknowledgement; [`datagrams`] all
-//! that comes by UDP; `timers` when a connection wants to be looked at without news. This file is
-//! the loop that gives them their turns.
+//! `host` is what it needs of the program around it. [`conn`] is one connection, `session` what is
+//! said on it once its caller is let in, [`datagrams`] all that comes by UDP; `timers` say when a
+//! connection wants to be looked at without news, `finish` is how it all ends. This file is the loop
+//! that gives them their turns.
 
 pub mod conn;
 pub mod datagrams;
 mod finish;
+mod host;
+mod session;
 mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -22,12 +24,13 @@ use mio::{Events, Interest, Token};
 
 use self::conn::{Conn, Shared};
 use self::datagrams::Datagrams;
+pub use self::host::{Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Stage};
+use self::session::Session;
 use self::timers::Timers;
 use super::hub::Hub;
-use super::sockets::{Transport, canonical};
-use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey};
-use crate::proto::mux::{Mux, Sink, Source, Ticket, Written};
-use crate::proto::stream::link::Crossing;
+use super::sockets::canonical;
+use crate::crypto::sodium::OsRandom;
+use crate::proto::mux::{Mux, Source, Written};
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::plain_buffer;
@@ -45,109 +48,6 @@ const READ_SPACE: usize = 256 * 1024;
 const MAX_WAITING: usize = 1024;
 /// How soon accepting is tried again when descriptors had run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
-/// A key that answers here.
-pub struct Answering {
-    /// The key pair.
-    pub pair: KeyPair,
-    /// Its `access`, 32 bytes.
-    pub access: [u8; 32],
-}
-
-/// Who is heard, as far as their key tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Caller {
-    /// Petname, or what stands for one; safe to show.
-    pub name: String,
-    /// The key.
-    pub key: PublicKey,
-    /// Whether it is a contact.
-    pub known: bool,
-}
-
-/// What is known of a message when it begins.
-#[derive(Debug, Clone)]
-pub struct Heard {
-    /// Names it.
-    pub id: [u8; 16],
-    /// Whose it is.
-    pub caller: Caller,
-    /// The sender's clock, Unix ms.
-    pub sent_ms: u64,
-    /// Ours, Unix ms.
-    pub arrived_ms: u64,
-    /// How it came.
-    pub transport: Transport,
-}
-
-/// Something to tell the user beside the messages.
-#[derive(Debug)]
-pub enum Notice<'a> {
-    /// The key proved itself, and is nobody whom we hear.
-    TurnedAway(&'a PublicKey),
-    /// A session begins.
-    Connected(&'a Caller, SocketAddr),
-    /// A message is acknowledged: this many bytes.
-    Delivered(&'a Heard, u64),
-    /// A message ended before it was whole.
-    Cut(&'a Heard, &'static str),
-    /// Something crossed the wire.
-    Crossed(&'a Crossing),
-}
-
-/// What the loop asks of the program around it.
-pub trait Host {
-    /// Whether the holder of `caller` is heard when it calls key number `key`. `proven` says that
-    /// the caller's key is certain even to other holders of that key.
-    fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller>;
-    /// Tells the user.
-    fn notice(&mut self, notice: Notice<'_>);
-}
-
-/// The form that messages take, and the output that they go to.
-pub trait Stage: Sink<Heard> {
-    /// Nothing more comes for now: sends on what was gathered.
-    fn settle(&mut self);
-    /// The last ticket whose bytes were all written.
-    fn flushed(&self) -> Ticket;
-    /// The output's first error, once.
-    fn take_error(&mut self) -> Option<io::Error>;
-    /// The descriptor to watch for a reader that goes away.
-    fn watched(&self) -> Option<RawFd>;
-}
-
-/// How long, how many, how openly.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// A session may be silent this long.
-    pub silence: Duration,
-    /// The listener ends after hearing nothing for so long.
-    pub idle: Option<Duration>,
-    /// The listener ends after so many messages.
-    pub count: Option<u64>,
-    /// Note what crosses the wire.
-    pub trace: bool,
-}
-
-/// Why a listener ended without an error of the system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// It heard as many messages as it was asked to.
-    Enough,
-    /// Nobody said anything for as long as was allowed, after so many messages.
-    Silence(u64),
-}
-
-/// Why it ended otherwise.
-#[derive(Debug)]
-pub enum ListenError {
-    /// The output failed: nothing was acknowledged that was not written.
-    Output(io::Error),
-    /// The system failed us.
-    Local(io::Error),
-    /// A signal arrived; the peers have been told.
-    Signal(i32),
-}
 
 /// A listening socket.
 struct Ear {
@@ -443,8 +343,9 @@ impl<'a> Listener<'a> {
         } else if Datagrams::owns(source) {
             self.datagrams.refuse(source, &mut self.shared);
             self.shared.mux.cut(source);
-        } else if let Some(conn) = self.conns.get_mut(&(source.0 as usize)) {
-            conn.refuse(RefuseCode::TooSlow, source, self.hub.clock.now(), &mut self.shared);
+        } else if let Some(session) = session(&mut self.conns, source) {
+            let now = self.hub.clock.now();
+            session.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
             self.runnable.push(source.0 as usize);
         }
     }
@@ -457,10 +358,9 @@ impl<'a> Listener<'a> {
             self.datagrams.flushed(done.source, now, &mut self.shared);
             return;
         }
-        let token = done.source.0 as usize;
-        if let (Some(total), Some(conn)) = (done.total, self.conns.get_mut(&token)) {
-            conn.acknowledge(total, now, &mut self.shared);
-            self.runnable.push(token);
+        if let (Some(total), Some(session)) = (done.total, session(&mut self.conns, done.source)) {
+            session.acknowledge(total, now, &mut self.shared);
+            self.runnable.push(done.source.0 as usize);
         }
     }
 
@@ -505,4 +405,9 @@ impl<'a> Listener<'a> {
         let datagrams = self.datagrams.deadline(self.limits.silence);
         retries.chain(idle).chain(mux).chain(datagrams).chain(self.timers.next()).min()
     }
+}
+
+/// The session that a source of the mux is, if it still is one.
+fn session(conns: &mut BTreeMap<usize, Conn>, source: Source) -> Option<&mut Session> {
+    conns.get_mut(&(source.0 as usize))?.session()
 }
