@@ -375,3 +375,19 @@ fn without_acks_an_input_that_pauses_arrives_too() {
     assert!(listener.wait_exit(DEADLINE).success());
     assert_eq!(listener.stdout(), b"one\ntwo\nthree\n");
 }
+
+#[test]
+fn a_listener_on_every_address_answers_from_the_one_that_was_asked() {
+    let second = std::net::UdpSocket::bind("127.0.0.2:0").is_ok();
+    if !common::possible(second, "give the loopback interface 127.0.0.2") {
+        return;
+    }
+    let (alice, bob) = two();
+    for address in ["0", "0.0.0.0:0"] {
+        let listener = Listener::spawn(&bob, &["-u", address]);
+        let to = format!("bob@127.0.0.2:{}", listener.port());
+        assert_code(&send(&alice, &["-u", "-w", "5s", "-z", &to], b""), 0);
+        assert_code(&send(&alice, &["-u", "-w", "5s", &to], b"hi\n"), 0);
+        listener.wait_stdout("the message", |out| out == b"hi\n");
+    }
+}

@@ -4,12 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::net::UdpSocket;
 
 use super::conn::Shared;
+use super::ear::{Ear, Route};
 use super::{Answering, Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
 use crate::net::sockets::Transport;
@@ -29,13 +29,8 @@ const SHORTEST_LINGER: Duration = Duration::from_secs(1);
 /// Longer than the longest interval (PROTOCOL.md, section 4.4).
 const LONGEST_LINGER: Duration = Duration::from_secs(6);
 
-/// Which socket a packet came in by, and from where.
-type Origin = (usize, SocketAddr);
-
-struct Ear {
-    socket: UdpSocket,
-    readable: bool,
-}
+/// Which socket a packet came in by, and how.
+type Origin = (usize, Route);
 
 struct Run {
     key: RunKey,
@@ -78,8 +73,12 @@ impl Datagrams {
     }
 
     /// Adds a socket.
-    pub fn add(&mut self, socket: UdpSocket) {
-        self.ears.push(Ear { socket, readable: true });
+    ///
+    /// # Errors
+    /// [`Ear::new`].
+    pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
+        self.ears.push(Ear::new(socket)?);
+        Ok(())
     }
 
     /// How many sockets there are.
@@ -127,8 +126,12 @@ impl Datagrams {
                 if !self.ears[ear].readable {
                     break;
                 }
-                match self.ears[ear].socket.recv_from(space) {
-                    Ok((len, from)) => self.take(&space[..len], (ear, from), now, shared, stage),
+                match self.ears[ear].receive(space) {
+                    Ok((route, len, each)) => {
+                        for packet in space[..len].chunks(each) {
+                            self.take(packet, (ear, route), now, shared, stage);
+                        }
+                    }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         self.ears[ear].readable = false;
                     }
@@ -187,10 +190,10 @@ impl Datagrams {
                     shared.host.notice(Notice::TurnedAway(&sender));
                 }
                 Event::Probe(probe) => {
-                    if let Some(((ear, from), _)) = arrived {
+                    if let Some(((ear, route), _)) = arrived {
                         let mut answer = [0; PACKET_LEN];
                         self.receiver.here(&probe, now, &mut OsRandom, &mut answer);
-                        self.send(ear, from, &answer);
+                        self.send(ear, route, &answer);
                     }
                 }
                 Event::Abandoned(key) => self.cut(&key, "the sender fell silent", shared),
@@ -329,7 +332,7 @@ impl Datagrams {
 
     fn send_acks(&mut self, shared: &mut Shared<'_>) {
         for ack in self.receiver.take_acks() {
-            let (ear, to) = ack.to;
+            let (ear, route) = ack.to;
             if shared.trace {
                 let wire_head = ack.bytes[..TRACE_BYTES].to_vec();
                 let count = ack.bytes.len() / 32;
@@ -341,13 +344,13 @@ impl Datagrams {
                     content: Vec::new(),
                 }));
             }
-            self.send(ear, to, &ack.bytes);
+            self.send(ear, route, &ack.bytes);
         }
     }
 
     /// A lost answer is asked for again.
-    fn send(&self, ear: usize, to: SocketAddr, bytes: &[u8]) {
-        let _ = self.ears[ear].socket.send_to(bytes, to);
+    fn send(&self, ear: usize, route: Route, bytes: &[u8]) {
+        let _ = self.ears[ear].answer(route, bytes);
     }
 }
 

@@ -7,6 +7,7 @@
 
 pub mod conn;
 pub mod datagrams;
+mod ear;
 mod finish;
 mod host;
 mod session;
@@ -141,8 +142,7 @@ impl<'a> Listener<'a> {
     pub fn hear_udp(&mut self, mut socket: UdpSocket) -> io::Result<()> {
         let token = Token(FIRST_UDP + self.datagrams.count());
         self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.datagrams.add(socket);
-        Ok(())
+        self.datagrams.add(socket)
     }
 
     /// Listens until it has heard enough.
