@@ -255,15 +255,17 @@ impl Pump {
                 }
             }
         }
-        !self.ended && matches!(self.task, Task::Message(..))
+        self.may_send_data()
     }
 
     fn wants_input(&self) -> bool {
-        let link = &self.dialed.link;
-        let room = link.pending().len() < AHEAD;
+        self.may_send_data() && self.dialed.link.pending().len() < AHEAD && self.outcome.is_none()
+    }
+
+    /// Whether there is more to send, and the peer lets us send it.
+    fn may_send_data(&self) -> bool {
         let admitted = self.welcomed || self.sealed + (MAX_BODY as u64) <= BEFORE_WELCOME;
-        let message = matches!(self.task, Task::Message(..));
-        message && !self.ended && room && admitted && self.outcome.is_none()
+        matches!(self.task, Task::Message(..)) && !self.ended && admitted
     }
 
     /// Writes what is sealed; whether the socket took all of it.
