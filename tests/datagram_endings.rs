@@ -15,6 +15,10 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use anonchat::crypto::sodium::{OsRandom, random};
+use anonchat::proto::datagram::packet::{
+    FRAGMENT_LEN, Head, Kind, MessageId, PACKET_LEN, Sealer, Way,
+};
 use common::{
     DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, program, run, send,
 };
@@ -306,4 +310,31 @@ fn an_input_that_cannot_be_read_is_1_and_no_end_of_the_message() {
     assert_code(&run(command, b"", DEADLINE), 1);
     assert_code(&send(&alice, &["-u", &to], b"hi"), 0);
     listener.wait_stdout("only what could be read", |out| out == b"hi\0");
+}
+
+#[test]
+fn a_run_that_lost_something_for_good_frees_the_output_at_once() {
+    let (alice, bob) = two();
+    let listener = listen(&bob, &[]);
+    let (me, to) = (udp::identity(&alice), udp::contact(&bob));
+    let sealer = Sealer::new(&me.pair, &to.public, to.access.as_bytes());
+    let (run, time_ms, line) = (random(), udp::unix_ms(), udp::Stranger::to(listener.port()));
+    let say = |sequence, of, body: &[u8]| {
+        let (kind, way, id) = (Kind::Message, Way::Network, MessageId { run, sequence });
+        let head = Head { kind, way, more: true, id, time_ms, ack_key: &[7; 32], fragment: 0, of };
+        let mut packet = [0; PACKET_LEN];
+        sealer.seal(&head, body, &mut OsRandom, &mut packet);
+        line.send(&packet);
+    };
+    say(0, 1, b"begun ");
+    listener.wait_stdout("the beginning", |out| out == b"begun ");
+    eventually("the end of a run with a gap", DEADLINE, || {
+        say(1, 2, &[b'x'; FRAGMENT_LEN]);
+        say(2, 1, b"lost");
+        listener.stderr().contains("alice: the message was cut off").then_some(())
+    });
+    // Less than the 30 s after which a silent owner of the output makes way.
+    let other = ["-u", "-w", "5", &listener.destination("bob")];
+    assert_code(&send(&alice, &other, b"next\n"), 0);
+    assert_eq!(listener.stdout(), b"begun next\n");
 }

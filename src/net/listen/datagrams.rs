@@ -258,8 +258,8 @@ impl Datagrams {
         if run.last {
             self.linger = (2 * waited).clamp(SHORTEST_LINGER, LONGEST_LINGER);
             shared.host.notice(Notice::Delivered(&run.heard, run.total));
-            let key = run.key;
-            self.forget(&key);
+            self.by_key.remove(&run.key);
+            self.runs.remove(&source.0);
         } else {
             // Only from here on is it the sender's turn to say something.
             shared.mux.alive(source, now.mono);
@@ -287,15 +287,13 @@ impl Datagrams {
         sources.into_iter().for_each(|number| self.refuse(Source(number), shared));
     }
 
+    /// Nothing more comes of a run: what was not whole never will be.
     fn cut(&mut self, key: &RunKey, why: &'static str, shared: &mut Shared<'_>) {
-        if let Some(run) = self.forget(key) {
+        let Some(number) = self.by_key.remove(key) else { return };
+        shared.mux.cut(Source(number));
+        if let Some(run) = self.runs.remove(&number) {
             shared.host.notice(Notice::Cut(&run.heard, why));
         }
-    }
-
-    fn forget(&mut self, key: &RunKey) -> Option<Run> {
-        let number = self.by_key.remove(key)?;
-        self.runs.remove(&number)
     }
 
     /// A run whose next message does not come is cut; one that waits for the output is not silent.
@@ -305,7 +303,6 @@ impl Datagrams {
         for number in numbers {
             if let Some(key) = self.runs.get(&number).map(|run| run.key) {
                 self.receiver.cut(&key);
-                shared.mux.cut(Source(number));
                 self.cut(&key, "the sender fell silent", shared);
             }
         }

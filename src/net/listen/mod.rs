@@ -342,7 +342,6 @@ impl<'a> Listener<'a> {
             self.shared.mux.alive(source, now);
         } else if Datagrams::owns(source) {
             self.datagrams.refuse(source, &mut self.shared);
-            self.shared.mux.cut(source);
         } else if let Some(session) = session(&mut self.conns, source) {
             let now = self.hub.clock.now();
             session.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
