@@ -122,12 +122,13 @@ impl Datagrams {
         stage: &mut dyn Stage,
     ) {
         for ear in 0..self.ears.len() {
-            for _ in 0..PACKETS_A_TURN {
-                if !self.ears[ear].readable {
-                    break;
-                }
+            let mut left = PACKETS_A_TURN;
+            while left > 0 && self.ears[ear].readable {
+                let mut came = 1;
                 match self.ears[ear].receive(space) {
                     Ok((route, len, each)) => {
+                        // The system may hand over dozens in one piece.
+                        came = len.div_ceil(each).max(1);
                         for packet in space[..len].chunks(each) {
                             self.take(packet, (ear, route), now, shared, stage);
                         }
@@ -138,6 +139,7 @@ impl Datagrams {
                     // An error that an earlier answer drew; the socket is fine.
                     Err(_) => {}
                 }
+                left = left.saturating_sub(came);
             }
         }
         self.receiver.tick(now, &mut self.events);
