@@ -431,6 +431,28 @@ fn a_signal_ends_who_waits_for_a_reader_that_pauses() {
     }
 }
 
+#[test]
+fn a_signal_ends_who_waits_for_the_other_end_of_a_named_pipe() {
+    let (alice, bob) = two();
+    let (fifo, name) = path(&alice, "fifo");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+    let cases =
+        [(&bob, "ac-listen", vec!["--open", &name]), (&alice, "ac-send", vec!["-o", &name, "bob"])];
+    for (home, program, args) in cases {
+        let mut running = Running::start(home.command(program, &args));
+        eventually("waiting for the other end", DEADLINE, || {
+            let proc =
+                |file| fs::read_to_string(format!("/proc/{}/{file}", running.pid())).unwrap();
+            // A system may not tell in which function a program sleeps.
+            let at = proc("wchan");
+            let asleep = at == "0" && proc("status").contains("State:\tS");
+            (at == "wait_for_partner" || asleep).then_some(())
+        });
+        running.signal(Signal::TERM);
+        assert_eq!(running.wait_exit(DEADLINE).signal(), Some(Signal::TERM.as_raw()), "{program}");
+    }
+}
+
 /// It handles signals, and dies of this one.
 #[track_caller]
 fn assert_dies(mut running: Running) {

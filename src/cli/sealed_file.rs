@@ -25,21 +25,30 @@ pub enum SealedFile {
 }
 
 impl SealedFile {
-    /// Opens it for writing.
+    /// stdout, or what is at `path` already and is no regular file; `None` if it is to be a file.
+    /// A pipe is waited for until somebody reads it.
     ///
     /// # Errors
     /// What the system says; and a terminal is no place for a sealed box.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub fn special(path: &Path) -> io::Result<Option<Self>> {
         if path == Path::new("-") {
             let stdout = io::stdout();
             if stdout.is_terminal() {
                 return Err(io::Error::other("a sealed box is not for a terminal"));
             }
-            return Ok(Self::Special(File::from(stdout.as_fd().try_clone_to_owned()?)));
+            return Ok(Some(Self::Special(stdout.as_fd().try_clone_to_owned()?.into())));
         }
         if fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-            return File::options().write(true).open(path).map(Self::Special);
+            return File::options().write(true).open(path).map(|file| Some(Self::Special(file)));
         }
+        Ok(None)
+    }
+
+    /// A file that is to be named `path`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn beside(path: &Path) -> io::Result<Self> {
         // A symbolic link stays one; what it names is replaced.
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let beside = format!(".ac-send-{:016x}.part", u64::from_be_bytes(random()));

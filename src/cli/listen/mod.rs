@@ -104,6 +104,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         let (keys, groups) = answering(options, &keyring)?;
         Ok((keyring, keys, groups))
     })?;
+    let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
     let outputs = Outputs::open(&options.common, &hub)?;
     let policy = Policy {
@@ -121,8 +122,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     })?;
     let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
-    let ended = match &options.open {
-        Some(path) => open::open(path, &mut hub, &keys, &mut front, &mut printer),
+    let ended = match boxes {
+        Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, &mut printer),
         None => listen(options, &mut hub, &keys, &groups, &mut front, &mut printer)
             .and_then(|end| outcome(end, options)),
     };

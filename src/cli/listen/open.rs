@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use super::{Ended, cannot_write};
@@ -13,9 +14,19 @@ use crate::net::input::Input;
 use crate::net::listen::{Answering, Host, Stage};
 use crate::proto::datagram::boxfile::BoxError;
 
-/// Opens the file at `path`; `-` is stdin.
+/// The file at `path`; `-` is stdin. A pipe is waited for until somebody writes it: to be called
+/// while signals still end the program.
+pub(super) fn file(path: &Path) -> io::Result<File> {
+    if path == Path::new("-") {
+        return io::stdin().as_fd().try_clone_to_owned().map(File::from);
+    }
+    File::open(path)
+}
+
+/// Opens the boxes in `file`, which is at `path`.
 pub(super) fn open(
     path: &Path,
+    file: io::Result<File>,
     hub: &mut Hub,
     keys: &[Answering],
     host: &mut dyn Host,
@@ -23,13 +34,8 @@ pub(super) fn open(
 ) -> Result<(), Ended> {
     let shown = sanitize_line(&path.to_string_lossy());
     let named = |e: &io::Error| Failure::new(Code::Local, format!("{shown}: {}", system(e)));
-    let file = if path == Path::new("-") {
-        Input::stdin(hub.waker())
-    } else {
-        File::open(path).and_then(|file| Input::new(file, hub.waker()))
-    };
-    let file = file.map_err(|e| named(&e))?;
-    let opened = box_file::open(hub, keys, file, host, stage);
+    let input = file.and_then(|file| Input::new(file, hub.waker())).map_err(|e| named(&e))?;
+    let opened = box_file::open(hub, keys, input, host, stage);
     let failure = match opened {
         Ok(Opened { turned_away: 0, .. }) => return Ok(()),
         Ok(_) => {

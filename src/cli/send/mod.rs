@@ -2,6 +2,7 @@
 
 mod why;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -113,9 +114,14 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
     }
     let (me, destination) = options.common.prepare(|| prepare(options))?;
+    // It may wait for a reader: signals still end the program here, and leave nothing behind.
+    let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
     let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
     let sent = match &options.output {
-        Some(path) => seal(path, &mut hub, &me, &destination),
+        Some(path) => {
+            let target = special.and_then(|s| s.map_or_else(|| SealedFile::beside(path), Ok));
+            seal(target, &mut hub, &me, &destination)
+        }
         None => send(options, &mut hub, &me, &destination),
     };
     if let Err(SendError::Signal(signal)) = sent {
@@ -148,15 +154,15 @@ fn prepare(options: &Options) -> Result<(KeyPair, Destination), Failure> {
 
 /// `-o`: the message goes into a file that is complete or not there.
 fn seal(
-    path: &Path,
+    target: io::Result<SealedFile>,
     hub: &mut Hub,
     me: &KeyPair,
     to: &Destination,
 ) -> Result<Delivered, SendError> {
+    let target = target.map_err(SendError::Output)?;
     let access = to.contact.access.as_bytes();
     let writer = BoxWriter::new(me, &to.contact.public, access, &mut OsRandom);
     let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
-    let target = SealedFile::create(path).map_err(SendError::Output)?;
     let file = target.writer().map_err(SendError::Output)?;
     let mut out = Output::new(file, hub.waker()).map_err(SendError::Local)?;
     let total = box_file::seal(hub, writer, input, &mut out).map_err(|e| match e {
