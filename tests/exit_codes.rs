@@ -293,7 +293,8 @@ fn nobody_there_is_4() {
     let (error, _) = send_fails(&alice, &[&nobody], 4);
     assert!(error.contains("connection refused"), "{error}");
     let (error, _) = send_fails(&alice, &["-w", "3s", "bob@nosuch.invalid:1234"], 4);
-    assert!(error.starts_with("bob: the host was not found"), "{error}");
+    assert!(error.starts_with("bob: the host was not found: nosuch.invalid: "), "{error}");
+    assert_eq!(error, error.to_lowercase(), "an error is one lower-case line");
     let (error, hint) = send_fails(&alice, &["bob"], 4);
     assert!(error.contains("no address is known") && hint.contains("bob@HOST:PORT"), "{hint}");
     let (error, _) = listen_fails(&alice, &["-w", "300ms", "127.0.0.1:0"], 4);

@@ -46,7 +46,8 @@ impl Lookup {
         let (tell, answer) = channel();
         let (host, port) = (target.host.clone(), target.port);
         std::thread::Builder::new().name("resolver".into()).spawn(move || {
-            let addresses = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+            let found = (host.as_str(), port).to_socket_addrs();
+            let addresses = found.map(Iterator::collect).map_err(|e| not_found(&host, &e));
             // Nobody listens any more if the program gave up meanwhile.
             let _ = tell.send(addresses);
             let _ = waker.wake();
@@ -70,4 +71,11 @@ impl Lookup {
             },
         }
     }
+}
+
+/// What the resolver said of `host`, which it does not name, in the form of our own errors.
+fn not_found(host: &str, error: &io::Error) -> io::Error {
+    let text = error.to_string();
+    let why = text.strip_prefix("failed to lookup address information: ").unwrap_or(&text);
+    io::Error::new(error.kind(), format!("{host}: {}", why.to_lowercase()))
 }
