@@ -14,7 +14,7 @@ use super::hub::Hub;
 use super::resolve::{HostPort, Lookup};
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::proto::stream::handshake::{Initiator, REPLY_LEN};
-use crate::proto::stream::link::Link;
+use crate::proto::stream::link::{Crossing, Link};
 use crate::proto::time::Now;
 
 /// Connecting and the handshake may take this long, all addresses together.
@@ -109,6 +109,7 @@ struct Attempt {
     connected: bool,
     initiator: Option<Initiator>,
     hello: Vec<u8>,
+    opening: Crossing,
     reply: Vec<u8>,
 }
 
@@ -224,6 +225,12 @@ impl<'a> Dialing<'a> {
             connected: false,
             initiator: Some(initiator),
             hello: hello.to_vec(),
+            opening: Crossing::handshake(
+                true,
+                hello.len(),
+                &hello[..],
+                "handshake 1: I hold your public key file",
+            ),
             reply: Vec::with_capacity(REPLY_LEN),
         })
     }
@@ -296,6 +303,11 @@ impl Attempt {
             return Err(wrong);
         };
         let mut link = Link::new(session, now, call.trace);
+        link.note([
+            self.opening.clone(),
+            Crossing::handshake(false, space.len(), &space, "handshake 2: I hold the key"),
+            Crossing::handshake(true, confirm.len(), &confirm[..], "handshake 3: this is who I am"),
+        ]);
         link.send_raw(&confirm);
         Ok(Some(link))
     }

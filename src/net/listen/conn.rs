@@ -12,8 +12,8 @@ use super::{Answering, Heard, Host, Notice, Stage};
 use crate::crypto::sodium::Random;
 use crate::proto::mux::{Mux, Source};
 use crate::proto::stream::gate::{Gate, Passage};
-use crate::proto::stream::handshake::Responding;
-use crate::proto::stream::link::Link;
+use crate::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Responding};
+use crate::proto::stream::link::{Crossing, Link};
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::PlainBuffer;
@@ -70,7 +70,7 @@ pub struct Conn {
 
 enum State {
     /// The handshake, and message 2 on its way out.
-    Gate { gate: Gate, reply: Vec<u8> },
+    Gate { gate: Gate, reply: Vec<u8>, crossed: Vec<Crossing> },
     /// The session.
     Open(Box<Session>),
 }
@@ -78,7 +78,8 @@ enum State {
 impl Conn {
     /// A connection that was just accepted.
     pub fn new(socket: TcpStream, address: SocketAddr, now: Now, random: &mut dyn Random) -> Self {
-        let stage = State::Gate { gate: Gate::new(now, random), reply: Vec::new() };
+        let stage =
+            State::Gate { gate: Gate::new(now, random), reply: Vec::new(), crossed: Vec::new() };
         Self { socket, address, readable: true, writable: true, ending: false, stage, news: false }
     }
 
@@ -269,13 +270,21 @@ impl Conn {
 
     /// Bytes of a handshake; how many of them are records already.
     fn knock(&mut self, bytes: &[u8], now: Now, shared: &mut Shared<'_>) -> usize {
-        let State::Gate { gate, reply } = &mut self.stage else { return 0 };
+        let State::Gate { gate, reply, crossed } = &mut self.stage else { return 0 };
+        if shared.trace && crossed.is_empty() {
+            let meaning = "handshake 1: I hold your public key file";
+            crossed.push(Crossing::handshake(false, HELLO_LEN, bytes, meaning));
+        }
         let keys: Vec<_> =
             shared.keys.iter().map(|k| Responding { pair: &k.pair, access: &k.access }).collect();
         match gate.feed(bytes, now, &keys, &mut shared.replays) {
             Passage::Nothing => 0,
             Passage::Reply(message) => {
                 reply.extend_from_slice(&message[..]);
+                if shared.trace {
+                    let meaning = "handshake 2: I hold the key";
+                    crossed.push(Crossing::handshake(true, message.len(), &message[..], meaning));
+                }
                 0
             }
             Passage::Proved { session, caller, key, consumed } => {
@@ -284,7 +293,13 @@ impl Conn {
                     return 0;
                 };
                 shared.host.notice(Notice::Connected(&admitted, self.address));
-                let link = Link::new(*session, now, shared.trace);
+                let mut link = Link::new(*session, now, shared.trace);
+                // What began in an earlier read has no beginning here to show.
+                let begin = consumed.checked_sub(CONFIRM_LEN);
+                let head = begin.map_or(&[][..], |begin| &bytes[begin..consumed]);
+                let meaning = "handshake 3: this is who I am";
+                crossed.push(Crossing::handshake(false, CONFIRM_LEN, head, meaning));
+                link.note(crossed.drain(..));
                 let session = Session::welcome(link, admitted, now, shared);
                 self.stage = State::Open(Box::new(session));
                 bytes.len() - consumed

@@ -41,6 +41,19 @@ pub struct Crossing {
 /// How many bytes of wire and content a [`Crossing`] shows.
 pub const TRACE_BYTES: usize = 24;
 
+impl Crossing {
+    /// A handshake message of `wire_len` bytes, of which `head` are the first.
+    pub fn handshake(outgoing: bool, wire_len: usize, head: &[u8], meaning: &str) -> Self {
+        Self {
+            outgoing,
+            wire_len,
+            wire_head: head[..head.len().min(TRACE_BYTES)].to_vec(),
+            meaning: meaning.to_owned(),
+            content: Vec::new(),
+        }
+    }
+}
+
 impl Link {
     /// A link that starts now. With `trace`, everything that crosses it is noted.
     pub fn new(session: Session, now: Now, trace: bool) -> Self {
@@ -142,6 +155,13 @@ impl Link {
     /// Queues raw bytes that precede the records: the handshake's last message.
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
+    }
+
+    /// Notes what crossed the wire before there was a link, if anything is noted.
+    pub fn note(&mut self, crossings: impl IntoIterator<Item = Crossing>) {
+        if let Some(trace) = &mut self.trace {
+            trace.extend(crossings);
+        }
     }
 
     /// What is to be written to the peer next.
