@@ -182,6 +182,7 @@ fn an_owner_that_is_silent_while_another_waits_is_cut_and_the_other_is_served() 
     assert_code(&send(&alice, &[&listener.destination("bob")], b"waited\n"), 0);
     ends_with_code(&mut silent, 8);
     assert!(silent.stderr().contains("did not wait"), "{}", silent.stderr());
+    listener.wait_stderr("the sender paused while others waited");
     assert!(listener.wait_exit(DEADLINE).success(), "it has heard somebody, then nobody");
     assert_eq!(listener.stdout(), b"live\nwaited\n");
 }

@@ -274,19 +274,21 @@ impl Datagrams {
         self.runs.get(&source.0).is_some_and(|run| run.held_since.is_some())
     }
 
-    /// Declines the run that is too slow for others.
-    pub fn refuse(&mut self, source: Source, shared: &mut Shared<'_>) {
+    /// Declines a run that is not over, and says why.
+    pub fn refuse(&mut self, source: Source, why: &'static str, shared: &mut Shared<'_>) {
         let Some(run) = self.runs.get(&source.0) else { return };
         let key = run.key;
         self.receiver.declined(&key);
-        self.cut(&key, "refused", shared);
+        self.cut(&key, why, shared);
         self.send_acks(shared);
     }
 
     /// Declines every run that is not over.
     pub fn refuse_all(&mut self, shared: &mut Shared<'_>) {
         let sources: Vec<_> = self.runs.keys().copied().collect();
-        sources.into_iter().for_each(|number| self.refuse(Source(number), shared));
+        sources
+            .into_iter()
+            .for_each(|number| self.refuse(Source(number), "the listener ends", shared));
     }
 
     /// Nothing more comes of a run: what was not whole never will be.

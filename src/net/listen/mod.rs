@@ -341,7 +341,7 @@ impl<'a> Listener<'a> {
             // It is the output that is slow.
             self.shared.mux.alive(source, now);
         } else if Datagrams::owns(source) {
-            self.datagrams.refuse(source, &mut self.shared);
+            self.datagrams.refuse(source, RefuseCode::TooSlow.why(), &mut self.shared);
         } else if let Some(session) = session(&mut self.conns, source) {
             let now = self.hub.clock.now();
             session.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);

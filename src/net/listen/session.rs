@@ -106,7 +106,7 @@ impl Session {
         self.answers.push_back(Answer::Refused(code));
         self.say_refusals(now);
         shared.mux.cut(source);
-        shared.host.notice(Notice::Cut(&heard, "refused"));
+        shared.host.notice(Notice::Cut(&heard, code.why()));
     }
 
     /// Refuses all that is not acknowledged: it never will be.

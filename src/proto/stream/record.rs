@@ -135,6 +135,20 @@ pub enum RefuseCode {
     TooSlow = 6,
 }
 
+impl RefuseCode {
+    /// The reason in words, for the user of the side that refuses.
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::CannotWrite => "the output cannot be written",
+            Self::TooLarge => "it is too large",
+            Self::NoRoom => "there is no room for it",
+            Self::NotWanted => "messages of its kind are not wanted",
+            Self::Enough => "enough messages were heard",
+            Self::TooSlow => "the sender paused while others waited",
+        }
+    }
+}
+
 /// Why a side gave up: the byte of ABORT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
