@@ -17,7 +17,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "m" => 60.0,
         "h" => 3600.0,
         "d" => 86_400.0,
-        other => return Err(format!("{other:?} is no unit of time: use s, m, h or d")),
+        other => return Err(format!("{other:?} is no unit of time: use ms, s, m, h or d")),
     };
     let digits = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
     let value: f64 = number.parse().ok().filter(|_| digits).ok_or("not a number")?;
@@ -40,6 +40,7 @@ mod tests {
 
     #[test]
     fn times_take_units() {
+        assert!(duration("5x").unwrap_err().contains("ms, s, m, h or d"));
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));
