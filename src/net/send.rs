@@ -219,6 +219,8 @@ impl Pump {
 
     /// What can be done without waiting, up to a limit; whether there is more.
     fn progress(&mut self, now: Now, space: &mut [u8]) -> bool {
+        // Who was stopped for a while has not looked yet whether the peer spoke meanwhile.
+        self.readable |= now.mono >= self.deadline();
         self.read(now, space);
         if self.outcome.is_some() {
             return false;

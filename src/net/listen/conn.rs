@@ -175,14 +175,18 @@ impl Conn {
         stage: &mut dyn Stage,
     ) -> bool {
         if self.is_overdue(source, now, shared) {
-            return true;
+            if !self.is_open() {
+                return true;
+            }
+            // Who was stopped for a while has not looked yet whether the peer spoke meanwhile.
+            self.readable = true;
         }
         if let State::Open(session) = &mut self.stage {
             session.link.keep_alive(now);
         }
         let gone = self.write();
         let closed = !gone && self.read(source, now, space, shared, stage);
-        self.write() || gone || closed
+        self.write() || gone || closed || self.is_overdue(source, now, shared)
     }
 
     fn is_overdue(&self, source: Source, now: Now, shared: &Shared<'_>) -> bool {
