@@ -6,8 +6,9 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
+use rustix::event::PollFlags;
 
-use super::stdio::never_waits;
+use super::stdio::{never_waits, wait};
 
 /// What the reading thread may be ahead of the loop, in bytes.
 const AHEAD: usize = 256 * 1024;
@@ -121,6 +122,10 @@ impl Shared {
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = file.read(&mut chunk);
+            if read.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+                wait(&file, PollFlags::IN);
+                continue;
+            }
             let mut state = self.lock();
             while state.bytes.len() >= AHEAD {
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);

@@ -9,8 +9,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use mio::Waker;
+use rustix::event::PollFlags;
 
-use super::stdio::never_waits;
+use super::stdio::{never_waits, wait};
 use crate::proto::mux::Ticket;
 
 /// The output takes more while less than this waits for it, in bytes.
@@ -166,6 +167,20 @@ fn write_checked(file: &mut File, error: &mut Option<io::Error>, bytes: &[u8]) {
     }
 }
 
+/// [`Write::write_all`] that waits, even if the descriptor does not.
+fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => bytes = &bytes[n..],
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => wait(file, PollFlags::OUT),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
 enum Item {
     Bytes(Vec<u8>),
     Mark(u64),
@@ -247,7 +262,7 @@ impl Shared {
     }
 
     fn write_out(&self, file: &mut File, mut bytes: Vec<u8>) -> (bool, Result<(), ()>) {
-        let written = file.write_all(&bytes);
+        let written = write_all(file, &bytes);
         let mut state = self.lock();
         let was_full = state.waiting >= WAITING;
         state.waiting -= bytes.len();

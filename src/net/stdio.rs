@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::fd::AsFd;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat, major};
 
 /// The major number of Linux's memory devices: null, zero, full, random.
@@ -19,4 +20,11 @@ pub(super) fn never_waits(file: &File) -> bool {
         FileType::Directory => true,
         _ => false,
     }
+}
+
+/// Waits until the descriptor is ready `for_what`. Whoever shares a pipe or terminal with us may
+/// have made it non-blocking, and that holds for all who have it.
+pub(super) fn wait(file: &File, for_what: PollFlags) {
+    // What is wrong with it the next read or write says.
+    let _ = poll(&mut [PollFd::new(file, for_what)], None);
 }
