@@ -321,6 +321,9 @@ fn no_proof_is_5_and_the_hint_names_the_four_causes() {
         let _ = std::io::copy(&mut stream, &mut writer);
     });
     let closing = answerer(drop);
+    let resetting = answerer(|stream| {
+        rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
+    });
     let babbling = answerer(|mut stream| {
         let _ = stream.write_all(&[7; 100_000]);
         let _ = stream.read(&mut [0; 1]);
@@ -339,6 +342,7 @@ fn no_proof_is_5_and_the_hint_names_the_four_causes() {
         &["-w", "1s", &mute],
         &[&echo],
         &[&closing],
+        &[&resetting],
         &[&babbling],
         &[&polite],
     ] {

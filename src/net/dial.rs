@@ -259,7 +259,13 @@ impl Attempt {
 
     /// A socket is writable when it is connected, when it failed, or spuriously.
     fn is_connected(&self) -> Result<bool, DialError> {
-        let refused = |e| DialError::Refused(self.address, e);
+        let refused = |e: io::Error| match e.kind() {
+            // Only what was connected can be reset: whoever refuses a connection says so otherwise.
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                DialError::NoProof(self.address, NoProof::Closed)
+            }
+            _ => DialError::Refused(self.address, e),
+        };
         if let Some(e) = self.socket.take_error().map_err(refused)? {
             return Err(refused(e));
         }
