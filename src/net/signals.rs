@@ -8,9 +8,14 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use mio::Waker;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+/// A tenth of what the note of a signal's number may take; an ignored signal has none.
+const NOTE_TIME: Duration = Duration::from_millis(1);
 
 const HANDLED: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
@@ -27,7 +32,11 @@ impl Signals {
     pub fn install(waker: Arc<Waker>) -> io::Result<Self> {
         let last = Arc::new(AtomicUsize::new(0));
         let ignored = ignored_at_start();
+        let noted = Arc::clone(&last);
         ctrlc::set_handler(move || {
+            // The number is noted right after ctrlc is told, maybe on another processor.
+            let is_noted = || noted.load(Ordering::SeqCst) != 0;
+            (0..10).take_while(|_| !is_noted()).for_each(|_| thread::sleep(NOTE_TIME));
             // Nothing is left to do if the loop cannot be woken.
             let _ = waker.wake();
         })
