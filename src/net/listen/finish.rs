@@ -79,8 +79,9 @@ impl Listener<'_> {
         let (shared, stage) = (&mut self.shared, &mut *self.stage);
         self.conns.retain(|token, conn| {
             if conn.may_begin(true) {
-                let over = conn.drive(Source(*token as u64), now, space, shared, stage);
-                busy |= conn.has_more();
+                let source = Source(*token as u64);
+                let over = conn.drive(source, now, space, shared, stage);
+                busy |= conn.has_more() && !conn.is_stalled(source, &shared.mux);
                 return !over;
             }
             if conn.flush() && half_closed.insert(*token) {

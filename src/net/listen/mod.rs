@@ -224,7 +224,7 @@ impl<'a> Listener<'a> {
         for index in 0..self.ears.len() {
             let ear = &mut self.ears[index];
             ear.readable |= ear.retry.take_if(|at| *at <= now).is_some();
-            while self.ears[index].readable && self.conns.len() < self.max_conns {
+            while self.ears[index].readable && self.has_room() {
                 match self.ears[index].socket.accept() {
                     Ok((socket, address)) => self.welcome_in(socket, canonical(address)),
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
@@ -244,6 +244,20 @@ impl<'a> Listener<'a> {
                 self.ears[index].retry = Some(now + ACCEPT_AGAIN);
             }
         }
+    }
+
+    /// Whether there is room for one more connection. If need be, one goes that says nothing: a
+    /// caller whose handshake is not over, else a session without a message.
+    fn has_room(&mut self) -> bool {
+        if self.conns.len() < self.max_conns {
+            return true;
+        }
+        let idle = || self.conns.iter().find(|(_, conn)| !conn.is_busy()).map(|(token, _)| *token);
+        match self.waiting.first().copied().or_else(idle) {
+            Some(token) => self.remove(token),
+            None => return false,
+        }
+        true
     }
 
     fn welcome_in(&mut self, mut socket: mio::net::TcpStream, address: SocketAddr) {
