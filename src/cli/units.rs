@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn times_take_units() {
-        assert!(duration("5x").unwrap_err().contains("ms, s, m, h or d"));
+        assert!(duration("5x").is_err_and(|why| why.contains("ms, s, m, h or d")));
         assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("1.5m"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7200)));

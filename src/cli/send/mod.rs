@@ -42,6 +42,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// its own output was flushed.
 #[derive(Parser, Debug)]
 #[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+#[command(override_usage = "ac-send [OPTIONS] DESTINATION\n       ac-send [OPTIONS] HOST PORT")]
 pub struct Options {
     /// NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT; a NAME with a / is the path of a key file
     #[arg(required = true, num_args = 1..=2, value_name = "DESTINATION")]

@@ -2,7 +2,7 @@
 //!
 //! The caller offers one message at a time. [`Sender::transmit`] says what to put on the wire, and
 //! [`Sender::progress`] how it went. Whether silence has lasted too long is the caller's decision,
-//! by [`Sender::last_proof`]; a run whose input is idle says so every 10 s with an empty message
+//! by [`Sender::last_proof`]; a run whose input is idle says so every 3 s with an empty message
 //! that has `more`.
 
 use std::time::Duration;
