@@ -161,6 +161,17 @@ fn a_sender_that_is_killed_is_cut_off_within_the_listeners_patience_and_others_a
 }
 
 #[test]
+fn an_owner_that_pauses_while_another_waits_is_cut_though_it_is_alive() {
+    let (alice, bob) = two();
+    let listener = listen(&bob, &["-w", "1500ms"]);
+    let to = listener.destination("bob");
+    let mut owner = in_the_middle(&alice, &listener, &["-w", "1s"], "owner ");
+    assert_code(&send(&alice, &["-u", &to], b"other\n"), 0);
+    assert_eq!(owner.wait_exit(DEADLINE).code(), Some(8), "{}", owner.stderr());
+    listener.wait_stdout("the one that waited", |out| out == b"owner other\n");
+}
+
+#[test]
 fn a_listener_that_is_killed_is_6_for_the_sender_within_its_patience() {
     let (alice, bob) = two();
     let mut listener = listen(&bob, &[]);

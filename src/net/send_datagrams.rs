@@ -18,16 +18,21 @@ use crate::proto::datagram::ack::ACK_LEN;
 use crate::proto::datagram::packet::{MAX_MESSAGE, PACKET_LEN};
 use crate::proto::datagram::probe::Prober;
 use crate::proto::datagram::sender::{Progress, Reliability, Sender};
-use crate::proto::stream::link::{Crossing, KEEPALIVE, TRACE_BYTES};
+use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
 
 const PEER: Token = Token(1);
 /// Input that pauses this long goes out, though it would not fill a message.
 const GATHER: Duration = Duration::from_millis(20);
+/// A run whose input is idle says so this often. Nobody can tell a sender of datagrams to speak up
+/// more often, so it is more often than in a stream.
+const IDLE: Duration = Duration::from_secs(3);
 /// A probe is repeated this often.
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Packets that are sealed before acks are looked at.
 const PACKETS_A_TURN: usize = 64;
+/// Answers that are read before more is sent.
+const ANSWERS_A_TURN: usize = 256;
 /// Larger than any answer.
 const READ_SPACE: usize = 2048;
 
@@ -188,14 +193,17 @@ fn ping(
             failed = socket.send(&packet).err();
             next = now.mono + PROBE_EVERY;
         }
-        loop {
+        for _ in 0..ANSWERS_A_TURN {
             match socket.recv(&mut space) {
                 Ok(n) if prober.is_answer(&space[..n], now) => {
                     return Ok(Delivered { address: Some(peer.address()), total: 0 });
                 }
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => break failed = Some(e),
+                Err(e) => {
+                    failed = Some(e);
+                    break;
+                }
             }
         }
         if let Some(e) = failed.filter(is_final) {
@@ -228,6 +236,8 @@ struct Run {
     total: u64,
     /// When a message was offered last.
     offered: Duration,
+    /// All answers that came were read.
+    drained: bool,
 }
 
 impl Run {
@@ -243,6 +253,7 @@ impl Run {
             input_ended: false,
             total: 0,
             offered: Duration::ZERO,
+            drained: true,
         }
     }
 
@@ -353,7 +364,7 @@ impl Run {
             peer.give_up(DialError::Refused(peer.address(), e));
             return Ok(false);
         }
-        Ok(all_sent)
+        Ok(all_sent && self.drained)
     }
 
     fn receive(
@@ -363,7 +374,8 @@ impl Run {
         limits: &mut Limits<'_>,
     ) -> Option<io::Error> {
         let mut space = [0; READ_SPACE];
-        loop {
+        // What floods in does not keep us from sending, or from hearing a signal.
+        for _ in 0..ANSWERS_A_TURN {
             match socket.recv(&mut space) {
                 Ok(n) => {
                     if self.sender.feed_ack(&space[..n], now) {
@@ -372,10 +384,15 @@ impl Run {
                         });
                     }
                 }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return None,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.drained = true;
+                    return None;
+                }
                 Err(e) => return Some(e),
             }
         }
+        self.drained = false;
+        None
     }
 
     /// Nobody answers what asks for no ack.
@@ -420,7 +437,7 @@ impl Run {
 
 /// How often a run with idle input says that it is alive.
 fn keepalive(limits: &Limits<'_>) -> Duration {
-    KEEPALIVE.min(limits.silence / 3)
+    IDLE.min(limits.silence / 3)
 }
 
 /// Shows a datagram, or what is about to go into several.

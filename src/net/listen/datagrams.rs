@@ -41,6 +41,8 @@ struct Run {
     held_since: Option<Duration>,
     /// That message was the last one.
     last: bool,
+    /// That message was a mere sign of life.
+    silent: bool,
 }
 
 /// Everything of a listener that has to do with datagrams.
@@ -123,6 +125,7 @@ impl Datagrams {
     ) {
         for ear in 0..self.ears.len() {
             let mut left = PACKETS_A_TURN;
+            let mut failed = false;
             while left > 0 && self.ears[ear].readable {
                 let mut came = 1;
                 match self.ears[ear].receive(space) {
@@ -136,8 +139,9 @@ impl Datagrams {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         self.ears[ear].readable = false;
                     }
-                    // An error that an earlier answer drew; the socket is fine.
-                    Err(_) => {}
+                    // An error that an earlier answer drew is over with this; one that stays is not.
+                    Err(_) if failed => self.ears[ear].readable = false,
+                    Err(_) => failed = true,
                 }
                 left = left.saturating_sub(came);
             }
@@ -221,11 +225,11 @@ impl Datagrams {
         run.total += message.body.len() as u64;
         run.held_since = Some(now.mono);
         run.last = !message.more;
-        if message.body.is_empty() {
-            shared.mux.alive(source, now.mono);
-        } else {
+        // A sign of life keeps the run, not its turn while others wait.
+        if !message.body.is_empty() {
             shared.mux.data(source, &message.body, now.mono, stage);
         }
+        run.silent = message.body.is_empty();
         if message.more {
             shared.mux.confirm_part(source);
         } else {
@@ -248,7 +252,10 @@ impl Datagrams {
         };
         shared.mux.begin(Source(number), heard.clone(), now.mono);
         self.by_key.insert(key, number);
-        self.runs.insert(number, Run { key, heard, total: 0, held_since: None, last: false });
+        self.runs.insert(
+            number,
+            Run { key, heard, total: 0, held_since: None, last: false, silent: true },
+        );
         Some(number)
     }
 
@@ -262,7 +269,7 @@ impl Datagrams {
             shared.host.notice(Notice::Delivered(&run.heard, run.total));
             self.by_key.remove(&run.key);
             self.runs.remove(&source.0);
-        } else {
+        } else if !run.silent {
             // Only from here on is it the sender's turn to say something.
             shared.mux.alive(source, now.mono);
         }
