@@ -7,7 +7,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -32,18 +32,26 @@ impl Signals {
     pub fn install(waker: Arc<Waker>) -> io::Result<Self> {
         let last = Arc::new(AtomicUsize::new(0));
         let ignored = ignored_at_start();
-        let noted = Arc::clone(&last);
+        let any_ignored = HANDLED.into_iter().any(|signal| is_in(ignored, signal));
+        let installed = Arc::new(AtomicBool::new(false));
+        let (note, is_installed) = (Arc::clone(&last), Arc::clone(&installed));
         ctrlc::set_handler(move || {
+            let early = !is_installed.load(Ordering::SeqCst);
             // The number is noted right after ctrlc is told, maybe on another processor.
-            let is_noted = || noted.load(Ordering::SeqCst) != 0;
+            let is_noted = || note.load(Ordering::SeqCst) != 0;
             (0..10).take_while(|_| !is_noted()).for_each(|_| thread::sleep(NOTE_TIME));
+            if !is_noted() && (early || !any_ignored) {
+                // It came between the two handlers: which one it was is lost, that it came is not.
+                note.store(SIGTERM as usize, Ordering::SeqCst);
+            }
             // Nothing is left to do if the loop cannot be woken.
             let _ = waker.wake();
         })
         .map_err(io::Error::other)?;
-        for signal in HANDLED.into_iter().filter(|s| ignored >> (s - 1) & 1 == 0) {
+        for signal in HANDLED.into_iter().filter(|signal| !is_in(ignored, *signal)) {
             signal_hook::flag::register_usize(signal, Arc::clone(&last), signal as usize)?;
         }
+        installed.store(true, Ordering::SeqCst);
         Ok(Self { last })
     }
 
@@ -60,6 +68,11 @@ impl Signals {
 pub fn die_of(signal: i32) {
     // It returns only if the system refuses; the caller then exits with 128 + signal.
     let _ = signal_hook::low_level::emulate_default_handler(signal);
+}
+
+/// Whether a mask of signals has `signal`.
+fn is_in(mask: u64, signal: i32) -> bool {
+    mask >> (signal - 1) & 1 == 1
 }
 
 /// The mask of ignored signals (Linux); nothing where it cannot be read.
