@@ -17,14 +17,18 @@
 //! 7. [`cli`] decides who is heard and gives messages their form; [`net::output`] writes them. Once
 //!    that is flushed, the acknowledgement travels all the way back.
 //!
+//! [`history`] keeps a sealed copy on the way, if that is asked for, at either end.
+//!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!
-//! Imports point down only: bin → cli → net → proto → crypto, keys. PROTOCOL.md says every byte.
+//! Imports point down only: bin → cli → history → net → proto → crypto, keys. PROTOCOL.md says every byte.
 
 #[forbid(unsafe_code)]
 pub mod cli;
 #[forbid(unsafe_code)]
 pub mod crypto;
+#[forbid(unsafe_code)]
+pub mod history;
 pub mod inherited;
 #[forbid(unsafe_code)]
 pub mod keys;

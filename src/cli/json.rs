@@ -92,6 +92,34 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
+    /// Out of a history: a message that was sent, or a part of one.
+    SentMessage {
+        /// Names the message, hexadecimal.
+        id: &'a str,
+        /// The recipient's petname then, or what stood for one.
+        to: &'a str,
+        /// The recipient's public key, base64.
+        key: &'a str,
+        /// Whether the recipient was a contact.
+        known: bool,
+        /// `tcp`, `udp` or `file`.
+        transport: &'a str,
+        /// When it began to be sent, Unix ms.
+        sent_ms: u64,
+        /// Number of this part, from 0.
+        seq: u64,
+        /// Whether nothing of this message follows.
+        last: bool,
+        /// With the last part: `delivered`, `sent`, `sealed` or `failed`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        status: Option<&'a str>,
+        /// The content, when it is UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        /// The content, when it is not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+    },
     /// A message was acknowledged to its sender.
     Delivered {
         /// Names the message, hexadecimal.

@@ -4,6 +4,7 @@ pub mod common;
 pub mod descriptor;
 pub mod destination;
 pub mod failure;
+mod history;
 pub mod json;
 pub mod keygen;
 pub mod listen;

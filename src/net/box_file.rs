@@ -13,6 +13,7 @@ use crate::crypto::sodium::OsRandom;
 use crate::proto::datagram::boxfile::{BoxError, BoxReader, BoxWriter, Chunk};
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
 use crate::proto::mux::{Ending, HELD_BYTES};
+use crate::proto::stream::meta::MessageKind;
 
 /// One read of the input, in bytes.
 const READ_SPACE: usize = 64 * 1024;
@@ -42,6 +43,7 @@ pub fn seal(
     let mut space = vec![0; READ_SPACE];
     let mut packets = Vec::new();
     let mut total = 0;
+    input.begin(writer.next_id().to_bytes());
     loop {
         check_sealing(hub, out)?;
         let got = if out.has_room() { input.read(&mut space) } else { Ok(Got::Later) };
@@ -197,6 +199,7 @@ fn heard(chunk: &Chunk, caller: Caller, arrived_ms: u64) -> Heard {
         caller,
         sent_ms: chunk.time_ms,
         arrived_ms,
+        kind: MessageKind::Message as u8,
         transport: Transport::File,
     }
 }
@@ -223,7 +226,11 @@ fn fill(
     Ok(len)
 }
 
-fn wait_for_room(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> {
+/// Waits until `stage` takes more.
+///
+/// # Errors
+/// [`OpenError::Output`] and [`OpenError::Signal`].
+pub fn wait_for_room(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> {
     let mut events = Events::with_capacity(4);
     while !stage.has_room() {
         step(hub, stage, &mut events)?;
@@ -231,7 +238,11 @@ fn wait_for_room(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> 
     stage.take_error().map_or(Ok(()), |e| Err(OpenError::Output(e)))
 }
 
-fn flush(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> {
+/// Waits until everything that `stage` was given is written.
+///
+/// # Errors
+/// As for [`wait_for_room`].
+pub fn flush(hub: &mut Hub, stage: &mut dyn Stage) -> Result<(), OpenError> {
     let mut events = Events::with_capacity(4);
     let last = stage.mark();
     while stage.flushed() < last {

@@ -1,8 +1,10 @@
 //! The bytes that are to be sent: stdin, without ever waiting for it in the loop.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use mio::Waker;
@@ -26,8 +28,34 @@ pub enum Got {
     End,
 }
 
-/// An input of any kind.
-pub enum Input {
+/// Keeps a copy of a message while it is read. The input has not ended before the copy is kept, so
+/// that nothing is sent whole of which there is none.
+pub trait Copyist {
+    /// The message has this id.
+    fn begin(&mut self, id: [u8; 16]);
+    /// Whether it takes more now; if not, the waker tells when.
+    ///
+    /// # Errors
+    /// What keeping the copy said.
+    fn has_room(&mut self) -> io::Result<bool>;
+    /// More of the message.
+    fn take(&mut self, bytes: &[u8]);
+    /// Nothing more comes for now.
+    fn settle(&mut self);
+    /// Whether all of it is kept; if not, the waker tells when. There is no more.
+    ///
+    /// # Errors
+    /// As for [`Copyist::has_room`].
+    fn is_kept(&mut self) -> io::Result<bool>;
+}
+
+/// An input of any kind, and who keeps a copy of it.
+pub struct Input {
+    way: Way,
+    copyist: Option<Rc<RefCell<dyn Copyist>>>,
+}
+
+enum Way {
     /// Read in the loop: it never waits for another process.
     Direct(File),
     /// Read in a thread.
@@ -55,9 +83,46 @@ impl Input {
     /// # Errors
     /// When a thread cannot be started.
     pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
-        if never_waits(&file) {
-            return Ok(Self::Direct(file));
+        let way = if never_waits(&file) { Way::Direct(file) } else { Way::threaded(file, waker)? };
+        Ok(Self { way, copyist: None })
+    }
+
+    /// The same, and `copyist` keeps a copy.
+    #[must_use]
+    pub fn copied_by(self, copyist: Rc<RefCell<dyn Copyist>>) -> Self {
+        Self { copyist: Some(copyist), ..self }
+    }
+
+    /// What is read is the message with this id.
+    pub fn begin(&self, id: [u8; 16]) {
+        if let Some(copyist) = &self.copyist {
+            copyist.borrow_mut().begin(id);
         }
+    }
+
+    /// Reads into `space`.
+    ///
+    /// # Errors
+    /// What reading the input, or keeping the copy, said.
+    pub fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
+        let Some(copyist) = &self.copyist else { return self.way.read(space) };
+        let mut copyist = copyist.borrow_mut();
+        if !copyist.has_room()? {
+            return Ok(Got::Later);
+        }
+        let got = self.way.read(space)?;
+        match got {
+            Got::Bytes(n) => copyist.take(&space[..n]),
+            Got::Later => copyist.settle(),
+            Got::End if !copyist.is_kept()? => return Ok(Got::Later),
+            Got::End => {}
+        }
+        Ok(got)
+    }
+}
+
+impl Way {
+    fn threaded(file: File, waker: Arc<Waker>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
@@ -66,11 +131,7 @@ impl Input {
         Ok(Self::Threaded { shared, taken: Vec::new(), used: 0 })
     }
 
-    /// Reads into `space`.
-    ///
-    /// # Errors
-    /// What reading the input said.
-    pub fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
         match self {
             Self::Direct(file) => loop {
                 match file.read(space) {
@@ -99,7 +160,7 @@ impl Input {
 
 /// What the thread has read and the loop has not taken.
 #[derive(Default)]
-pub struct Shared {
+struct Shared {
     state: Mutex<State>,
     room: Condvar,
 }

@@ -31,7 +31,7 @@ enum Way {
     /// Written in the loop.
     Direct { file: File, error: Option<io::Error>, flushed: u64 },
     /// Written by a thread.
-    Threaded { shared: Arc<Shared>, watched: File },
+    Threaded { shared: Arc<Shared>, watched: Option<File> },
 }
 
 impl Output {
@@ -59,14 +59,20 @@ impl Output {
         let way = if never_waits(&file) {
             Way::Direct { file, error: None, flushed: 0 }
         } else {
-            let watched = file.try_clone()?;
-            let shared = Arc::new(Shared::default());
-            let theirs = Arc::clone(&shared);
-            std::thread::Builder::new()
-                .name("stdout".into())
-                .spawn(move || theirs.drain_to(file, &waker))?;
-            Way::Threaded { shared, watched }
+            let watched = Some(file.try_clone()?);
+            Way::Threaded { shared: Shared::start("stdout", Waiting(file), waker)?, watched }
         };
+        Ok(Self { way, gathered: Vec::new(), tickets: 0 })
+    }
+
+    /// Whatever takes bytes, written by a thread: what is given to one [`Output::write`] is never
+    /// divided between two writes of `writer`.
+    ///
+    /// # Errors
+    /// When a thread cannot be started.
+    pub fn by_thread(writer: impl Write + Send + 'static, waker: Arc<Waker>) -> io::Result<Self> {
+        let shared = Shared::start("writer", writer, waker)?;
+        let way = Way::Threaded { shared, watched: None };
         Ok(Self { way, gathered: Vec::new(), tickets: 0 })
     }
 
@@ -74,7 +80,7 @@ impl Output {
     pub fn watched(&self) -> Option<RawFd> {
         match &self.way {
             Way::Direct { .. } => None,
-            Way::Threaded { watched, .. } => Some(watched.as_raw_fd()),
+            Way::Threaded { watched, .. } => watched.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
 
@@ -167,18 +173,22 @@ fn write_checked(file: &mut File, error: &mut Option<io::Error>, bytes: &[u8]) {
     }
 }
 
-/// [`Write::write_all`] that waits, even if the descriptor does not.
-fn write_all(file: &mut File, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        match file.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => wait(file, PollFlags::OUT),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+/// A file whose writes wait, even if the descriptor does not.
+struct Waiting(File);
+
+impl Write for Waiting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.0.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => wait(&self.0, PollFlags::OUT),
+                other => return other,
+            }
         }
     }
-    Ok(())
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 enum Item {
@@ -207,6 +217,20 @@ struct State {
 }
 
 impl Shared {
+    /// A thread named `name` writes to `writer`, and wakes the loop.
+    fn start(
+        name: &str,
+        writer: impl Write + Send + 'static,
+        waker: Arc<Waker>,
+    ) -> io::Result<Arc<Self>> {
+        let shared = Arc::new(Self::default());
+        let theirs = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || theirs.drain_to(writer, &waker))?;
+        Ok(shared)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -233,11 +257,11 @@ impl Shared {
         drop(self.progress.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn drain_to(&self, mut file: File, waker: &Waker) {
+    fn drain_to(&self, mut file: impl Write, waker: &Waker) {
         while self.drain_one(&mut file, waker).is_ok() {}
     }
 
-    fn drain_one(&self, file: &mut File, waker: &Waker) -> Result<(), ()> {
+    fn drain_one(&self, file: &mut impl Write, waker: &Waker) -> Result<(), ()> {
         let mut state = self.lock();
         let item = loop {
             match state.items.pop_front() {
@@ -261,8 +285,8 @@ impl Shared {
         result
     }
 
-    fn write_out(&self, file: &mut File, mut bytes: Vec<u8>) -> (bool, Result<(), ()>) {
-        let written = write_all(file, &bytes);
+    fn write_out(&self, file: &mut impl Write, mut bytes: Vec<u8>) -> (bool, Result<(), ()>) {
+        let written = file.write_all(&bytes);
         let mut state = self.lock();
         let was_full = state.waiting >= WAITING;
         state.waiting -= bytes.len();

@@ -212,7 +212,8 @@ impl Pump {
     }
 
     fn begin(&mut self, now: Now) {
-        if let Task::Message(meta, _) = &self.task {
+        if let Task::Message(meta, input) = &self.task {
+            input.begin(meta.id);
             self.dialed.link.send(Kind::Meta, &meta.encode(), now);
         }
     }

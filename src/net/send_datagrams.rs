@@ -243,6 +243,7 @@ struct Run {
 impl Run {
     fn new(call: &Call<'_>, input: Input, reliability: Reliability) -> Self {
         let sender = Sender::new(call.me, &call.peer, &call.access, reliability, &mut OsRandom);
+        input.begin(sender.next_id().to_bytes());
         Self {
             sender,
             reliability,

@@ -54,7 +54,8 @@ pub struct Told {
 }
 
 impl Told {
-    fn say(&self, line: &str) {
+    /// One line for people.
+    pub fn say(&self, line: &str) {
         let mut stderr = self.stderr.borrow_mut();
         if stderr.has_room() {
             stderr.write(line.as_bytes());
@@ -63,7 +64,8 @@ impl Told {
         }
     }
 
-    fn report(&self, event: &Event<'_>) {
+    /// One object for programs.
+    pub fn report(&self, event: &Event<'_>) {
         if self.reports.is_empty() {
             return;
         }
@@ -164,11 +166,6 @@ impl<'a> Front<'a> {
             let whose = group.map_or_else(String::new, |name| format!(" of group {name}"));
             self.told.say(&format!("ac-listen: fingerprint{whose}: {digits}"));
         }
-    }
-
-    /// The program ends with this.
-    pub fn report_failure(&self, failure: &Failure) {
-        self.told.report(&Event::error(failure));
     }
 
     fn say_turned_away(&mut self, caller: &PublicKey) {

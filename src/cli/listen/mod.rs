@@ -4,6 +4,8 @@ mod bind;
 mod front;
 mod open;
 mod outputs;
+mod recorded;
+mod replay;
 mod stage;
 
 use std::io;
@@ -17,16 +19,20 @@ use clap::Parser;
 use self::bind::{BindWord, Sockets, bind};
 use self::front::{Front, Policy};
 use self::outputs::Outputs;
+use self::recorded::Recorded;
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::json::Event;
 use super::output::check_stdout;
-use super::units;
+use super::{history, units};
+use crate::history::entry::State;
+use crate::history::record::Recorder;
 use crate::keys::names::petname;
 use crate::keys::ring::name_of_file;
 use crate::keys::{Keyring, LocalKind};
 use crate::net::hub::Hub;
-use crate::net::listen::{Answering, End, Limits, ListenError, Listener};
+use crate::net::listen::{Answering, End, Limits, ListenError, Listener, Stage};
 use crate::net::signals::die_of;
 use crate::net::sockets::{Transport, canonical};
 
@@ -43,7 +49,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 pub struct Options {
     /// Where to listen: PORT on every address, ADDRESS:PORT on one; port 0 lets the system choose
-    #[arg(value_name = "[ADDRESS:]PORT", required_unless_present = "open", value_parser = bind)]
+    #[arg(value_name = "[ADDRESS:]PORT", value_parser = bind,
+          required_unless_present_any = ["open", "replay"])]
     pub addresses: Vec<BindWord>,
 
     /// Hear datagrams (UDP) instead of streams (TCP)
@@ -84,6 +91,20 @@ pub struct Options {
           conflicts_with_all = ["addresses", "udp", "once", "count", "wait"])]
     pub open: Option<PathBuf>,
 
+    /// Append what is heard to FILE, sealed to your own key
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+
+    /// Print the history in FILE instead of listening
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["addresses", "udp", "once", "count", "wait", "open", "history",
+                                "accept_unknown"])]
+    pub replay: Option<PathBuf>,
+
+    /// With --replay: only what is no older than TIME, such as 2h, 2026-11-21, or RFC 3339
+    #[arg(long, value_name = "TIME", requires = "replay", value_parser = replay::since)]
+    pub since: Option<u64>,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -99,13 +120,19 @@ fn name(text: &str) -> Result<String, String> {
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
-    let (keyring, keys, groups) = options.common.prepare(|| {
+    if let Some(path) = &options.replay {
+        return replay::run(options, path);
+    }
+    let (keyring, keys, groups, owner) = options.common.prepare(|| {
         let keyring = Keyring::locate()?;
         let (keys, groups) = answering(options, &keyring)?;
-        Ok((keyring, keys, groups))
+        let owner = history::owner(&keyring, options.history.as_deref())?;
+        Ok((keyring, keys, groups, owner))
     })?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
+    let open = || history::open(options.history.as_deref(), owner, hub.waker());
+    let mut recorder = options.common.prepare(open)?;
     let outputs = Outputs::open(&options.common, &hub)?;
     let policy = Policy {
         from: options.from.clone(),
@@ -116,30 +143,55 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut front = options.common.prepare(|| {
         let front = Front::new(&keyring, policy, &options.common, told)?;
         match front.unknown_names().first() {
-            Some(stranger) => Err(Failure::new(Code::Key, format!("{stranger}: no such contact"))
-                .hint("file their public key: ac-keygen --import FILE --as NAME")),
+            Some(stranger) => Err(unknown_contact(stranger)),
             None => Ok(front),
         }
     })?;
     let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
+    let mut recorded;
+    let stage: &mut dyn Stage = match &mut recorder {
+        Some(recorder) => {
+            recorded = Recorded { printer: &mut printer, recorder };
+            &mut recorded
+        }
+        None => &mut printer,
+    };
     let ended = match boxes {
-        Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, &mut printer),
-        None => listen(options, &mut hub, &keys, &groups, &mut front, &mut printer)
+        Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, stage),
+        None => listen(options, &mut hub, &keys, &groups, &mut front, stage)
             .and_then(|end| outcome(end, options)),
     };
+    let kept = recorder.as_mut().map_or(Ok(()), |recorder| keep(recorder, &ended, &hub));
+    conclude(ended.and(kept.map_err(Ended::from)), &outputs, &hub)
+}
+
+/// Everything is in the history, and a message that was not over is cut off there, too.
+fn keep(recorder: &mut Recorder, ended: &Result<(), Ended>, hub: &Hub) -> Result<(), Failure> {
+    let stopped = matches!(ended, Err(Ended::Signal(_)));
+    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
+    let give_up = || match stopped {
+        true => hub.clock.now().mono >= until,
+        false => hub.signals.arrived().is_some(),
+    };
+    recorder.end(State::Cut);
+    recorder.finish(give_up).map_err(|e| history::cannot("write the history", &e))
+}
+
+/// Everything is written, or a failure says what is not.
+fn conclude(ended: Result<(), Ended>, outputs: &Outputs, hub: &Hub) -> Result<ExitCode, Failure> {
     let failure = match ended {
         Ok(()) => None,
         Err(Ended::Signal(signal)) => {
-            outputs.finish_stderr(&hub);
+            outputs.finish_stderr(hub);
             die_of(signal);
             return Ok(ExitCode::from(128 + signal as u8));
         }
         Err(Ended::Failure(failure)) => {
-            front.report_failure(&failure);
+            outputs.told().report(&Event::error(&failure));
             Some(failure)
         }
     };
-    outputs.finish(&hub).map_err(cannot_write)?;
+    outputs.finish(hub).map_err(cannot_write)?;
     failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
@@ -171,7 +223,7 @@ fn listen(
     keys: &[Answering],
     groups: &[Option<String>],
     front: &mut Front<'_>,
-    printer: &mut Printer,
+    stage: &mut dyn Stage,
 ) -> Result<End, Ended> {
     let limits = Limits {
         silence: options.wait.unwrap_or(SILENCE),
@@ -186,7 +238,7 @@ fn listen(
     for (key, group) in keys.iter().zip(groups) {
         front.say_key(key.pair.public(), group.as_deref());
     }
-    let mut listener = Listener::new(hub, keys, limits, front, printer);
+    let mut listener = Listener::new(hub, keys, limits, front, stage);
     for socket in sockets.tcp {
         listener.hear_tcp(socket).map_err(local)?;
     }
@@ -253,8 +305,13 @@ fn outcome(end: End, options: &Options) -> Result<(), Ended> {
     }
 }
 
+fn unknown_contact(name: &str) -> Failure {
+    Failure::new(Code::Key, format!("{name}: no such contact"))
+        .hint("file their public key: ac-keygen --import FILE --as NAME")
+}
+
 fn cannot_write(e: io::Error) -> Failure {
-    Failure::new(Code::Local, format!("cannot write the output: {}", system(&e)))
+    history::cannot("write the output", &e)
 }
 
 fn local(e: io::Error) -> Failure {

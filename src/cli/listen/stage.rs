@@ -28,6 +28,69 @@ pub enum Form {
     Json(JsonParts),
 }
 
+/// A message, and what the forms show of it.
+pub trait Shown {
+    /// What is known of it.
+    fn heard(&self) -> &Heard;
+
+    /// What stands before its content on a terminal.
+    fn title(&self) -> String {
+        let heard = self.heard();
+        format!("{} {}: ", local_time::stamp(heard.arrived_ms, heard.arrived_ms), heard.caller.name)
+    }
+
+    /// What stands behind it, if it did not end well.
+    fn remark(&self, ending: Ending) -> &'static str {
+        match ending {
+            Ending::Whole => "",
+            Ending::Cut => " [cut off]",
+        }
+    }
+
+    /// One part of it for a program; `ending` with the last one.
+    fn event<'a>(&'a self, part: Part<'a>, ending: Option<Ending>) -> Event<'a> {
+        message_event(self.heard(), part, ending)
+    }
+}
+
+/// A part of a message that arrived, for a program.
+pub fn message_event<'a>(heard: &'a Heard, part: Part<'a>, ending: Option<Ending>) -> Event<'a> {
+    Event::Message {
+        id: part.id,
+        from: &heard.caller.name,
+        key: part.key,
+        known: heard.caller.known,
+        transport: heard.transport.name(),
+        sent_ms: heard.sent_ms,
+        arrived_ms: heard.arrived_ms,
+        seq: part.seq,
+        last: ending.is_some(),
+        cut: ending == Some(Ending::Cut),
+        text: part.text,
+        base64: part.base64,
+    }
+}
+
+/// What all events of messages say of one part.
+pub struct Part<'a> {
+    /// The message's id, hexadecimal.
+    pub id: &'a str,
+    /// The other end's public key, base64.
+    pub key: &'a str,
+    /// Number of this part, from 0.
+    pub seq: u64,
+    /// The content, when it is UTF-8.
+    pub text: Option<&'a str>,
+    /// The content, when it is not, base64.
+    pub base64: Option<String>,
+}
+
+impl Shown for Heard {
+    fn heard(&self) -> &Heard {
+        self
+    }
+}
+
 /// Where a message for a person stands.
 #[derive(Default)]
 pub struct Terminal {
@@ -63,27 +126,26 @@ impl Printer {
     }
 }
 
-impl Sink<Heard> for Printer {
+impl<M: Shown> Sink<M> for Printer {
     fn has_room(&self) -> bool {
         self.output.borrow().has_room()
     }
 
-    fn begin(&mut self, heard: &Heard) {
+    fn begin(&mut self, message: &M) {
         match &mut self.form {
             Form::Raw(_) => {}
             Form::Terminal(terminal) => {
                 *terminal = Terminal::default();
-                let stamp = local_time::stamp(heard.arrived_ms, heard.arrived_ms);
-                let head = format!("{stamp} {}: ", heard.caller.name);
-                self.write(head.as_bytes());
+                self.write(message.title().as_bytes());
             }
             Form::Json(parts) => {
-                *parts = JsonParts { current: Some(heard.clone()), ..JsonParts::default() };
+                let current = Some(message.heard().clone());
+                *parts = JsonParts { current, ..JsonParts::default() };
             }
         }
     }
 
-    fn data(&mut self, heard: &Heard, bytes: &[u8]) {
+    fn data(&mut self, message: &M, bytes: &[u8]) {
         let mut output = self.output.borrow_mut();
         match &mut self.form {
             Form::Raw(_) => output.write(bytes),
@@ -92,21 +154,21 @@ impl Sink<Heard> for Printer {
                 parts.pending.extend_from_slice(bytes);
                 while parts.pending.len() > JSON_BYTES {
                     let cut = whole_characters(&parts.pending[..JSON_BYTES]);
-                    parts.emit(heard, cut, None, &mut output);
+                    parts.emit(message, cut, None, &mut output);
                 }
             }
         }
     }
 
-    fn end(&mut self, heard: &Heard, ending: Ending) {
+    fn end(&mut self, message: &M, ending: Ending) {
         let mut output = self.output.borrow_mut();
         match &mut self.form {
             // A message that was cut is ended, too: the next one must not run into it.
             Form::Raw(terminator) => output.write(terminator),
-            Form::Terminal(terminal) => terminal.end(ending, &mut output),
+            Form::Terminal(terminal) => terminal.end(message.remark(ending), &mut output),
             Form::Json(parts) => {
                 let all = parts.pending.len();
-                parts.emit(heard, all, Some(ending), &mut output);
+                parts.emit(message, all, Some(ending), &mut output);
                 parts.current = None;
             }
         }
@@ -166,35 +228,29 @@ impl Terminal {
         output.write(self.text.as_bytes());
     }
 
-    fn end(&mut self, ending: Ending, output: &mut Output) {
+    fn end(&mut self, remark: &str, output: &mut Output) {
         let mut rest = String::new();
         self.sanitizer.finish(&mut rest);
         self.lines(&rest, output);
-        output.write(match ending {
-            Ending::Whole => b"\n",
-            Ending::Cut => b" [cut off]\n",
-        });
+        output.write(remark.as_bytes());
+        output.write(b"\n");
     }
 }
 
 impl JsonParts {
     /// One object with the first `len` bytes that are pending.
-    fn emit(&mut self, heard: &Heard, len: usize, ending: Option<Ending>, output: &mut Output) {
+    fn emit(
+        &mut self,
+        message: &impl Shown,
+        len: usize,
+        ending: Option<Ending>,
+        output: &mut Output,
+    ) {
+        let heard = message.heard();
         let (text, base64) = json::content(&self.pending[..len]);
-        let line = json::line(&Event::Message {
-            id: &json::hex(&heard.id),
-            from: &heard.caller.name,
-            key: &json::key(&heard.caller.key),
-            known: heard.caller.known,
-            transport: heard.transport.name(),
-            sent_ms: heard.sent_ms,
-            arrived_ms: heard.arrived_ms,
-            seq: self.seq,
-            last: ending.is_some(),
-            cut: ending == Some(Ending::Cut),
-            text,
-            base64,
-        });
+        let (id, key) = (json::hex(&heard.id), json::key(&heard.caller.key));
+        let part = Part { id: &id, key: &key, seq: self.seq, text, base64 };
+        let line = json::line(&message.event(part, ending));
         output.write(line.as_bytes());
         self.seq += 1;
         self.pending.drain(..len);

@@ -2,9 +2,11 @@
 
 mod why;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
@@ -15,8 +17,10 @@ use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
 use super::output::{check_stdout, note};
 use super::sealed_file::SealedFile;
-use super::{trace, units};
-use crate::crypto::sodium::{KeyPair, OsRandom, random};
+use super::{history, trace, units};
+use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
+use crate::history::entry::{Direction, Head, State};
+use crate::history::record::SentRecord;
 use crate::keys::Keyring;
 use crate::net::box_file::{self, SealError};
 use crate::net::dial::{CONNECT_TIME, Call};
@@ -26,10 +30,11 @@ use crate::net::output::Output;
 use crate::net::send::{Delivered, Limits, SendError, Task, send_stream};
 use crate::net::send_datagrams::{Job, send_datagrams};
 use crate::net::signals::die_of;
+use crate::net::sockets::Transport;
 use crate::proto::datagram::boxfile::BoxWriter;
 use crate::proto::datagram::sender::Reliability;
 use crate::proto::stream::link::KEEPALIVE;
-use crate::proto::stream::meta::Meta;
+use crate::proto::stream::meta::{MessageKind, Meta};
 
 /// The name in front of what goes to stderr.
 pub const PROGRAM: &str = "ac-send";
@@ -76,6 +81,10 @@ pub struct Options {
     #[arg(short = 'z', long)]
     pub ping: bool,
 
+    /// Append what is sent to FILE, sealed to your own key
+    #[arg(long, value_name = "FILE", conflicts_with = "ping")]
+    pub history: Option<PathBuf>,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -114,29 +123,41 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                 .hint("report on another descriptor: --status-fd N"));
         }
     }
-    let (me, destination) = options.common.prepare(|| prepare(options))?;
+    let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
     // It may wait for a reader: signals still end the program here, and leave nothing behind.
     let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
     let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let open = || history::open(options.history.as_deref(), owner, hub.waker());
+    let recorder = options.common.prepare(open)?;
+    let record = recorder.map(|recorder| {
+        SentRecord::new(recorder, head(options, &destination, hub.clock.now().unix_ms))
+    });
     let sent = match &options.output {
         Some(path) => {
             let target = special.and_then(|s| s.map_or_else(|| SealedFile::beside(path), Ok));
-            seal(target, &mut hub, &me, &destination)
+            seal(target, &mut hub, &me, &destination, record.as_ref())
         }
-        None => send(options, &mut hub, &me, &destination),
+        None => send(options, &mut hub, &me, &destination, record.as_ref()),
     };
+    let kept = record.map_or(Ok(()), |record| keep(&mut record.borrow_mut(), options, &sent, &hub));
     if let Err(SendError::Signal(signal)) = sent {
         die_of(signal);
         return Ok(ExitCode::from(128 + signal as u8));
     }
     let name = &destination.name;
     let sent = sent.map_err(|e| why::failure(&e).about(name));
+    let sent = sent.and_then(|delivered| {
+        kept.map_err(|failure| {
+            failure.about(format!("{name}: {}, but not recorded", options.success()))
+        })?;
+        Ok(delivered)
+    });
     tell(options, name, &sent)?;
     sent.map(|_| ExitCode::SUCCESS)
 }
 
 /// Who calls and who is called. Signals still end the program here: it may ask for passphrases.
-fn prepare(options: &Options) -> Result<(KeyPair, Destination), Failure> {
+fn prepare(options: &Options) -> Result<(KeyPair, Destination, Option<PublicKey>), Failure> {
     let keyring = Keyring::locate()?;
     let mut passphrases = options.common.passphrases.source();
     let destination = resolve(&options.destination, &keyring, &mut passphrases)?;
@@ -150,7 +171,59 @@ fn prepare(options: &Options) -> Result<(KeyPair, Destination), Failure> {
         Some(key) => keyring.local_key(key, &mut passphrases)?.pair,
         None => keyring.identity(&mut passphrases)?.pair,
     };
-    Ok((me, destination))
+    let owner = history::owner(&keyring, options.history.as_deref())?;
+    Ok((me, destination, owner))
+}
+
+/// What the history says of the message; its id comes when it begins.
+fn head(options: &Options, to: &Destination, now_ms: u64) -> Head {
+    Head {
+        record: random(),
+        direction: Direction::Sent,
+        id: [0; 16],
+        kind: MessageKind::Message as u8,
+        transport: match options {
+            Options { output: Some(_), .. } => Transport::File,
+            Options { udp: true, .. } => Transport::Udp,
+            _ => Transport::Tcp,
+        },
+        peer: to.contact.public,
+        name: to.name.clone(),
+        // Whose name is a path is not in the keyring.
+        known: !options.destination.iter().any(|word| word.contains('/')),
+        sent_ms: now_ms,
+        began_ms: now_ms,
+    }
+}
+
+/// What came of it goes into the history.
+fn keep(
+    record: &mut SentRecord,
+    options: &Options,
+    sent: &Result<Delivered, SendError>,
+    hub: &Hub,
+) -> Result<(), Failure> {
+    let state = match sent {
+        Ok(_) if options.no_ack || options.output.is_some() => State::Unacknowledged,
+        Ok(_) => State::Whole,
+        Err(_) => State::Cut,
+    };
+    let stopped = matches!(sent, Err(SendError::Signal(_)));
+    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
+    let give_up = || match stopped {
+        true => hub.clock.now().mono >= until,
+        false => hub.signals.arrived().is_some(),
+    };
+    record.finish(state, give_up).map_err(|e| history::cannot("write the history", &e))
+}
+
+/// stdin, and its copy in the history.
+fn stdin(hub: &Hub, record: Option<&Rc<RefCell<SentRecord>>>) -> Result<Input, SendError> {
+    let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
+    Ok(match record {
+        Some(record) => input.copied_by(record.clone()),
+        None => input,
+    })
 }
 
 /// `-o`: the message goes into a file that is complete or not there.
@@ -159,11 +232,12 @@ fn seal(
     hub: &mut Hub,
     me: &KeyPair,
     to: &Destination,
+    record: Option<&Rc<RefCell<SentRecord>>>,
 ) -> Result<Delivered, SendError> {
     let target = target.map_err(SendError::Output)?;
     let access = to.contact.access.as_bytes();
     let writer = BoxWriter::new(me, &to.contact.public, access, &mut OsRandom);
-    let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
+    let input = stdin(hub, record)?;
     let file = target.writer().map_err(SendError::Output)?;
     let mut out = Output::new(file, hub.waker()).map_err(SendError::Local)?;
     let total = box_file::seal(hub, writer, input, &mut out).map_err(|e| match e {
@@ -180,6 +254,7 @@ fn send(
     hub: &mut Hub,
     me: &KeyPair,
     destination: &Destination,
+    record: Option<&Rc<RefCell<SentRecord>>>,
 ) -> Result<Delivered, SendError> {
     let silence = options.wait.unwrap_or(SILENCE);
     let call = Call {
@@ -193,11 +268,10 @@ fn send(
     let trace: Option<&mut dyn FnMut(&_)> =
         if options.common.trace() { Some(&mut show) } else { None };
     let mut limits = Limits { silence, trace };
-    let stdin = |hub: &Hub| Input::stdin(hub.waker()).map_err(SendError::Local);
     if options.udp {
         let reliability =
             if options.no_ack { Reliability::FireAndForget } else { Reliability::Acked };
-        let job = if options.ping { Job::Ping } else { Job::Run(stdin(hub)?, reliability) };
+        let job = if options.ping { Job::Ping } else { Job::Run(stdin(hub, record)?, reliability) };
         return send_datagrams(hub, &call, &destination.targets, job, &mut limits);
     }
     let task = if options.ping {
@@ -207,7 +281,7 @@ fn send(
         // Signs of life must come more often than our patience ends.
         let often = silence / 3;
         meta.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
-        Task::Message(meta, stdin(hub)?)
+        Task::Message(meta, stdin(hub, record)?)
     };
     send_stream(hub, &call, &destination.targets, task, &mut limits)
 }

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::cli::failure::{Code, Failure, system};
+use crate::cli::history;
 use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
 use crate::net::dial::{DialError, NoProof};
@@ -25,9 +26,7 @@ pub(super) fn failure(error: &SendError) -> Failure {
             },
         ),
         SendError::Declined(code, text) => declined(*code, text),
-        SendError::Input(e) => {
-            Failure::new(Code::Local, format!("cannot read the input: {}", system(e)))
-        }
+        SendError::Input(e) => history::cannot("read the input", e),
         SendError::Output(e) => {
             Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
         }

@@ -17,6 +17,7 @@ use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
 use crate::proto::datagram::receiver::{Admission, Arrival, Event, Message, Receiver, RunKey};
 use crate::proto::mux::Source;
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
+use crate::proto::stream::meta::MessageKind;
 use crate::proto::time::Now;
 
 /// Sources of runs have this bit, those of connections do not.
@@ -248,6 +249,7 @@ impl Datagrams {
             caller,
             sent_ms: message.time_ms,
             arrived_ms: now.unix_ms,
+            kind: MessageKind::Message as u8,
             transport: Transport::Udp,
         };
         shared.mux.begin(Source(number), heard.clone(), now.mono);

@@ -40,6 +40,8 @@ pub struct Heard {
     pub sent_ms: u64,
     /// Ours, Unix ms.
     pub arrived_ms: u64,
+    /// A [`crate::proto::stream::meta::MessageKind`], or a number that this version does not know.
+    pub kind: u8,
     /// How it came.
     pub transport: Transport,
 }

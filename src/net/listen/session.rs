@@ -205,6 +205,7 @@ fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {
         caller: caller.clone(),
         sent_ms: meta.time_ms,
         arrived_ms: now.unix_ms,
+        kind: meta.kind,
         transport: Transport::Tcp,
     }
 }

@@ -30,6 +30,11 @@ impl BoxWriter {
         Self { sealer: Sealer::new(me, to, access), next, pending: Vec::new() }
     }
 
+    /// Names the next message; that of the first is the run's.
+    pub fn next_id(&self) -> MessageId {
+        self.next
+    }
+
     /// Takes bytes of the stream and appends the packets that are ready to `out`: about 1.2 bytes
     /// for each, in steps of 76,800.
     pub fn push(&mut self, mut bytes: &[u8], now: Now, rng: &mut dyn Random, out: &mut Vec<u8>) {

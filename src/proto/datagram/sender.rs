@@ -87,6 +87,11 @@ impl Sender {
         }
     }
 
+    /// Names the next message; that of the first is the run's.
+    pub fn next_id(&self) -> MessageId {
+        self.next
+    }
+
     /// Asks at least this often whether a message that is received was delivered, so that a caller
     /// with little patience has an answer in time.
     pub fn ask_at_least_every(&mut self, pause: Duration) {

@@ -1,0 +1,55 @@
+//! `--history`: recording beside what the programs do, and what they say when they cannot.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Waker;
+
+use super::failure::{Code, Failure, system};
+use super::sanitize::sanitize_line;
+use crate::crypto::sodium::PublicKey;
+use crate::history::record::{CannotRecord, Recorder};
+use crate::keys::Keyring;
+
+/// After a signal the last entries may take this long to be written.
+pub const SIGNAL_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Who will be able to read a history, if one is asked for. This opens no secret.
+///
+/// # Errors
+/// What is wrong with the identity's file.
+pub fn owner(keyring: &Keyring, path: Option<&Path>) -> Result<Option<PublicKey>, Failure> {
+    let Some(_) = path else { return Ok(None) };
+    Ok(Some(keyring.identity_contact()?.public))
+}
+
+/// Opens the history at `path`, if one is asked for; `owner` will be able to read it.
+///
+/// # Errors
+/// [`Code::Local`].
+pub fn open(
+    path: Option<&Path>,
+    owner: Option<PublicKey>,
+    waker: Arc<Waker>,
+) -> Result<Option<Recorder>, Failure> {
+    let (Some(path), Some(owner)) = (path, owner) else { return Ok(None) };
+    let recorder = Recorder::open(path, owner, waker);
+    recorder.map(Some).map_err(|e| cannot("write the history", &e))
+}
+
+/// That `what` could not be done, or the history not be written, if that is why.
+pub fn cannot(what: &str, e: &io::Error) -> Failure {
+    let unrecorded = e.get_ref().and_then(|inner| inner.downcast_ref::<CannotRecord>());
+    Failure::new(
+        Code::Local,
+        match unrecorded {
+            Some(CannotRecord { path, error }) => {
+                let path = sanitize_line(&path.to_string_lossy());
+                format!("cannot write the history {path}: {}", system(error))
+            }
+            None => format!("cannot {what}: {}", system(e)),
+        },
+    )
+}

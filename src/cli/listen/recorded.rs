@@ -1,0 +1,91 @@
+//! Messages that are recorded while they are shown: neither is acknowledged without the other.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use super::stage::Printer;
+use crate::crypto::sodium::random;
+use crate::history::entry::{Direction, Head, State};
+use crate::history::record::Recorder;
+use crate::net::listen::{Heard, Stage};
+use crate::proto::mux::{Ending, Sink, Ticket};
+
+/// A printer, and who records what it prints.
+pub struct Recorded<'a> {
+    /// Prints.
+    pub printer: &'a mut Printer,
+    /// Records.
+    pub recorder: &'a mut Recorder,
+}
+
+impl Recorded<'_> {
+    fn sink(&mut self) -> &mut dyn Sink<Heard> {
+        self.printer
+    }
+}
+
+impl Sink<Heard> for Recorded<'_> {
+    fn has_room(&self) -> bool {
+        Sink::<Heard>::has_room(self.printer) && self.recorder.has_room()
+    }
+
+    fn begin(&mut self, heard: &Heard) {
+        self.sink().begin(heard);
+        self.recorder.begin(head(heard));
+    }
+
+    fn data(&mut self, heard: &Heard, bytes: &[u8]) {
+        self.sink().data(heard, bytes);
+        self.recorder.content(bytes);
+    }
+
+    fn end(&mut self, heard: &Heard, ending: Ending) {
+        self.sink().end(heard, ending);
+        self.recorder.end(match ending {
+            Ending::Whole => State::Whole,
+            Ending::Cut => State::Cut,
+        });
+    }
+
+    /// Both count the same marks, so that one ticket stands for both.
+    fn mark(&mut self) -> Ticket {
+        let recorded = self.recorder.mark();
+        let printed = self.sink().mark();
+        debug_assert_eq!(printed, recorded, "nobody else marks while messages arrive");
+        printed
+    }
+}
+
+impl Stage for Recorded<'_> {
+    fn settle(&mut self) {
+        self.printer.settle();
+        self.recorder.settle();
+    }
+
+    fn flushed(&self) -> Ticket {
+        self.printer.flushed().min(self.recorder.flushed())
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.printer.take_error().or_else(|| self.recorder.take_error())
+    }
+
+    fn watched(&self) -> Option<RawFd> {
+        self.printer.watched()
+    }
+}
+
+fn head(heard: &Heard) -> Head {
+    Head {
+        record: random(),
+        direction: Direction::Received,
+        id: heard.id,
+        kind: heard.kind,
+        transport: heard.transport,
+        peer: heard.caller.key,
+        name: heard.caller.name.clone(),
+        known: heard.caller.known,
+        sent_ms: heard.sent_ms,
+        began_ms: heard.arrived_ms,
+    }
+}
