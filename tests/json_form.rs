@@ -351,6 +351,42 @@ fn a_sender_reports_what_came_of_it() {
 }
 
 #[test]
+fn a_history_is_told_as_what_arrived_and_what_was_sent() {
+    let (bob, alice) = bob_and_alice();
+    let (ours, theirs) = (alice.path().join("history"), bob.path().join("history"));
+    let (ours, theirs) = (ours.to_str().unwrap(), theirs.to_str().unwrap());
+    let args = ["--json", "-n", "2", "--history", theirs, "127.0.0.1:0"];
+    let mut listener = Listener::spawn(&bob, &args);
+    let to = listener.destination("bob");
+    let long: Vec<u8> = (0..40_000u32).flat_map(u32::to_le_bytes).collect();
+    for message in [&b"hi\n"[..], &long] {
+        assert_code(&send(&alice, &["--history", ours, &to], message), 0);
+    }
+    assert!(listener.wait_exit(DEADLINE).success());
+    let replay = |home: &Home, path: &str| {
+        let args = ["--replay", path, "--json"];
+        let replayed = run(home.command("ac-listen", &args), b"", DEADLINE);
+        assert_code(&replayed, 0);
+        objects(&replayed.stdout)
+    };
+
+    // What arrived is told as it was told then.
+    let live = objects(&listener.stdout());
+    let (then, now) = (events(&live, "message"), replay(&bob, theirs));
+    assert_eq!(then[0], &now[0]);
+    assert_eq!(whole(&events(&now[1..], "message")), long);
+    assert_eq!(events(&now, "message").len(), now.len());
+
+    let sent = replay(&alice, ours);
+    assert_eq!(events(&sent, "sent_message").len(), sent.len());
+    assert_eq!((&sent[0]["to"], &sent[0]["status"]), (&"bob".into(), &"delivered".into()));
+    assert_eq!((&sent[0]["id"], &sent[0]["text"]), (&now[0]["id"], &"hi\n".into()));
+    let parts: Vec<_> = sent[1..].iter().collect();
+    assert_eq!(whole(&parts), long);
+    assert!(parts.iter().all(|part| part.get("status").is_some() == (part["last"] == true)));
+}
+
+#[test]
 fn what_keygen_shows_is_described_too() {
     let (bob, alice) = bob_and_alice();
     let events_of = |args: &[&str]| {

@@ -179,8 +179,9 @@ struct Replayed {
 
 impl Replayed {
     fn new(head: &Head, now_ms: u64) -> Self {
-        // Whoever can write the file can put any name there.
-        let name = sanitize_line(&head.name);
+        // Whoever can write the file can put any name there, or none.
+        let name = if head.name.is_empty() { "?" } else { &head.name };
+        let name = sanitize_line(name);
         let heard = Heard {
             id: head.id,
             caller: Caller { name, key: head.peer, known: head.known },
