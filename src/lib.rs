@@ -17,11 +17,14 @@
 //! 7. [`cli`] decides who is heard and gives messages their form; [`net::output`] writes them. Once
 //!    that is flushed, the acknowledgement travels all the way back.
 //!
-//! [`history`] keeps a sealed copy on the way, if that is asked for, at either end.
+//! [`history`] keeps a sealed copy on the way, if that is asked for, at either end. [`transfer`] is
+//! files and folders: how they are read, what a peer may call them, and the directory that they land
+//! in; no program has an option for it yet.
 //!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!
-//! Imports point down only: bin → cli → history → net → proto → crypto, keys. PROTOCOL.md says every byte.
+//! Imports point down only: bin → cli → (transfer, history) → net → proto → crypto, keys.
+//! PROTOCOL.md says every byte.
 
 #[forbid(unsafe_code)]
 pub mod cli;
@@ -36,3 +39,5 @@ pub mod keys;
 pub mod net;
 #[forbid(unsafe_code)]
 pub mod proto;
+#[forbid(unsafe_code)]
+pub mod transfer;

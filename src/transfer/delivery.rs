@@ -1,0 +1,256 @@
+//! What one session brings to an inbox: messages of kind 1 and 2, as [`super::outbox`] has them.
+
+use std::sync::Arc;
+
+use rustix::fs::{FileType, fsync};
+
+use super::declined::Declined;
+use super::folder::{Entry, IncomingFolder, type_of};
+use super::inbox::{Sender, Shared};
+use super::incoming::{IncomingFile, Resume};
+use super::names::entry_path;
+use crate::proto::stream::meta::{MessageKind, Meta};
+
+/// A file in a folder is gone on with if it is larger than this, in bytes. Below, its sender need
+/// not wait to be told that nothing of it is there.
+pub const RESUMED_ENTRY: u64 = 1024 * 1024;
+
+/// One session's files and folders, one after another. Dropped in the middle of one, it leaves its
+/// part.
+#[derive(Debug)]
+pub struct Delivery {
+    shared: Arc<Shared>,
+    sender: Sender,
+    /// Bytes that came, or were there when their file or folder was gone on with.
+    total: u64,
+    folder: Option<IncomingFolder>,
+    current: Option<Current>,
+}
+
+/// The message that is coming.
+#[derive(Debug)]
+enum Current {
+    File(IncomingFile),
+    /// The first of a folder.
+    Opening,
+    Entry(Entry),
+    /// The last of a folder: its mode and time.
+    Closing(u32, Option<i64>),
+}
+
+impl Delivery {
+    pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Self {
+        Self { shared, sender, total: 0, folder: None, current: None }
+    }
+
+    /// A file, a folder or an entry of it begins, at `now_ms` of our clock. With a [`Resume`]
+    /// nothing may come before [`Self::start_at`]; its hash is of all that is there, which takes
+    /// its time. Only a file, the first message of a folder, and a file in it above
+    /// [`RESUMED_ENTRY`] ever have one.
+    ///
+    /// # Errors
+    /// [`Declined`]: nothing of it is taken. The folder of a declined entry goes on.
+    pub fn begin(&mut self, meta: &Meta, now_ms: u64) -> Result<Option<Resume>, Declined> {
+        self.abort();
+        if meta.kind == MessageKind::File as u8 {
+            let (file, resume) = self.open_file(meta, now_ms)?;
+            self.current = Some(Current::File(file));
+            let there = resume.map_or(0, |resume| resume.offset);
+            self.check_room(meta.size.unwrap_or_default().saturating_sub(there))?;
+            return Ok(resume);
+        }
+        if meta.kind != MessageKind::DirectoryEntry as u8 {
+            return Err(Declined::Kind);
+        }
+        let name = meta.name.as_deref().unwrap_or_default();
+        match name.split_once('/') {
+            Some((folder, path)) => self.begin_entry(meta, folder, path, now_ms),
+            None if meta.size.is_some() => self.open_folder(meta, name, now_ms),
+            None => self.close_folder(meta, name),
+        }
+    }
+
+    fn open_file(
+        &self,
+        meta: &Meta,
+        now_ms: u64,
+    ) -> Result<(IncomingFile, Option<Resume>), Declined> {
+        let most = self.left()?.min(self.shared.limits.max_file.unwrap_or(u64::MAX));
+        if meta.size.is_some_and(|size| size > most) {
+            return Err(Declined::TooLarge(most));
+        }
+        let mode = self.shared.file_mode(meta.mode);
+        let part = self.shared.part(&self.sender, meta, now_ms)?;
+        IncomingFile::open(&self.shared.directory, part, meta, mode, most)
+    }
+
+    fn open_folder(
+        &mut self,
+        meta: &Meta,
+        name: &str,
+        now_ms: u64,
+    ) -> Result<Option<Resume>, Declined> {
+        entry_path(name)?;
+        let (left, size) = (self.left()?, meta.size.unwrap_or_default());
+        if type_of(meta.mode) != FileType::Directory {
+            return Err(Declined::Kind);
+        }
+        if size > left {
+            return Err(Declined::TooLarge(left));
+        }
+        self.set_folder_aside();
+        let part = self.shared.part(&self.sender, meta, now_ms)?;
+        let (folder, resume) = IncomingFolder::open(&self.shared.directory, part, name)?;
+        let missing = size.saturating_sub(folder.there);
+        self.folder = Some(folder);
+        self.current = Some(Current::Opening);
+        self.check_room(missing)?;
+        Ok(resume)
+    }
+
+    fn begin_entry(
+        &mut self,
+        meta: &Meta,
+        folder: &str,
+        path: &str,
+        now_ms: u64,
+    ) -> Result<Option<Resume>, Declined> {
+        self.folder_named(folder)?.count()?;
+        let path = entry_path(path)?;
+        let mut resume = None;
+        let entry = match type_of(meta.mode) {
+            FileType::RegularFile => {
+                let (mut file, offer) = self.open_file(meta, now_ms)?;
+                match meta.size {
+                    Some(size) if size > RESUMED_ENTRY => resume = offer,
+                    _ => file.start_at(0)?,
+                }
+                Entry::File(file, path)
+            }
+            FileType::Symlink => Entry::Link(Vec::new(), meta.mtime, path),
+            FileType::Directory => {
+                Entry::Folder(self.shared.folder_mode(meta.mode), meta.mtime, path)
+            }
+            _ => return Err(Declined::Kind),
+        };
+        self.current = Some(Current::Entry(entry));
+        Ok(resume)
+    }
+
+    fn close_folder(&mut self, meta: &Meta, name: &str) -> Result<Option<Resume>, Declined> {
+        self.folder_named(name)?.count()?;
+        self.current = Some(Current::Closing(self.shared.folder_mode(meta.mode), meta.mtime));
+        Ok(None)
+    }
+
+    fn folder_named(&mut self, name: &str) -> Result<&mut IncomingFolder, Declined> {
+        self.folder.as_mut().filter(|folder| folder.name == name).ok_or(Declined::Kind)
+    }
+
+    /// How many bytes may still come.
+    fn left(&self) -> Result<u64, Declined> {
+        let Some(max) = self.shared.limits.max_total else { return Ok(u64::MAX) };
+        max.checked_sub(self.total).ok_or(Declined::TooLarge(max))
+    }
+
+    /// Declines what was begun if the disk has no room for it.
+    fn check_room(&mut self, bytes: u64) -> Result<(), Declined> {
+        let room = self.shared.check_room(bytes);
+        if room.is_err() {
+            if let Some(Current::Opening) = self.current {
+                self.set_folder_aside();
+            }
+            self.abort();
+        }
+        room
+    }
+
+    /// The sender goes on at `offset`: the one of [`Resume`], or 0 since what it has is another.
+    ///
+    /// # Errors
+    /// [`Declined`]; the part stays.
+    pub fn start_at(&mut self, offset: u64) -> Result<(), Declined> {
+        let there = match self.current.as_mut().ok_or(Declined::Order)? {
+            Current::File(file) | Current::Entry(Entry::File(file, _)) => {
+                file.start_at(offset)?;
+                offset
+            }
+            Current::Opening => {
+                let folder = self.folder.as_mut().ok_or(Declined::Order)?;
+                folder.start_at(offset)?;
+                folder.there
+            }
+            _ => return Err(Declined::Order),
+        };
+        self.total = self.total.saturating_add(there);
+        Ok(())
+    }
+
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// [`Declined`]; the part stays.
+    pub fn data(&mut self, piece: &[u8]) -> Result<(), Declined> {
+        match self.current.as_mut().ok_or(Declined::Order)? {
+            Current::File(file) => file.data(piece)?,
+            Current::Entry(entry) => entry.data(piece)?,
+            _ if piece.is_empty() => {}
+            _ => return Err(Declined::Length),
+        }
+        self.total = self.total.saturating_add(piece.len() as u64);
+        Ok(())
+    }
+
+    /// It is whole. For a file and the last message of a folder: returns the name under which it
+    /// landed, and stays through a power cut; waits for the disk. For others nothing, and it does
+    /// not wait.
+    ///
+    /// # Errors
+    /// [`Declined`]; what was there stays.
+    pub fn end(&mut self) -> Result<Option<String>, Declined> {
+        let directory = self.shared.directory.directory();
+        let name = match self.current.take().ok_or(Declined::Order)? {
+            Current::File(file) => {
+                let (file, part) = file.complete()?;
+                fsync(&file)?;
+                part.land(directory)?
+            }
+            Current::Opening => {
+                let started = self.folder.as_ref().is_some_and(IncomingFolder::started);
+                return if started { Ok(None) } else { Err(Declined::Order) };
+            }
+            Current::Entry(entry) => {
+                let folder = self.folder.as_ref().ok_or(Declined::Order)?;
+                return folder.put(&self.shared.directory, entry).map(|()| None);
+            }
+            Current::Closing(mode, mtime) => {
+                let folder = self.folder.take().ok_or(Declined::Order)?;
+                folder.land(directory, mode, mtime)?
+            }
+        };
+        fsync(directory)?;
+        Ok(Some(name))
+    }
+
+    /// The sender gave up this message; its part stays, to be gone on with, and so does its folder.
+    pub fn abort(&mut self) {
+        if let Some(Current::File(file) | Current::Entry(Entry::File(file, _))) =
+            self.current.take()
+        {
+            file.set_aside(&self.shared.directory);
+        }
+    }
+
+    fn set_folder_aside(&mut self) {
+        if let Some(folder) = self.folder.take() {
+            folder.set_aside(self.shared.directory.directory());
+        }
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.abort();
+        self.set_folder_aside();
+    }
+}

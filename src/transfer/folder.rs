@@ -1,0 +1,238 @@
+//! A folder on its way in: a part that its entries are put into, each when it is whole.
+
+use std::fs::File;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, Timespec, Timestamps, UTIME_NOW, fchmod, fstat, futimens, mkdirat,
+    symlinkat, unlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::beneath::Beneath;
+use super::declined::Declined;
+use super::incoming::{IncomingFile, Resume, set_attributes, timestamps};
+use super::names::{BadPath, MAX_PATH, check_link};
+use super::part::{Part, lock};
+use super::walk::{Found, Listing, Node, NodeKind, Walk};
+
+/// Entries of one folder.
+pub const MAX_ENTRIES: u64 = 1_000_000;
+
+/// A folder on its way in. Dropped, it leaves its part.
+#[derive(Debug)]
+pub struct IncomingFolder {
+    /// Its name, as its sender has it.
+    pub name: String,
+    part: Part,
+    tree: Beneath,
+    offered: u64,
+    /// Bytes in the files that are there.
+    pub there: u64,
+    /// Entries in it; none counts until it was said where the sender begins.
+    entries: Option<u64>,
+}
+
+/// An entry on its way in, and its path below the folder.
+#[derive(Debug)]
+pub enum Entry {
+    /// A regular file, which is a part of its own.
+    File(IncomingFile, String),
+    /// A symbolic link: its target so far, and its time.
+    Link(Vec<u8>, Option<i64>, String),
+    /// A folder, all of which has come: its mode and time.
+    Folder(u32, Option<i64>, String),
+}
+
+impl IncomingFolder {
+    /// Opens the part, or makes it; what it may offer.
+    ///
+    /// # Errors
+    /// [`Declined::Busy`], [`Declined::Disk`].
+    pub fn open(
+        directory: &Beneath,
+        part: Part,
+        name: &str,
+    ) -> Result<(Self, Option<Resume>), Declined> {
+        let tree = open_part(directory, &part.name)?;
+        lock(tree.directory())?;
+        touch(tree.directory())?;
+        let (offer, there) = whole_entries(&tree).unwrap_or_default();
+        let offered = offer.map_or(0, |offer| offer.offset);
+        let mut folder = Self { name: name.to_owned(), part, tree, offered, there, entries: None };
+        if offer.is_none() {
+            folder.start_at(0)?;
+        }
+        Ok((folder, offer))
+    }
+
+    /// The sender leaves out `count` entries: as many as were offered, or none.
+    ///
+    /// # Errors
+    /// [`Declined::Order`] for any other; [`Declined::Disk`].
+    pub fn start_at(&mut self, count: u64) -> Result<(), Declined> {
+        if self.entries.is_some() || (count != 0 && count != self.offered) {
+            return Err(Declined::Order);
+        }
+        if count == 0 {
+            self.tree.empty()?;
+            self.there = 0;
+        }
+        self.entries = Some(count);
+        Ok(())
+    }
+
+    /// One more entry is to come.
+    ///
+    /// # Errors
+    /// [`Declined::Order`] before [`Self::start_at`]; [`Declined::NoRoom`] after [`MAX_ENTRIES`].
+    pub fn count(&mut self) -> Result<(), Declined> {
+        let entries = self.entries.as_mut().ok_or(Declined::Order)?;
+        *entries += 1;
+        if *entries > MAX_ENTRIES { Err(Declined::NoRoom) } else { Ok(()) }
+    }
+
+    /// Whether it was said where the sender begins.
+    pub fn started(&self) -> bool {
+        self.entries.is_some()
+    }
+
+    /// Puts a whole entry in its place; `directory` is where its part lies.
+    ///
+    /// # Errors
+    /// [`Declined::Exists`], [`Declined::Name`], [`Declined::Length`], [`Declined::Disk`].
+    pub fn put(&self, directory: &Beneath, entry: Entry) -> Result<(), Declined> {
+        match entry {
+            Entry::File(file, path) => self.put_file(directory, file, &path),
+            Entry::Link(target, mtime, path) => self.put_link(&target, mtime, &path),
+            Entry::Folder(mode, mtime, path) => {
+                Ok(set_attributes(&self.tree.folder_made(&path)?, mode, mtime)?)
+            }
+        }
+    }
+
+    /// The folder of `path`, made where it is missing, and the last part.
+    fn place<'p>(&self, path: &'p str) -> Result<(File, &'p str), Declined> {
+        let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
+        Ok((self.tree.folder_made(above)?, last))
+    }
+
+    fn put_file(&self, from: &Beneath, file: IncomingFile, path: &str) -> Result<(), Declined> {
+        let (_file, part) = file.complete()?;
+        let (folder, last) = self.place(path)?;
+        match part.rename(from.directory(), &folder, last) {
+            Err(Errno::EXIST) => {
+                unlinkat(from.directory(), &part.name, AtFlags::empty())?;
+                part.forget();
+                Err(Declined::Exists)
+            }
+            result => Ok(result?),
+        }
+    }
+
+    fn put_link(&self, target: &[u8], mtime: Option<i64>, path: &str) -> Result<(), Declined> {
+        check_link(path, target)?;
+        let (folder, last) = self.place(path)?;
+        match symlinkat(target, &folder, last) {
+            Err(Errno::EXIST) => return Err(Declined::Exists),
+            result => result?,
+        }
+        if let Some(mtime) = mtime {
+            // Few look at the time of a link, and some file systems have none.
+            let _ = utimensat(&folder, last, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW);
+        }
+        Ok(())
+    }
+
+    /// All of it has come: gives it its mode, its time and, once the disk has everything, its name
+    /// beneath `directory`, which it returns.
+    ///
+    /// # Errors
+    /// [`Declined::Disk`]; [`Declined::Exists`] when every name is taken.
+    pub fn land(self, directory: &File, mode: u32, mtime: Option<i64>) -> Result<String, Declined> {
+        set_attributes(self.tree.directory(), mode, mtime)?;
+        sync_all(self.tree.directory())?;
+        self.part.land(directory)
+    }
+
+    /// Nothing goes on with it now: the part stays, unless it is empty.
+    pub fn set_aside(self, directory: &File) {
+        if unlinkat(directory, &self.part.name, AtFlags::REMOVEDIR).is_ok() {
+            self.part.forget();
+        }
+    }
+}
+
+impl Entry {
+    /// The next bytes of it.
+    ///
+    /// # Errors
+    /// As [`IncomingFile::data`]; a folder has none.
+    pub fn data(&mut self, piece: &[u8]) -> Result<(), Declined> {
+        match self {
+            Self::File(file, _) => file.data(piece),
+            Self::Link(target, ..) if target.len() + piece.len() <= MAX_PATH => {
+                target.extend_from_slice(piece);
+                Ok(())
+            }
+            Self::Link(..) => Err(BadPath::TooLong.into()),
+            Self::Folder(..) if piece.is_empty() => Ok(()),
+            Self::Folder(..) => Err(Declined::Length),
+        }
+    }
+}
+
+/// The part, a folder of mine that I can write to.
+fn open_part(directory: &Beneath, name: &str) -> Result<Beneath, Declined> {
+    match mkdirat(directory.directory(), name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let folder = directory.folder(name)?;
+    let stat = fstat(&folder)?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Errno::EXIST.into());
+    }
+    // Its own mode may be on it already.
+    fchmod(&folder, Mode::RWXU)?;
+    Ok(Beneath::new(folder).resolved_by(directory.resolution()))
+}
+
+/// Says that somebody goes on with it.
+fn touch(folder: &File) -> rustix::io::Result<()> {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    futimens(folder, &Timestamps { last_access: now, last_modification: now })
+}
+
+/// What is there: up to the last entry that is no folder, since one that is may not be complete.
+/// Nothing if anything is there that we did not make.
+fn whole_entries(tree: &Beneath) -> Option<(Option<Resume>, u64)> {
+    let mut walk = Walk::new(tree.directory()).ok()?;
+    let mut listing = Listing::default();
+    let (mut offer, mut there) = (None, 0);
+    while let Some(found) = walk.step().ok()? {
+        let Found::Node(node) = found else { return None };
+        listing.add(&node);
+        if let Node { kind: NodeKind::File | NodeKind::Link(_), size, .. } = node {
+            there += size;
+            offer = Some(Resume { offset: listing.count, hash: listing.finish() });
+        }
+    }
+    Some((offer, there))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn sync_all(folder: &File) -> rustix::io::Result<()> {
+    rustix::fs::syncfs(folder)
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[allow(clippy::unnecessary_wraps)] // As its twin.
+fn sync_all(_: &File) -> rustix::io::Result<()> {
+    rustix::fs::sync();
+    Ok(())
+}
+
+/// What the type bits of a mode in META say an entry is.
+pub fn type_of(mode: Option<u32>) -> FileType {
+    FileType::from_raw_mode(mode.unwrap_or_default())
+}

@@ -1,0 +1,180 @@
+//! One file on its way in: a part that grows, then gets its mode, its time and its name.
+
+use std::fs::File;
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, fchmod, fstat, ftruncate, futimens,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::beneath::Beneath;
+use super::declined::Declined;
+use super::part::{Part, lock};
+use crate::crypto::prefix_hash::PrefixHash;
+use crate::proto::stream::meta::Meta;
+
+/// Where a receiver can go on: the offset and hash of RESUME.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// Bytes of a file, or entries of a folder, that are there.
+    pub offset: u64,
+    /// BLAKE3 of those bytes, or of what these entries are.
+    pub hash: [u8; 32],
+}
+
+/// A file on its way in. Dropped, it leaves its part.
+#[derive(Debug)]
+pub struct IncomingFile {
+    /// Its names.
+    pub part: Part,
+    file: File,
+    size: Option<u64>,
+    most: u64,
+    mode: u32,
+    mtime: Option<i64>,
+    /// Bytes in the part; none counts until it was said where the sender begins.
+    written: Option<u64>,
+    offered: u64,
+}
+
+impl IncomingFile {
+    /// Opens the part, or makes it; what it may offer. `most` is the most bytes it may get.
+    ///
+    /// # Errors
+    /// [`Declined::Busy`], [`Declined::Disk`].
+    pub fn open(
+        directory: &Beneath,
+        part: Part,
+        meta: &Meta,
+        mode: u32,
+        most: u64,
+    ) -> Result<(Self, Option<Resume>), Declined> {
+        let (file, len) = open_part(directory, &part.name)?;
+        lock(&file)?;
+        let mut incoming = Self {
+            part,
+            file,
+            size: meta.size,
+            most,
+            mode,
+            mtime: meta.mtime,
+            written: (len == 0).then_some(0),
+            offered: len,
+        };
+        if meta.size.is_none_or(|size| len > size) || len > most {
+            incoming.offered = 0;
+        }
+        if incoming.offered == 0 {
+            incoming.start_at(0)?;
+            return Ok((incoming, None));
+        }
+        let hash = PrefixHash::of(&mut incoming.file, len)?;
+        Ok((incoming, Some(Resume { offset: len, hash })))
+    }
+
+    /// The sender begins at `offset`: where it was offered to, or at 0.
+    ///
+    /// # Errors
+    /// [`Declined::Order`] for any other; [`Declined::Disk`].
+    pub fn start_at(&mut self, offset: u64) -> Result<(), Declined> {
+        if offset != 0 && (self.written.is_some() || offset != self.offered) {
+            return Err(Declined::Order);
+        }
+        ftruncate(&self.file, offset)?;
+        self.file.seek(SeekFrom::Start(offset))?;
+        self.written = Some(offset);
+        Ok(())
+    }
+
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// [`Declined::TooLarge`], [`Declined::Length`], [`Declined::Order`], [`Declined::NoRoom`],
+    /// [`Declined::Disk`].
+    pub fn data(&mut self, piece: &[u8]) -> Result<(), Declined> {
+        let written = self.written.ok_or(Declined::Order)? + piece.len() as u64;
+        if self.size.is_some_and(|size| written > size) {
+            return Err(Declined::Length);
+        }
+        if written > self.most {
+            return Err(Declined::TooLarge(self.most));
+        }
+        self.file.write_all(piece)?;
+        self.written = Some(written);
+        Ok(())
+    }
+
+    /// Nothing goes on with it now: the part stays, unless it is empty.
+    pub fn set_aside(self, directory: &Beneath) {
+        if self.written == Some(0) {
+            // If it cannot be removed it is swept one day.
+            let _ = unlinkat(directory.directory(), &self.part.name, AtFlags::empty());
+            self.part.forget();
+        }
+    }
+
+    /// All bytes are there: gives it its mode and time. Returns the open file and its names.
+    ///
+    /// # Errors
+    /// [`Declined::Length`], [`Declined::Disk`].
+    pub fn complete(self) -> Result<(File, Part), Declined> {
+        let written = self.written.ok_or(Declined::Order)?;
+        if self.size.is_some_and(|size| written != size) {
+            return Err(Declined::Length);
+        }
+        set_attributes(&self.file, self.mode, self.mtime)?;
+        Ok((self.file, self.part))
+    }
+}
+
+/// The part and its length. It is mine, a regular file and has no other name, or it is declined.
+fn open_part(directory: &Beneath, name: &str) -> Result<(File, u64), Declined> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    // NONBLOCK: a FIFO that somebody put there must not hang us.
+    let flags = OFlags::RDWR | OFlags::NONBLOCK;
+    let made = || directory.file(name, flags | OFlags::CREATE | OFlags::EXCL, mode);
+    let file = match directory.file(name, flags, Mode::empty()) {
+        Err(Errno::NOENT) => {
+            return Ok((made()?, 0));
+        }
+        // Its mode was on it already, and then came a kill: begin anew.
+        Err(Errno::ACCESS) => {
+            unlinkat(directory.directory(), name, AtFlags::empty())?;
+            return Ok((made()?, 0));
+        }
+        result => result?,
+    };
+    let stat = fstat(&file)?;
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    if !is_file || stat.st_nlink != 1 || stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Errno::EXIST.into());
+    }
+    Ok((file, stat.st_size as u64))
+}
+
+/// Mode and modification time (Unix ms), as far as the file system has such things.
+///
+/// # Errors
+/// What the system says.
+pub fn set_attributes(file: &File, mode: u32, mtime: Option<i64>) -> rustix::io::Result<()> {
+    tolerant(fchmod(file, Mode::from_raw_mode(mode)))?;
+    let Some(mtime) = mtime else { return Ok(()) };
+    tolerant(futimens(file, &timestamps(mtime)))
+}
+
+/// `mtime` (Unix ms) as access and modification time.
+pub fn timestamps(mtime: i64) -> Timestamps {
+    let time =
+        Timespec { tv_sec: mtime.div_euclid(1000), tv_nsec: mtime.rem_euclid(1000) * 1_000_000 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// A file system without modes, or a time that it cannot write down, loses nothing of the file.
+fn tolerant(result: rustix::io::Result<()>) -> rustix::io::Result<()> {
+    match result {
+        Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::OVERFLOW) => Ok(()),
+        result => result,
+    }
+}

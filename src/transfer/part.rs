@@ -1,0 +1,206 @@
+//! What is not complete yet: how it is named, found again and, in the end, swept away.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::{
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, renameat,
+    renameat_with, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::beneath::Beneath;
+use super::declined::Declined;
+use super::names::{PART_SUFFIX, numbered};
+use crate::crypto::sodium::keyed_hash;
+use crate::proto::stream::meta::Meta;
+
+/// Partial files and folders that nobody went on with for so long are removed: 7 days, in ms.
+pub const KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+/// Partial files and folders in one directory; with more, nothing new begins.
+pub const MAX_PARTS: usize = 10_000;
+/// Names that are tried when one is taken.
+const MAX_NUMBER: u32 = 10_000;
+/// Hexadecimal digits of a key.
+const KEY_DIGITS: usize = 32;
+
+/// Finds a partial file again: of one sender, name, size and modification time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PartKey(u128);
+
+impl PartKey {
+    /// The key of what `sender` (a public key) describes.
+    pub fn new(sender: &[u8; 32], meta: &Meta) -> Self {
+        let size = meta.size.map_or([0xff; 9], |size| {
+            let mut bytes = [0; 9];
+            bytes[1..].copy_from_slice(&size.to_be_bytes());
+            bytes
+        });
+        let mtime = meta.mtime.unwrap_or(i64::MIN).to_be_bytes();
+        let name = meta.name.as_deref().unwrap_or_default().as_bytes();
+        let pieces: [&[u8]; 5] = [sender, &[meta.kind], &size, &mtime, name];
+        Self(u128::from_be_bytes(keyed_hash(b"AnonChat v1 part", &pieces)))
+    }
+
+    /// The name of the part that will be `landed`.
+    fn file_name(self, landed: &str) -> String {
+        format!("{landed}.{:032x}{PART_SUFFIX}", self.0)
+    }
+}
+
+/// `(landed name, key)` of the name of a part.
+fn parse(name: &str) -> Option<(&str, PartKey)> {
+    let rest = name.strip_suffix(PART_SUFFIX)?;
+    let (landed, digits) = rest.rsplit_once('.')?;
+    let hex = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    if digits.len() != KEY_DIGITS || !digits.bytes().all(hex) {
+        return None;
+    }
+    Some((landed, PartKey(u128::from_str_radix(digits, 16).ok()?)))
+}
+
+/// The parts in a directory, by key: the name under which each will land, with the time of its
+/// first attempt.
+#[derive(Debug, Default)]
+pub struct Parts(Mutex<HashMap<PartKey, String>>);
+
+impl Parts {
+    /// Reads which parts are there, and removes those that were abandoned before `now_ms` less
+    /// [`KEPT_MS`].
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn swept(directory: &Beneath, now_ms: u64) -> rustix::io::Result<Self> {
+        let mut found = HashMap::new();
+        for entry in Dir::read_from(directory.directory())? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let Some((landed, key)) = parse(name) else { continue };
+            if !sweep(directory, name, now_ms) && found.len() < MAX_PARTS {
+                found.insert(key, landed.to_owned());
+            }
+        }
+        Ok(Self(Mutex::new(found)))
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<PartKey, String>> {
+        // What a panic leaves is a map, and no worse than one that another program changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The part of `key`, to be named `landed` if it is new.
+    ///
+    /// # Errors
+    /// [`Declined::NoRoom`] when there are [`MAX_PARTS`].
+    pub fn claim(self: &Arc<Self>, key: PartKey, landed: String) -> Result<Part, Declined> {
+        let mut map = self.map();
+        if map.len() >= MAX_PARTS && !map.contains_key(&key) {
+            return Err(Declined::NoRoom);
+        }
+        let landed = map.entry(key).or_insert(landed).clone();
+        Ok(Part { parts: Arc::clone(self), key, name: key.file_name(&landed), landed })
+    }
+}
+
+/// Removes the part `name` if it is old and nobody has it; whether it did.
+fn sweep(directory: &Beneath, name: &str, now_ms: u64) -> bool {
+    let fd = directory.directory();
+    let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
+    let age = (now_ms / 1000).saturating_sub(stat.st_mtime.max(0) as u64);
+    if age < KEPT_MS / 1000 {
+        return false;
+    }
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {
+            let file = directory.file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+            file.is_ok_and(|file| lock(&file).is_ok())
+                && unlinkat(fd, name, AtFlags::empty()).is_ok()
+        }
+        FileType::Directory => {
+            let folder = directory.folder(name).map(Beneath::new);
+            folder.is_ok_and(|f| lock(f.directory()).is_ok() && f.empty().is_ok())
+                && unlinkat(fd, name, AtFlags::REMOVEDIR).is_ok()
+        }
+        _ => false,
+    }
+}
+
+/// Takes `file` for this session alone.
+///
+/// # Errors
+/// [`Declined::Busy`]. A file system that has no locks is no obstacle.
+pub fn lock(file: &File) -> Result<(), Declined> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Declined::Busy),
+        _ => Ok(()),
+    }
+}
+
+/// One part, by name.
+#[derive(Debug)]
+pub struct Part {
+    parts: Arc<Parts>,
+    key: PartKey,
+    /// Its name while it is one.
+    pub name: String,
+    /// The name under which it lands.
+    pub landed: String,
+}
+
+impl Part {
+    /// Gives it its name beneath `directory`, or the next that is free: never over anything.
+    /// Returns that name.
+    ///
+    /// # Errors
+    /// [`Declined::Exists`] when all are taken; [`Declined::Disk`].
+    pub fn land(&self, directory: &File) -> Result<String, Declined> {
+        for number in 1..=MAX_NUMBER {
+            let name = match number {
+                1 => self.landed.clone(),
+                _ => numbered(&self.landed, number),
+            };
+            match self.rename(directory, directory, &name) {
+                Err(Errno::EXIST | Errno::NOTEMPTY) => {}
+                result => return Ok(result.map(|()| name)?),
+            }
+        }
+        Err(Declined::Exists)
+    }
+
+    /// Moves it from `directory` to `name` in `folder`, unless something is there.
+    ///
+    /// # Errors
+    /// `EEXIST`; what else the system says.
+    pub fn rename(&self, directory: &File, folder: &File, name: &str) -> rustix::io::Result<()> {
+        rename_new(directory, &self.name, folder, name)?;
+        self.forget();
+        Ok(())
+    }
+
+    /// It is no part any more.
+    pub fn forget(&self) {
+        self.parts.map().remove(&self.key);
+    }
+}
+
+/// Renames, and replaces nothing.
+fn rename_new(from: &File, old: &str, to: &File, new: &str) -> rustix::io::Result<()> {
+    match renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        result => return result,
+    }
+    // Some file systems cannot. A second name does not replace either.
+    match linkat(from, old, to, new, AtFlags::empty()) {
+        Ok(()) => return unlinkat(from, old, AtFlags::empty()),
+        Err(Errno::EXIST) => return Err(Errno::EXIST),
+        Err(_) => {}
+    }
+    // No links either: a folder, or FAT. What comes in between is a program that makes the very
+    // same name; a folder can then only take the place of an empty one.
+    match statat(to, new, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => renameat(from, old, to, new),
+        Ok(_) => Err(Errno::EXIST),
+        Err(errno) => Err(errno),
+    }
+}
