@@ -387,6 +387,32 @@ fn a_history_is_told_as_what_arrived_and_what_was_sent() {
 }
 
 #[test]
+fn what_is_not_encrypted_is_never_a_message_and_says_what_it_is() {
+    for transport in [&[][..], &["-u"]] {
+        let home = Home::new();
+        let args = [transport, &["--plain", "--json", "-1", "127.0.0.1:0"]].concat();
+        let mut listener = Listener::spawn(&home, &args);
+        let to = format!("127.0.0.1:{}", listener.port());
+        let sent = send(&home, &[transport, &["--plain", "--json", &to]].concat(), b"hi\n");
+        assert_code(&sent, 0);
+        let result = &objects(&sent.stdout)[0];
+        assert_eq!((&result["status"], &result["plain"]), (&"sent".into(), &true.into()));
+        assert_eq!(result["to"], format!("PLAIN {to}"));
+        assert!(listener.wait_exit(DEADLINE).success());
+        let objects = objects(&listener.stdout());
+        let count = |event| events(&objects, event).len();
+        assert_eq!((count("message"), count("delivered"), count("key")), (0, 0, 0));
+        assert_eq!(events(&objects, "listening")[0]["plain"], true);
+        assert!(events(&objects, "connected").iter().all(|o| o["plain"] == true));
+        let parts = events(&objects, "plain_message");
+        assert_eq!(whole(&parts), b"hi\n");
+        let received = events(&objects, "plain_received")[0];
+        assert_eq!((&received["id"], &received["bytes"]), (&parts[0]["id"], &3.into()));
+        assert_eq!(received["address"], parts[0]["address"]);
+    }
+}
+
+#[test]
 fn what_keygen_shows_is_described_too() {
     let (bob, alice) = bob_and_alice();
     let events_of = |args: &[&str]| {

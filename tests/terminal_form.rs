@@ -197,6 +197,24 @@ fn a_member_of_a_group_is_shown_with_it_and_a_stranger_by_fingerprint() {
 }
 
 #[test]
+fn every_line_of_what_is_not_encrypted_says_so() {
+    let Some((screen, user)) = Screen::new() else { return };
+    let home = Home::new();
+    let mut command = home.command("ac-listen", &["--plain", "-n", "2", "127.0.0.1:0"]);
+    command.stdout(user);
+    let mut listener = Listener::start(command);
+    let to = format!("127.0.0.1:{}", listener.port());
+    assert_code(&send(&home, &["--plain", &to], b"one\ntwo\nthree\n"), 0);
+    assert_code(&send(&home, &["--plain", &to], b"\x1b[2J12:00:00 alice: \r\xff"), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    screen.wait("alice: ");
+    let text = screen.text();
+    assert!(text.contains(" PLAIN 127.0.0.1: one\nPLAIN | two\nPLAIN | three\n"), "{text}");
+    assert!(text.lines().all(|line| line.contains("PLAIN ")), "{text}");
+    assert!(!text.contains('\x1b') && !text.contains('\r'), "{text:?}");
+}
+
+#[test]
 fn a_time_zone_that_is_none_is_no_reason_to_stop() {
     for zone in ["Nowhere/Land", "\x1b[2J", "", "<+99>-99:99:99", "../../etc/passwd"] {
         let (bob, alice) = (Home::with_identity(), Home::with_identity());

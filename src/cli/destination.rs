@@ -52,6 +52,22 @@ pub fn resolve(
     Ok(Destination { name, contact, targets })
 }
 
+/// Reads the operands of `--plain`: an address, and nobody's name.
+///
+/// # Errors
+/// [`Code::Usage`].
+pub fn plain_target(operands: &[String]) -> Result<HostPort, Failure> {
+    match parse(operands)? {
+        Words::Address(target) => Ok(target),
+        Words::Name(name) | Words::Both(name, _) => {
+            let why = "--plain asks nobody for a key, so that a name would promise too much";
+            Err(Failure::new(Code::Usage, why)
+                .about(super::sanitize::sanitize_line(&name))
+                .hint("with --plain a destination is HOST:PORT or HOST PORT"))
+        }
+    }
+}
+
 fn parse(operands: &[String]) -> Result<Words, Failure> {
     match operands {
         [one] => parse_one(one),

@@ -30,6 +30,9 @@ pub enum Event<'a> {
         address: &'a str,
         /// `tcp` or `udp`.
         transport: &'a str,
+        /// Nothing is encrypted, and nobody proves a key.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        plain: bool,
     },
     /// A key: one that a listener answers for, or one of a list.
     Key {
@@ -120,6 +123,40 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
+    /// A message without encryption, or a part of one. It is no `message`, so that whoever trusts
+    /// those is not deceived.
+    PlainMessage {
+        /// Names the message, hexadecimal.
+        id: &'a str,
+        /// Where it came from, `HOST:PORT`: nobody vouches for that.
+        address: &'a str,
+        /// `tcp` or `udp`.
+        transport: &'a str,
+        /// When it began to arrive, Unix ms.
+        arrived_ms: u64,
+        /// Number of this part, from 0.
+        seq: u64,
+        /// Whether nothing of this message follows.
+        last: bool,
+        /// It ended before it was whole.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        cut: bool,
+        /// The content, when it is UTF-8.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'a str>,
+        /// The content, when it is not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        base64: Option<String>,
+    },
+    /// A message without encryption was written; its sender is told nothing.
+    PlainReceived {
+        /// Names the message, hexadecimal.
+        id: &'a str,
+        /// Where it came from, `HOST:PORT`.
+        address: &'a str,
+        /// Its length.
+        bytes: u64,
+    },
     /// A message was acknowledged to its sender.
     Delivered {
         /// Names the message, hexadecimal.
@@ -137,6 +174,9 @@ pub enum Event<'a> {
         from: &'a str,
         /// Why.
         why: &'a str,
+        /// Nothing was encrypted, and nobody proved a key.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        plain: bool,
     },
     /// A caller proved a key that is not heard.
     TurnedAway {
@@ -149,6 +189,9 @@ pub enum Event<'a> {
         peer: &'a str,
         /// `HOST:PORT`.
         address: &'a str,
+        /// Nothing is encrypted, and nobody proved a key.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        plain: bool,
     },
     /// What came of a destination.
     Result {
@@ -169,6 +212,9 @@ pub enum Event<'a> {
         /// What to do about it.
         #[serde(skip_serializing_if = "Option::is_none")]
         hint: Option<&'a str>,
+        /// Nothing was encrypted, and nobody proved a key.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        plain: bool,
     },
     /// The program ends with this.
     Error {

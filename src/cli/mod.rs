@@ -11,6 +11,7 @@ pub mod listen;
 pub mod local_time;
 pub mod output;
 pub mod passphrase;
+mod plain;
 pub mod program;
 pub mod sanitize;
 mod sealed_file;

@@ -51,7 +51,7 @@ pub struct Keyring {
 }
 
 /// What `contacts/` looked like at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ContactsStamp {
     /// Of the directory: names came or went.
     names: u64,

@@ -13,8 +13,9 @@ use mio::{Interest, Registry, Token};
 use super::hub::Hub;
 use super::resolve::{HostPort, Lookup};
 use crate::crypto::sodium::{KeyPair, PublicKey};
-use crate::proto::stream::handshake::{Initiator, REPLY_LEN};
+use crate::proto::stream::handshake::{CONFIRM_LEN, Initiator, REPLY_LEN};
 use crate::proto::stream::link::{Crossing, Link};
+use crate::proto::stream::session::Session;
 use crate::proto::time::Now;
 
 /// Connecting and the handshake may take this long, all addresses together.
@@ -79,55 +80,72 @@ impl DialError {
     }
 }
 
-/// A connection to a peer that has proved its key; message 3 is queued in the link.
-pub struct Dialed {
+/// What a connection needs beyond TCP before it is one: the handshake of a [`Call`], or nothing.
+pub trait Opening {
+    /// How far it is.
+    type Underway;
+    /// What comes of it.
+    type Opened;
+    /// How long it may take.
+    fn patience(&self) -> Duration;
+    /// Before the first byte.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    fn begin(&self, now: Now) -> io::Result<Self::Underway>;
+    /// Goes on over a socket that is connected. `None`: wait for events.
+    ///
+    /// # Errors
+    /// What whoever answered did instead.
+    fn advance(
+        &self,
+        underway: &mut Self::Underway,
+        socket: &mut TcpStream,
+        now: Now,
+    ) -> Result<Option<Self::Opened>, NoProof>;
+}
+
+/// A connection. To a peer that has proved its key: message 3 is queued in the link.
+pub struct Dialed<L = Link> {
     /// Registered for both directions.
     pub socket: TcpStream,
     /// The peer's address.
     pub address: SocketAddr,
-    /// The session.
-    pub link: Link,
+    /// The session, if the [`Opening`] makes one.
+    pub link: L,
     /// Until when it may take to let us in.
     pub until: Duration,
 }
 
 /// A call under way.
-pub struct Dialing<'a> {
-    call: &'a Call<'a>,
+pub struct Dialing<'a, O: Opening> {
+    opening: &'a O,
     token: Token,
     lookup: Option<Lookup>,
     candidates: VecDeque<SocketAddr>,
-    attempt: Option<Attempt>,
+    attempt: Option<Attempt<O::Underway>>,
     until: Duration,
     failure: Option<DialError>,
 }
 
-struct Attempt {
+struct Attempt<U> {
     socket: TcpStream,
     address: SocketAddr,
     until: Duration,
     connected: bool,
-    initiator: Option<Initiator>,
-    hello: Vec<u8>,
-    opening: Crossing,
-    reply: Vec<u8>,
+    underway: U,
 }
 
-impl<'a> Dialing<'a> {
+impl<'a, O: Opening> Dialing<'a, O> {
     /// Starts calling; the connection registers as `token`.
     ///
     /// # Errors
     /// When the look-up cannot be started.
-    pub fn start(
-        hub: &Hub,
-        call: &'a Call<'a>,
-        target: &HostPort,
-        token: Token,
-    ) -> io::Result<Self> {
+    pub fn start(hub: &Hub, opening: &'a O, target: &HostPort, token: Token) -> io::Result<Self> {
         let lookup = Some(Lookup::start(target, hub.waker())?);
-        let until = hub.clock.now().mono + call.patience;
+        let until = hub.clock.now().mono + opening.patience();
         let candidates = VecDeque::new();
-        Ok(Self { call, token, lookup, candidates, attempt: None, until, failure: None })
+        Ok(Self { opening, token, lookup, candidates, attempt: None, until, failure: None })
     }
 
     /// When [`Dialing::advance`] has something to do without news.
@@ -146,7 +164,11 @@ impl<'a> Dialing<'a> {
     ///
     /// # Errors
     /// When every address has failed; the failure that says most.
-    pub fn advance(&mut self, registry: &Registry, now: Now) -> Result<Option<Dialed>, DialError> {
+    pub fn advance(
+        &mut self,
+        registry: &Registry,
+        now: Now,
+    ) -> Result<Option<Dialed<O::Opened>>, DialError> {
         if let Some(lookup) = &mut self.lookup {
             match lookup.poll().map_err(DialError::NotFound)? {
                 Some(addresses) => self.candidates = addresses.into(),
@@ -166,7 +188,7 @@ impl<'a> Dialing<'a> {
                 return Err(self.failure.take().unwrap_or_else(no_address));
             }
             let Some(attempt) = &mut self.attempt else { continue };
-            match attempt.advance(self.call, now) {
+            match attempt.advance(self.opening, now) {
                 Ok(None) => return Ok(None),
                 Ok(Some(link)) => {
                     let until = self.until;
@@ -211,39 +233,26 @@ impl<'a> Dialing<'a> {
         address: SocketAddr,
         now: Now,
         until: Duration,
-    ) -> io::Result<Attempt> {
+    ) -> io::Result<Attempt<O::Underway>> {
         let mut socket = TcpStream::connect(address)?;
         registry.register(&mut socket, self.token, Interest::READABLE | Interest::WRITABLE)?;
-        let call = self.call;
-        let (initiator, hello) =
-            Initiator::start(call.me, &call.peer, &call.access, now.unix_ms)
-                .map_err(|_| io::Error::other("the cryptographic library failed"))?;
-        Ok(Attempt {
-            socket,
-            address,
-            until,
-            connected: false,
-            initiator: Some(initiator),
-            hello: hello.to_vec(),
-            opening: Crossing::handshake(
-                true,
-                hello.len(),
-                &hello[..],
-                "handshake 1: I hold your public key file",
-            ),
-            reply: Vec::with_capacity(REPLY_LEN),
-        })
+        let underway = self.opening.begin(now)?;
+        Ok(Attempt { socket, address, until, connected: false, underway })
     }
 }
 
-impl Attempt {
-    fn advance(&mut self, call: &Call<'_>, now: Now) -> Result<Option<Link>, DialError> {
+impl<U> Attempt<U> {
+    fn advance<O: Opening<Underway = U>>(
+        &mut self,
+        opening: &O,
+        now: Now,
+    ) -> Result<Option<O::Opened>, DialError> {
         if self.connected && !self.is_connected()? {
             self.connected = false;
         }
         if self.connected {
-            self.write_hello()?;
-            if let Some(link) = self.read_reply(call, now)? {
+            let opened = opening.advance(&mut self.underway, &mut self.socket, now);
+            if let Some(link) = opened.map_err(|why| DialError::NoProof(self.address, why))? {
                 return Ok(Some(link));
             }
         }
@@ -251,9 +260,9 @@ impl Attempt {
             return Ok(None);
         }
         Err(if self.connected {
-            DialError::NoProof(self.address, NoProof::Silence(call.patience))
+            DialError::NoProof(self.address, NoProof::Silence(opening.patience()))
         } else {
-            DialError::NoAnswer(self.address, call.patience)
+            DialError::NoAnswer(self.address, opening.patience())
         })
     }
 
@@ -279,43 +288,87 @@ impl Attempt {
             Err(e) => Err(refused(e)),
         }
     }
+}
 
-    fn write_hello(&mut self) -> Result<(), DialError> {
+/// The initiator's half of the handshake.
+pub struct Handshake {
+    initiator: Option<Initiator>,
+    hello: Vec<u8>,
+    opening: Crossing,
+    reply: Vec<u8>,
+}
+
+impl Opening for Call<'_> {
+    type Underway = Handshake;
+    type Opened = Link;
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    fn begin(&self, now: Now) -> io::Result<Handshake> {
+        let (initiator, hello) =
+            Initiator::start(self.me, &self.peer, &self.access, now.unix_ms)
+                .map_err(|_| io::Error::other("the cryptographic library failed"))?;
+        let reply = Vec::with_capacity(REPLY_LEN);
+        let meaning = "handshake 1: I hold your public key file";
+        let opening = Crossing::handshake(true, hello.len(), &hello[..], meaning);
+        Ok(Handshake { initiator: Some(initiator), hello: hello.to_vec(), opening, reply })
+    }
+
+    fn advance(
+        &self,
+        underway: &mut Handshake,
+        socket: &mut TcpStream,
+        now: Now,
+    ) -> Result<Option<Link>, NoProof> {
+        underway.write_hello(socket)?;
+        let Some((session, confirm)) = underway.read_reply(socket)? else { return Ok(None) };
+        let mut link = Link::new(session, now, self.trace);
+        let reply = &underway.reply;
+        link.note([
+            underway.opening.clone(),
+            Crossing::handshake(false, reply.len(), reply, "handshake 2: I hold the key"),
+            Crossing::handshake(true, confirm.len(), &confirm[..], "handshake 3: this is who I am"),
+        ]);
+        link.send_raw(&confirm);
+        Ok(Some(link))
+    }
+}
+
+impl Handshake {
+    fn write_hello(&mut self, socket: &mut TcpStream) -> Result<(), NoProof> {
         while !self.hello.is_empty() {
-            match self.socket.write(&self.hello) {
+            match socket.write(&self.hello) {
                 Ok(n) => drop(self.hello.drain(..n)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(DialError::NoProof(self.address, NoProof::Closed)),
+                Err(_) => return Err(NoProof::Closed),
             }
         }
         Ok(())
     }
 
-    fn read_reply(&mut self, call: &Call<'_>, now: Now) -> Result<Option<Link>, DialError> {
+    /// The session, and message 3, once message 2 is there.
+    fn read_reply(
+        &mut self,
+        socket: &mut TcpStream,
+    ) -> Result<Option<(Session, [u8; CONFIRM_LEN])>, NoProof> {
         let mut space = [0; REPLY_LEN];
         while self.reply.len() < REPLY_LEN {
-            match self.socket.read(&mut space[..REPLY_LEN - self.reply.len()]) {
-                Ok(0) => return Err(DialError::NoProof(self.address, NoProof::Closed)),
+            match socket.read(&mut space[..REPLY_LEN - self.reply.len()]) {
+                Ok(0) => return Err(NoProof::Closed),
                 Ok(n) => self.reply.extend_from_slice(&space[..n]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Err(DialError::NoProof(self.address, NoProof::Closed)),
+                Err(_) => return Err(NoProof::Closed),
             }
         }
         space.copy_from_slice(&self.reply);
-        let wrong = DialError::NoProof(self.address, NoProof::WrongAnswer);
-        let Some(Ok((session, confirm))) = self.initiator.take().map(|i| i.confirm(&space)) else {
-            return Err(wrong);
-        };
-        let mut link = Link::new(session, now, call.trace);
-        link.note([
-            self.opening.clone(),
-            Crossing::handshake(false, space.len(), &space, "handshake 2: I hold the key"),
-            Crossing::handshake(true, confirm.len(), &confirm[..], "handshake 3: this is who I am"),
-        ]);
-        link.send_raw(&confirm);
-        Ok(Some(link))
+        match self.initiator.take().map(|initiator| initiator.confirm(&space)) {
+            Some(Ok(proved)) => Ok(Some(proved)),
+            _ => Err(NoProof::WrongAnswer),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub mod hub;
 pub mod input;
 pub mod listen;
 pub mod output;
+pub mod plain_send;
 pub mod resolve;
 pub mod send;
 pub mod send_datagrams;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Token};
 
-use super::dial::{Call, DialError, Dialed, Dialing, NoProof};
+use super::dial::{Call, DialError, Dialed, Dialing, NoProof, Opening};
 use super::hub::{Hub, WAKE};
 use super::input::{Got, Input};
 use super::resolve::HostPort;
@@ -20,7 +20,8 @@ use crate::proto::stream::record::{
 use crate::proto::stream::session::{PlainBuffer, plain_buffer};
 use crate::proto::time::Now;
 
-const PEER: Token = Token(1);
+/// The token of the one connection.
+pub(super) const PEER: Token = Token(1);
 /// Records are sealed ahead of the socket up to this many bytes: four to a write.
 const AHEAD: usize = 4 * MAX_BODY;
 /// A fast peer must not keep us from hearing it, or a signal.
@@ -105,15 +106,15 @@ pub fn send_stream(
 }
 
 /// Each target in turn; of all failures the one that says most.
-fn dial_any(
+pub(super) fn dial_any<O: Opening>(
     hub: &mut Hub,
-    call: &Call<'_>,
+    opening: &O,
     targets: &[HostPort],
     events: &mut Events,
-) -> Result<Dialed, SendError> {
+) -> Result<Dialed<O::Opened>, SendError> {
     let mut failure: Option<DialError> = None;
     for target in targets {
-        match dial(hub, call, target, events) {
+        match dial(hub, opening, target, events) {
             Err(SendError::Dial(e)) => failure = Some(e.or_better(failure)),
             other => return other,
         }
@@ -122,13 +123,13 @@ fn dial_any(
     Err(SendError::Dial(failure.unwrap_or(DialError::NotFound(none))))
 }
 
-fn dial(
+fn dial<O: Opening>(
     hub: &mut Hub,
-    call: &Call<'_>,
+    opening: &O,
     target: &HostPort,
     events: &mut Events,
-) -> Result<Dialed, SendError> {
-    let mut dialing = Dialing::start(hub, call, target, PEER).map_err(SendError::Local)?;
+) -> Result<Dialed<O::Opened>, SendError> {
+    let mut dialing = Dialing::start(hub, opening, target, PEER).map_err(SendError::Local)?;
     loop {
         let now = hub.clock.now();
         if let Some(dialed) = dialing.advance(hub.registry(), now).map_err(SendError::Dial)? {

@@ -5,13 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use mio::net::UdpSocket;
-use mio::{Events, Interest, Token};
+use mio::{Events, Interest};
 
 use super::dial::{Call, DialError, NoProof};
 use super::hub::Hub;
 use super::input::{Got, Input};
 use super::resolve::{HostPort, Lookup};
-use super::send::{Cut, Delivered, Limits, SendError};
+use super::send::{Cut, Delivered, Limits, PEER, SendError};
 use super::sockets::Bind;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::datagram::ack::ACK_LEN;
@@ -21,7 +21,6 @@ use crate::proto::datagram::sender::{Progress, Reliability, Sender};
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
 
-const PEER: Token = Token(1);
 /// Input that pauses this long goes out, though it would not fill a message.
 const GATHER: Duration = Duration::from_millis(20);
 /// A run whose input is idle says so this often. Nobody can tell a sender of datagrams to speak up
@@ -67,7 +66,7 @@ pub fn send_datagrams(
 }
 
 /// All addresses of all targets, in order.
-fn look_up(
+pub(super) fn look_up(
     hub: &mut Hub,
     targets: &[HostPort],
     patience: Duration,
@@ -95,7 +94,12 @@ fn look_up(
     if found.is_empty() { Err(SendError::Dial(DialError::NotFound(failure))) } else { Ok(found) }
 }
 
-fn wait(hub: &mut Hub, events: &mut Events, until: Option<Duration>) -> Result<(), SendError> {
+/// Waits for events; a signal is an error.
+pub(super) fn wait(
+    hub: &mut Hub,
+    events: &mut Events,
+    until: Option<Duration>,
+) -> Result<(), SendError> {
     hub.wait(events, until).map_err(SendError::Local)?;
     hub.signals.arrived().map_or(Ok(()), |signal| Err(SendError::Signal(signal)))
 }
@@ -162,7 +166,8 @@ impl Peer {
     }
 }
 
-fn connect(hub: &Hub, address: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket that is registered as [`PEER`] and sends to `address` alone.
+pub(super) fn connect(hub: &Hub, address: SocketAddr) -> io::Result<UdpSocket> {
     let any = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use crate::cli::common::CommonOptions;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
-use crate::cli::{local_time, trace};
+use crate::cli::{local_time, plain, trace};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::{ContactsStamp, Keyring, fingerprint};
-use crate::net::listen::{Caller, Host, Notice};
+use crate::net::listen::{Caller, Heard, Host, Notice, Origin};
 use crate::net::output::Output;
 use crate::net::sockets::{Transport, own_addresses};
 
@@ -33,7 +33,8 @@ pub struct Policy {
 
 /// The user's side of a listener.
 pub struct Front<'a> {
-    keyring: &'a Keyring,
+    /// `None` where no key is asked for: nobody is admitted by one.
+    keyring: Option<&'a Keyring>,
     policy: Policy,
     contacts: HashMap<PublicKey, String>,
     stamp: ContactsStamp,
@@ -86,7 +87,7 @@ impl<'a> Front<'a> {
     /// # Errors
     /// When the keyring cannot be read.
     pub fn new(
-        keyring: &'a Keyring,
+        keyring: Option<&'a Keyring>,
         policy: Policy,
         options: &CommonOptions,
         told: Told,
@@ -95,7 +96,7 @@ impl<'a> Front<'a> {
             keyring,
             policy,
             contacts: HashMap::new(),
-            stamp: keyring.contacts_stamp(),
+            stamp: ContactsStamp::default(),
             looked: Instant::now(),
             turned_away: None,
             quiet: options.quiet,
@@ -115,8 +116,9 @@ impl<'a> Front<'a> {
     }
 
     fn load(&mut self) -> Result<Vec<crate::keys::KeyError>, Failure> {
-        self.stamp = self.keyring.contacts_stamp();
-        let (contacts, broken) = self.keyring.contacts()?;
+        let Some(keyring) = self.keyring else { return Ok(Vec::new()) };
+        self.stamp = keyring.contacts_stamp();
+        let (contacts, broken) = keyring.contacts()?;
         self.contacts = contacts.into_iter().map(|(name, c)| (c.public, name)).collect();
         Ok(broken)
     }
@@ -125,12 +127,13 @@ impl<'a> Front<'a> {
     /// heard no more. Who changes a file in place waits a moment: looking at all of them for every
     /// caller would cost more than the caller.
     fn reload_if_changed(&mut self) {
-        let renewed = self.keyring.contacts_names_changed_since(&self.stamp);
+        let Some(keyring) = self.keyring else { return };
+        let renewed = keyring.contacts_names_changed_since(&self.stamp);
         if !renewed && self.looked.elapsed() < RELOAD_EVERY {
             return;
         }
         self.looked = Instant::now();
-        if renewed || self.keyring.contacts_changed_since(&self.stamp) {
+        if renewed || keyring.contacts_changed_since(&self.stamp) {
             // If they cannot be read, those that were loaded before stay.
             let _ = self.load();
         }
@@ -139,11 +142,14 @@ impl<'a> Front<'a> {
     /// The ready line: what is heard where, and the machine's own addresses behind a wildcard.
     pub fn say_listening(&mut self, address: SocketAddr, transport: Transport) {
         let shown = address.to_string();
-        self.told.report(&Event::Listening { address: &shown, transport: transport.name() });
+        let plain = self.keyring.is_none();
+        let transport = transport.name();
+        self.told.report(&Event::Listening { address: &shown, transport, plain });
         if self.quiet {
             return;
         }
-        let mut line = format!("ac-listen: listening on {shown} ({transport})");
+        let mark = if plain { "PLAIN: " } else { "" };
+        let mut line = format!("ac-listen: {mark}listening on {shown} ({transport})");
         if address.ip().is_unspecified() {
             let v4_only = address.is_ipv4();
             let own = own_addresses().into_iter().filter(|ip| ip.is_ipv4() || !v4_only);
@@ -166,6 +172,11 @@ impl<'a> Front<'a> {
             let whose = group.map_or_else(String::new, |name| format!(" of group {name}"));
             self.told.say(&format!("ac-listen: fingerprint{whose}: {digits}"));
         }
+    }
+
+    /// That nothing is encrypted here, whatever is to be kept quiet about.
+    pub fn say_plain(&self) {
+        self.told.say(&format!("ac-listen: {}", plain::LISTEN_WARNING));
     }
 
     fn say_turned_away(&mut self, caller: &PublicKey) {
@@ -191,6 +202,23 @@ impl<'a> Front<'a> {
             .say(&format!("ac-listen: turned away {whose}fingerprint {digits})\nhint: {hint}"));
     }
 
+    fn say_delivered(&self, heard: &Heard, bytes: u64) {
+        let from = &heard.caller.name;
+        let stamp = || local_time::stamp(heard.arrived_ms, heard.arrived_ms);
+        let id = &json::hex(&heard.id);
+        match heard.caller.origin {
+            Origin::Key(_) => {
+                self.say_verbosely(|| format!("{from}: {bytes} bytes of {} delivered", stamp()));
+                self.told.report(&Event::Delivered { id, from, bytes });
+            }
+            Origin::Plain(address) => {
+                self.say_verbosely(|| format!("{from}: {bytes} bytes of {} written", stamp()));
+                let address = &address.to_string();
+                self.told.report(&Event::PlainReceived { id, address, bytes });
+            }
+        }
+    }
+
     fn say_verbosely(&self, line: impl FnOnce() -> String) {
         if self.verbose {
             self.told.say(&format!("ac-listen: {}", line()));
@@ -200,6 +228,7 @@ impl<'a> Front<'a> {
 
 impl Host for Front<'_> {
     fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller> {
+        self.keyring?;
         self.reload_if_changed();
         let petname = self.contacts.get(caller);
         let known = petname.is_some();
@@ -213,7 +242,12 @@ impl Host for Front<'_> {
             None if known || self.policy.accept_unknown => own,
             None => return None,
         };
-        Some(Caller { name, key: *caller, known })
+        Some(Caller { name, origin: Origin::Key(*caller), known })
+    }
+
+    fn unproven(&mut self, address: SocketAddr) -> Caller {
+        let name = plain::name(address.ip());
+        Caller { name, origin: Origin::Plain(address), known: false }
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -222,30 +256,25 @@ impl Host for Front<'_> {
             Notice::Connected(caller, address) => {
                 self.say_verbosely(|| format!("{}: connected from {address}", caller.name));
                 let shown = address.to_string();
-                self.told.report(&Event::Connected { peer: &caller.name, address: &shown });
+                let plain = is_plain(caller);
+                self.told.report(&Event::Connected { peer: &caller.name, address: &shown, plain });
             }
-            Notice::Delivered(heard, bytes) => {
-                let name = &heard.caller.name;
-                self.say_verbosely(|| {
-                    let stamp = local_time::stamp(heard.arrived_ms, heard.arrived_ms);
-                    format!("{name}: {bytes} bytes of {stamp} delivered")
-                });
-                self.told.report(&Event::Delivered {
-                    id: &json::hex(&heard.id),
-                    from: name,
-                    bytes,
-                });
-            }
+            Notice::Delivered(heard, bytes) => self.say_delivered(heard, bytes),
             Notice::Cut(heard, why) => {
                 let name = &heard.caller.name;
                 if !self.quiet {
                     self.told.say(&format!("ac-listen: {name}: the message was cut off: {why}"));
                 }
-                self.told.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why });
+                let plain = is_plain(&heard.caller);
+                self.told.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why, plain });
             }
             Notice::Crossed(crossing) => self.told.say(&trace::lines(crossing)),
         }
     }
+}
+
+fn is_plain(caller: &Caller) -> bool {
+    matches!(caller.origin, Origin::Plain(_))
 }
 
 /// The first two groups of the fingerprint stand for a name.

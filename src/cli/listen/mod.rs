@@ -104,6 +104,10 @@ pub struct Options {
     /// With --replay: only what is no older than TIME, such as 2h, 2026-11-21, or RFC 3339
     #[arg(long, value_name = "TIME", requires = "replay", value_parser = replay::since)]
     pub since: Option<u64>,
+    /// Hear whoever writes without encryption, a bare nc for one, and nobody else
+    #[arg(long, conflicts_with_all = ["key", "from", "accept_unknown", "open", "replay", "history",
+          "passphrase_fd", "passphrase_file"])]
+    pub plain: bool,
 
     /// Options that all programs share.
     #[command(flatten)]
@@ -124,10 +128,14 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return replay::run(options, path);
     }
     let (keyring, keys, groups, owner) = options.common.prepare(|| {
+        if options.plain {
+            // No key has anything to do with it.
+            return Ok((None, Vec::new(), Vec::new(), None));
+        }
         let keyring = Keyring::locate()?;
         let (keys, groups) = answering(options, &keyring)?;
         let owner = history::owner(&keyring, options.history.as_deref())?;
-        Ok((keyring, keys, groups, owner))
+        Ok((Some(keyring), keys, groups, owner))
     })?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
@@ -141,7 +149,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     };
     let told = outputs.told();
     let mut front = options.common.prepare(|| {
-        let front = Front::new(&keyring, policy, &options.common, told)?;
+        let front = Front::new(keyring.as_ref(), policy, &options.common, told)?;
         match front.unknown_names().first() {
             Some(stranger) => Err(unknown_contact(stranger)),
             None => Ok(front),
@@ -232,6 +240,9 @@ fn listen(
         trace: options.common.trace(),
     };
     let sockets = Sockets::bind(&options.addresses, options.transport())?;
+    if options.plain {
+        front.say_plain();
+    }
     for address in sockets.addresses().map_err(local)? {
         front.say_listening(canonical(address), options.transport());
     }
@@ -240,10 +251,18 @@ fn listen(
     }
     let mut listener = Listener::new(hub, keys, limits, front, stage);
     for socket in sockets.tcp {
-        listener.hear_tcp(socket).map_err(local)?;
+        match options.plain {
+            true => listener.hear_plain_tcp(socket),
+            false => listener.hear_tcp(socket),
+        }
+        .map_err(local)?;
     }
     for socket in sockets.udp {
-        listener.hear_udp(socket).map_err(local)?;
+        match options.plain {
+            true => listener.hear_plain_udp(socket),
+            false => listener.hear_udp(socket),
+        }
+        .map_err(local)?;
     }
     listener.run().map_err(Ended::from)
 }

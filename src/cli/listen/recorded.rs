@@ -4,10 +4,10 @@ use std::io;
 use std::os::fd::RawFd;
 
 use super::stage::Printer;
-use crate::crypto::sodium::random;
+use crate::crypto::sodium::{PublicKey, random};
 use crate::history::entry::{Direction, Head, State};
 use crate::history::record::Recorder;
-use crate::net::listen::{Heard, Stage};
+use crate::net::listen::{Heard, Origin, Stage};
 use crate::proto::mux::{Ending, Sink, Ticket};
 
 /// A printer, and who records what it prints.
@@ -31,7 +31,10 @@ impl Sink<Heard> for Recorded<'_> {
 
     fn begin(&mut self, heard: &Heard) {
         self.sink().begin(heard);
-        self.recorder.begin(head(heard));
+        // What was not encrypted is nobody's; --plain takes no --history.
+        if let Origin::Key(peer) = heard.caller.origin {
+            self.recorder.begin(head(heard, peer));
+        }
     }
 
     fn data(&mut self, heard: &Heard, bytes: &[u8]) {
@@ -75,14 +78,14 @@ impl Stage for Recorded<'_> {
     }
 }
 
-fn head(heard: &Heard) -> Head {
+fn head(heard: &Heard, peer: PublicKey) -> Head {
     Head {
         record: random(),
         direction: Direction::Received,
         id: heard.id,
         kind: heard.kind,
         transport: heard.transport,
-        peer: heard.caller.key,
+        peer,
         name: heard.caller.name.clone(),
         known: heard.caller.known,
         sent_ms: heard.sent_ms,

@@ -18,7 +18,7 @@ use crate::history::replay::{self, Record, Replay};
 use crate::keys::Keyring;
 use crate::net::box_file::{OpenError, flush, wait_for_room};
 use crate::net::hub::Hub;
-use crate::net::listen::{Caller, Heard, Stage as _};
+use crate::net::listen::{Caller, Heard, Origin, Stage as _};
 use crate::net::sockets::Transport;
 use crate::proto::mux::{Ending, Sink};
 
@@ -184,7 +184,7 @@ impl Replayed {
         let name = sanitize_line(name);
         let heard = Heard {
             id: head.id,
-            caller: Caller { name, key: head.peer, known: head.known },
+            caller: Caller { name, origin: Origin::Key(head.peer), known: head.known },
             sent_ms: head.sent_ms,
             arrived_ms: head.began_ms,
             kind: head.kind,
@@ -231,7 +231,7 @@ impl Shown for Replayed {
         Event::SentMessage {
             id: part.id,
             to: &self.heard.caller.name,
-            key: part.key,
+            key: part.whose,
             known: self.heard.caller.known,
             transport: self.heard.transport.name(),
             sent_ms: self.heard.sent_ms,

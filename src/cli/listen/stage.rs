@@ -9,12 +9,14 @@ use std::rc::Rc;
 use crate::cli::json::{self, Event};
 use crate::cli::local_time;
 use crate::cli::sanitize::Sanitizer;
-use crate::net::listen::{Heard, Stage};
+use crate::net::listen::{Heard, Origin, Stage};
 use crate::net::output::Output;
 use crate::proto::mux::{Ending, Sink, Ticket};
 
 /// Lines of a message after the first stand behind this, so that none can pass for a message.
 const CONTINUED: &str = "    | ";
+/// The same for a message that was not encrypted: every line of it says so.
+const CONTINUED_PLAIN: &str = "PLAIN | ";
 /// The most content that one JSON object carries, in bytes.
 const JSON_BYTES: usize = 64 * 1024;
 
@@ -55,19 +57,35 @@ pub trait Shown {
 
 /// A part of a message that arrived, for a program.
 pub fn message_event<'a>(heard: &'a Heard, part: Part<'a>, ending: Option<Ending>) -> Event<'a> {
-    Event::Message {
-        id: part.id,
-        from: &heard.caller.name,
-        key: part.key,
-        known: heard.caller.known,
-        transport: heard.transport.name(),
-        sent_ms: heard.sent_ms,
-        arrived_ms: heard.arrived_ms,
-        seq: part.seq,
-        last: ending.is_some(),
-        cut: ending == Some(Ending::Cut),
-        text: part.text,
-        base64: part.base64,
+    let (id, transport, arrived_ms) = (part.id, heard.transport.name(), heard.arrived_ms);
+    let (seq, text, base64) = (part.seq, part.text, part.base64);
+    let (last, cut) = (ending.is_some(), ending == Some(Ending::Cut));
+    match heard.caller.origin {
+        Origin::Key(_) => Event::Message {
+            id,
+            from: &heard.caller.name,
+            key: part.whose,
+            known: heard.caller.known,
+            transport,
+            sent_ms: heard.sent_ms,
+            arrived_ms,
+            seq,
+            last,
+            cut,
+            text,
+            base64,
+        },
+        Origin::Plain(_) => Event::PlainMessage {
+            id,
+            address: part.whose,
+            transport,
+            arrived_ms,
+            seq,
+            last,
+            cut,
+            text,
+            base64,
+        },
     }
 }
 
@@ -75,8 +93,8 @@ pub fn message_event<'a>(heard: &'a Heard, part: Part<'a>, ending: Option<Ending
 pub struct Part<'a> {
     /// The message's id, hexadecimal.
     pub id: &'a str,
-    /// The other end's public key, base64.
-    pub key: &'a str,
+    /// The other end: its public key, base64, or its address if nothing is encrypted.
+    pub whose: &'a str,
     /// Number of this part, from 0.
     pub seq: u64,
     /// The content, when it is UTF-8.
@@ -95,6 +113,8 @@ impl Shown for Heard {
 #[derive(Default)]
 pub struct Terminal {
     sanitizer: Sanitizer,
+    /// What its lines after the first stand behind.
+    continued: &'static str,
     /// A line end was read whose line may be the last.
     line_ended: bool,
     text: String,
@@ -135,7 +155,11 @@ impl<M: Shown> Sink<M> for Printer {
         match &mut self.form {
             Form::Raw(_) => {}
             Form::Terminal(terminal) => {
-                *terminal = Terminal::default();
+                let continued = match message.heard().caller.origin {
+                    Origin::Key(_) => CONTINUED,
+                    Origin::Plain(_) => CONTINUED_PLAIN,
+                };
+                *terminal = Terminal { continued, ..Terminal::default() };
                 self.write(message.title().as_bytes());
             }
             Form::Json(parts) => {
@@ -213,14 +237,14 @@ impl Terminal {
         self.lines(&clean, output);
     }
 
-    /// Writes text, each line after the first behind [`CONTINUED`]; the last line's end is kept
+    /// Writes text, each line after the first behind its mark; the last line's end is kept
     /// back, because every message ends its line anyway.
     fn lines(&mut self, clean: &str, output: &mut Output) {
         self.text.clear();
         for line in clean.split_inclusive('\n') {
             if std::mem::take(&mut self.line_ended) {
                 self.text.push('\n');
-                self.text.push_str(CONTINUED);
+                self.text.push_str(self.continued);
             }
             self.line_ended = line.ends_with('\n');
             self.text.push_str(line.strip_suffix('\n').unwrap_or(line));
@@ -248,8 +272,12 @@ impl JsonParts {
     ) {
         let heard = message.heard();
         let (text, base64) = json::content(&self.pending[..len]);
-        let (id, key) = (json::hex(&heard.id), json::key(&heard.caller.key));
-        let part = Part { id: &id, key: &key, seq: self.seq, text, base64 };
+        let whose = match heard.caller.origin {
+            Origin::Key(key) => json::key(&key),
+            Origin::Plain(address) => address.to_string(),
+        };
+        let id = json::hex(&heard.id);
+        let part = Part { id: &id, whose: &whose, seq: self.seq, text, base64 };
         let line = json::line(&message.event(part, ending));
         output.write(line.as_bytes());
         self.seq += 1;

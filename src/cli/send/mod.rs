@@ -1,5 +1,6 @@
 //! ac-send: from options to one delivered message, and from how it ended to an exit code.
 
+mod plain;
 mod why;
 
 use std::cell::RefCell;
@@ -84,6 +85,10 @@ pub struct Options {
     /// Append what is sent to FILE, sealed to your own key
     #[arg(long, value_name = "FILE", conflicts_with = "ping")]
     pub history: Option<PathBuf>,
+    /// Encrypt nothing, for a bare nc at HOST:PORT: exit status 0 says handed over, not delivered
+    #[arg(long, conflicts_with_all = ["key", "anonymous", "output", "ping", "no_ack",
+          "history", "passphrase_fd", "passphrase_file"])]
+    pub plain: bool,
 
     /// Options that all programs share.
     #[command(flatten)]
@@ -95,7 +100,7 @@ impl Options {
     fn success(&self) -> &'static str {
         match self {
             Self { ping: true, .. } => "there",
-            Self { no_ack: true, .. } => "sent",
+            Self { no_ack: true, .. } | Self { plain: true, .. } => "sent",
             Self { output: Some(_), .. } => "sealed",
             _ => "delivered",
         }
@@ -123,6 +128,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                 .hint("report on another descriptor: --status-fd N"));
         }
     }
+    if options.plain {
+        return plain::run(options);
+    }
     let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
     // It may wait for a reader: signals still end the program here, and leave nothing behind.
     let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
@@ -140,11 +148,20 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         None => send(options, &mut hub, &me, &destination, record.as_ref()),
     };
     let kept = record.map_or(Ok(()), |record| keep(&mut record.borrow_mut(), options, &sent, &hub));
+    end(options, &destination.name, sent, kept)
+}
+
+/// From how it ended to an exit code, telling what is to be told.
+fn end(
+    options: &Options,
+    name: &str,
+    sent: Result<Delivered, SendError>,
+    kept: Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
     if let Err(SendError::Signal(signal)) = sent {
         die_of(signal);
         return Ok(ExitCode::from(128 + signal as u8));
     }
-    let name = &destination.name;
     let sent = sent.map_err(|e| why::failure(&e).about(name));
     let sent = sent.and_then(|delivered| {
         kept.map_err(|failure| {
@@ -308,11 +325,11 @@ fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Res
         let bytes = if options.ping { String::new() } else { format!("{} bytes ", report.bytes) };
         note(&format!("{PROGRAM}: {name}: {bytes}{status}{place}"));
     }
-    common.publish(&report.line())
+    common.publish(&report.line(options.plain))
 }
 
 impl Report<'_> {
-    fn line(&self) -> String {
+    fn line(&self, plain: bool) -> String {
         json::line(&Event::Result {
             to: self.to,
             status: self.status,
@@ -321,6 +338,7 @@ impl Report<'_> {
             address: self.address.as_deref(),
             error: self.failure.map(|f| f.message.as_str()),
             hint: self.failure.and_then(|f| f.hint.as_deref()),
+            plain,
         })
     }
 }

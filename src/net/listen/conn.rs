@@ -1,4 +1,4 @@
-//! One connection to a listener: a gate, then a link.
+//! One connection to a listener: a gate, then a link; or, where nothing is encrypted, one message.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr};
@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
 
+use super::plain::Plain;
 use super::session::Session;
 use super::{Answering, Heard, Host, Notice, Stage};
 use crate::crypto::sodium::Random;
@@ -24,6 +26,9 @@ const SMALL_READ: usize = 64 * 1024;
 
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
 const DRAINED_READS: usize = 64;
+
+/// How a silent peer without a session is asked whether it is still there.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
 
 /// What is left to read of a connection that is on its way out.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct Shared<'a> {
     pub refusing: Option<RefuseCode>,
     /// A session may be silent this long.
     pub silence: Duration,
+    /// A connection without encryption may be silent this long, if there is a limit.
+    pub idle: Option<Duration>,
     /// Note what crosses the wire.
     pub trace: bool,
 }
@@ -73,13 +80,34 @@ enum State {
     Gate { gate: Gate, reply: Vec<u8>, crossed: Vec<Crossing> },
     /// The session.
     Open(Box<Session>),
+    /// No encryption at all.
+    Plain(Box<Plain>),
 }
 
 impl Conn {
     /// A connection that was just accepted.
     pub fn new(socket: TcpStream, address: SocketAddr, now: Now, random: &mut dyn Random) -> Self {
-        let stage =
-            State::Gate { gate: Gate::new(now, random), reply: Vec::new(), crossed: Vec::new() };
+        let gate = Gate::new(now, random);
+        let stage = State::Gate { gate, reply: Vec::new(), crossed: Vec::new() };
+        Self::at(stage, socket, address)
+    }
+
+    /// A connection that was just accepted by a socket that hears without encryption.
+    pub fn plain(
+        socket: TcpStream,
+        address: SocketAddr,
+        now: Now,
+        shared: &mut Shared<'_>,
+    ) -> Self {
+        // A peer that is gone without a word shall not keep its place; a system that cannot ask
+        // has it wait for longer.
+        let _ = SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE);
+        let caller = shared.host.unproven(address);
+        shared.host.notice(Notice::Connected(&caller, address));
+        Self::at(State::Plain(Box::new(Plain::new(caller, now))), socket, address)
+    }
+
+    fn at(stage: State, socket: TcpStream, address: SocketAddr) -> Self {
         Self { socket, address, readable: true, writable: true, ending: false, stage, news: false }
     }
 
@@ -90,9 +118,13 @@ impl Conn {
         self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
     }
 
-    /// Whether the handshake is over.
+    /// Whether the handshake is over; without one, whether its message is on its way.
     pub fn is_open(&self) -> bool {
-        matches!(self.stage, State::Open(_))
+        match &self.stage {
+            State::Gate { .. } => false,
+            State::Open(_) => true,
+            State::Plain(plain) => plain.is_busy(),
+        }
     }
 
     /// Whether a message is on its way in or unacknowledged.
@@ -100,6 +132,7 @@ impl Conn {
         match &self.stage {
             State::Gate { .. } => false,
             State::Open(session) => session.is_busy(),
+            State::Plain(plain) => plain.is_busy(),
         }
     }
 
@@ -113,6 +146,7 @@ impl Conn {
         match &self.stage {
             State::Gate { .. } => false,
             State::Open(session) => session.is_stalled(source, mux),
+            State::Plain(plain) => plain.is_stalled(source, mux),
         }
     }
 
@@ -121,6 +155,7 @@ impl Conn {
         let wants_write = match &self.stage {
             State::Gate { reply, .. } => !reply.is_empty(),
             State::Open(session) => !session.link.pending().is_empty(),
+            State::Plain(_) => false,
         };
         (self.readable && !self.is_choked()) || (self.writable && wants_write)
     }
@@ -132,23 +167,24 @@ impl Conn {
 
     /// Silence does not count while we do not read.
     pub fn excuse_silence(&mut self, now: Now) {
-        if let State::Open(session) = &mut self.stage {
-            session.link.excuse_silence(now);
+        match &mut self.stage {
+            State::Gate { .. } => {}
+            State::Open(session) => session.link.excuse_silence(now),
+            State::Plain(plain) => plain.excuse_silence(now),
         }
     }
 
     /// When it wants to be driven without news.
-    pub fn deadline(&self, source: Source, shared: &Shared<'_>) -> Duration {
+    pub fn deadline(&self, source: Source, shared: &Shared<'_>) -> Option<Duration> {
+        let stalled = self.is_stalled(source, &shared.mux);
         match &self.stage {
-            State::Gate { gate, .. } => gate.deadline(),
+            State::Gate { gate, .. } => Some(gate.deadline()),
             State::Open(session) => {
                 let keepalive = session.link.keepalive_at();
-                if self.is_stalled(source, &shared.mux) {
-                    keepalive
-                } else {
-                    keepalive.min(session.link.heard() + shared.silence)
-                }
+                let silence = session.link.heard() + shared.silence;
+                Some(if stalled { keepalive } else { keepalive.min(silence) })
             }
+            State::Plain(plain) => plain.deadline(shared).filter(|_| !stalled),
         }
     }
 
@@ -196,6 +232,10 @@ impl Conn {
                 let silent = now.mono >= session.link.heard() + shared.silence;
                 silent && !self.is_stalled(source, &shared.mux)
             }
+            State::Plain(plain) => {
+                let silent = plain.deadline(shared).is_some_and(|at| now.mono >= at);
+                plain.is_over() || (silent && !self.is_stalled(source, &shared.mux))
+            }
         }
     }
 
@@ -205,6 +245,7 @@ impl Conn {
             let pending = match &self.stage {
                 State::Gate { reply, .. } => reply.as_slice(),
                 State::Open(session) => session.link.pending(),
+                State::Plain(_) => &[],
             };
             if pending.is_empty() {
                 return false;
@@ -213,6 +254,7 @@ impl Conn {
                 Ok(n) => match &mut self.stage {
                     State::Gate { reply, .. } => drop(reply.drain(..n)),
                     State::Open(session) => session.link.consumed(n),
+                    State::Plain(_) => {}
                 },
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -236,7 +278,13 @@ impl Conn {
         }
         let len = if shared.mux.owns(source) { space.len() } else { SMALL_READ };
         match self.socket.read(&mut space[..len]) {
-            Ok(0) => true,
+            Ok(0) => {
+                self.readable = false;
+                match &mut self.stage {
+                    State::Plain(plain) => plain.end(source, shared),
+                    _ => true,
+                }
+            }
             Ok(n) => {
                 // A short read has emptied the socket; more of it will be a new event.
                 self.readable = n == len || self.ending;
@@ -268,6 +316,11 @@ impl Conn {
                 let fed = session.take(bytes, source, now, shared, stage);
                 self.news |= fed.unwrap_or(false);
                 fed.is_err()
+            }
+            State::Plain(plain) => {
+                plain.take(bytes, source, now, shared, stage);
+                self.news = true;
+                false
             }
         }
     }
@@ -312,10 +365,52 @@ impl Conn {
     }
 
     /// The session, if the handshake is over.
-    pub fn session(&mut self) -> Option<&mut Session> {
+    fn session(&mut self) -> Option<&mut Session> {
         match &mut self.stage {
-            State::Gate { .. } => None,
             State::Open(session) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The oldest whole message was flushed.
+    pub fn acknowledge(&mut self, total: u64, now: Now, shared: &mut Shared<'_>) {
+        match &mut self.stage {
+            State::Gate { .. } => {}
+            State::Open(session) => session.acknowledge(total, now, shared),
+            State::Plain(plain) => plain.flushed(total, shared),
+        }
+    }
+
+    /// Refuses the message that comes in, and says why.
+    pub fn refuse(&mut self, code: RefuseCode, source: Source, now: Now, shared: &mut Shared<'_>) {
+        match self.session() {
+            Some(session) => session.refuse(code, source, now, shared),
+            None => self.reset("refused", source, shared),
+        }
+    }
+
+    /// Refuses all that is not acknowledged: it never will be.
+    pub fn refuse_all(
+        &mut self,
+        code: RefuseCode,
+        source: Source,
+        now: Now,
+        shared: &mut Shared<'_>,
+    ) {
+        match self.session() {
+            Some(session) => session.refuse_all(code, source, now, shared),
+            None => self.reset("refused", source, shared),
+        }
+    }
+
+    /// Whoever sends without encryption can be told nothing but that the connection ended badly: it
+    /// will be closed by a reset.
+    fn reset(&mut self, why: &'static str, source: Source, shared: &mut Shared<'_>) {
+        if let State::Plain(plain) = &mut self.stage
+            && plain.cut(why, source, shared)
+        {
+            // Without it the sender may take the end for an orderly one.
+            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
         }
     }
 
@@ -325,13 +420,15 @@ impl Conn {
         match &self.stage {
             State::Gate { gate, .. } => gate.is_answered() || (first && !gate.is_silent()),
             State::Open(session) => session.is_new(),
+            State::Plain(_) => false,
         }
     }
 
     /// Says that we stop, and writes what the socket takes at once.
-    pub fn stop(&mut self, now: Now) {
-        if let State::Open(session) = &mut self.stage {
-            session.stop(now);
+    pub fn stop(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
+        match self.session() {
+            Some(session) => session.stop(now),
+            None => self.reset("stopped", source, shared),
         }
         self.write();
     }
@@ -340,7 +437,7 @@ impl Conn {
     pub fn flush(&mut self) -> bool {
         self.write();
         match &self.stage {
-            State::Gate { .. } => true,
+            State::Gate { .. } | State::Plain(_) => true,
             State::Open(session) => session.link.pending().is_empty(),
         }
     }
@@ -374,6 +471,7 @@ impl Conn {
                 self.drain();
             }
             State::Open(session) => session.leave(source, shared),
+            State::Plain(_) => self.reset("the connection ended", source, shared),
         }
     }
 

@@ -16,6 +16,13 @@ pub struct Route {
     asked: Option<IpAddr>,
 }
 
+impl Route {
+    /// Where the packet came from.
+    pub fn from(&self) -> SocketAddr {
+        self.from
+    }
+}
+
 /// A socket, and whether it may have something to read.
 pub struct Ear {
     socket: UdpSocket,

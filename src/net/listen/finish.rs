@@ -21,8 +21,8 @@ impl Listener<'_> {
     /// A signal came.
     pub(super) fn say_stopped(&mut self) {
         let now = self.hub.clock.now();
-        for conn in self.conns.values_mut() {
-            conn.stop(now);
+        for (token, conn) in &mut self.conns {
+            conn.stop(Source(*token as u64), now, &mut self.shared);
         }
     }
 
@@ -38,9 +38,7 @@ impl Listener<'_> {
         self.shared.refusing = Some(code);
         self.datagrams.refuse_all(&mut self.shared);
         for (token, conn) in &mut self.conns {
-            if let Some(session) = conn.session() {
-                session.refuse_all(code, Source(*token as u64), now, &mut self.shared);
-            }
+            conn.refuse_all(code, Source(*token as u64), now, &mut self.shared);
         }
         let udp = if self.datagrams.count() > 0 { self.datagrams.linger() } else { Duration::ZERO };
         let (until, udp_until) = (now.mono + LINGER, now.mono + udp);

@@ -18,13 +18,22 @@ pub struct Answering {
     pub access: [u8; 32],
 }
 
+/// What a caller has shown of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// That it holds this key.
+    Key(PublicKey),
+    /// Nothing: no encryption. Where the bytes came from, as far as anybody can tell.
+    Plain(SocketAddr),
+}
+
 /// Who is heard, as far as their key tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
     /// Petname, or what stands for one; safe to show.
     pub name: String,
-    /// The key.
-    pub key: PublicKey,
+    /// What they have shown.
+    pub origin: Origin,
     /// Whether it is a contact.
     pub known: bool,
 }
@@ -36,7 +45,7 @@ pub struct Heard {
     pub id: [u8; 16],
     /// Whose it is.
     pub caller: Caller,
-    /// The sender's clock, Unix ms.
+    /// The sender's clock, Unix ms; ours if it is not known.
     pub sent_ms: u64,
     /// Ours, Unix ms.
     pub arrived_ms: u64,
@@ -53,7 +62,7 @@ pub enum Notice<'a> {
     TurnedAway(&'a PublicKey),
     /// A session begins.
     Connected(&'a Caller, SocketAddr),
-    /// A message is acknowledged: this many bytes.
+    /// A message is acknowledged, or written if nothing was encrypted: this many bytes.
     Delivered(&'a Heard, u64),
     /// A message ended before it was whole.
     Cut(&'a Heard, &'static str),
@@ -66,6 +75,8 @@ pub trait Host {
     /// Whether the holder of `caller` is heard when it calls key number `key`. `proven` says that
     /// the caller's key is certain even to other holders of that key.
     fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller>;
+    /// Who is heard from `address` without encryption.
+    fn unproven(&mut self, address: SocketAddr) -> Caller;
     /// Tells the user.
     fn notice(&mut self, notice: Notice<'_>);
 }

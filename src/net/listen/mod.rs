@@ -1,7 +1,8 @@
 //! A listener: many senders at once on one loop, one output.
 //!
 //! `host` is what it needs of the program around it. [`conn`] is one connection, `session` what is
-//! said on it once its caller is let in, [`datagrams`] all that comes by UDP; `timers` say when a
+//! said on it once its caller is let in, [`plain`] what comes where nothing is encrypted,
+//! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption; `timers` say when a
 //! connection wants to be looked at without news, `finish` is how it all ends. This file is the loop
 //! that gives them their turns.
 
@@ -10,6 +11,8 @@ pub mod datagrams;
 mod ear;
 mod finish;
 mod host;
+pub mod plain;
+mod plain_datagrams;
 mod session;
 mod timers;
 
@@ -19,14 +22,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::{TcpListener, UdpSocket};
+use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 
 use self::conn::{Conn, Shared};
 use self::datagrams::Datagrams;
-pub use self::host::{Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Stage};
-use self::session::Session;
+pub use self::host::{
+    Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Origin, Stage,
+};
+use self::plain_datagrams::PlainDatagrams;
 use self::timers::Timers;
 use super::hub::Hub;
 use super::sockets::canonical;
@@ -41,6 +46,8 @@ const STDOUT: Token = Token(1);
 const FIRST_EAR: usize = 2;
 /// UDP sockets have the tokens from here on.
 const FIRST_UDP: usize = 512;
+/// UDP sockets that hear without encryption have the tokens from here on.
+const FIRST_PLAIN_UDP: usize = 768;
 /// Connections have the tokens from here on, each a new one.
 const FIRST_CONN: usize = 1024;
 /// One read from a connection, in bytes: four full records.
@@ -55,6 +62,8 @@ struct Ear {
     socket: TcpListener,
     readable: bool,
     retry: Option<Duration>,
+    /// Whoever calls here is heard without encryption.
+    plain: bool,
 }
 
 /// The loop and all that it serves.
@@ -74,6 +83,7 @@ pub struct Listener<'a> {
     stalled: BTreeSet<usize>,
     timers: Timers,
     datagrams: Datagrams,
+    plain_datagrams: PlainDatagrams,
     shared: Shared<'a>,
     stage: &'a mut dyn Stage,
     written: VecDeque<Written>,
@@ -106,6 +116,7 @@ impl<'a> Listener<'a> {
             stalled: BTreeSet::new(),
             timers: Timers::default(),
             datagrams: Datagrams::new(keys),
+            plain_datagrams: PlainDatagrams::default(),
             shared: Shared {
                 keys,
                 host,
@@ -114,6 +125,7 @@ impl<'a> Listener<'a> {
                 plain: plain_buffer(),
                 refusing: None,
                 silence: limits.silence,
+                idle: limits.idle,
                 trace: limits.trace,
             },
             limits,
@@ -128,10 +140,25 @@ impl<'a> Listener<'a> {
     ///
     /// # Errors
     /// When it cannot be watched.
-    pub fn hear_tcp(&mut self, mut socket: TcpListener) -> io::Result<()> {
+    pub fn hear_tcp(&mut self, socket: TcpListener) -> io::Result<()> {
+        self.add_ear(socket, false)
+    }
+
+    /// Adds a listening socket without encryption: anybody is heard. They are fewer at a time, and
+    /// those that have said nothing for longest make room for others.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn hear_plain_tcp(&mut self, socket: TcpListener) -> io::Result<()> {
+        self.max_conns = self.max_conns.min(plain::MAX_CONNS);
+        self.max_waiting = self.max_waiting.min(self.max_conns / 2);
+        self.add_ear(socket, true)
+    }
+
+    fn add_ear(&mut self, mut socket: TcpListener, plain: bool) -> io::Result<()> {
         let token = Token(FIRST_EAR + self.ears.len());
         self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.ears.push(Ear { socket, readable: true, retry: None });
+        self.ears.push(Ear { socket, readable: true, retry: None, plain });
         Ok(())
     }
 
@@ -143,6 +170,16 @@ impl<'a> Listener<'a> {
         let token = Token(FIRST_UDP + self.datagrams.count());
         self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
         self.datagrams.add(socket)
+    }
+
+    /// Adds a UDP socket without encryption: anybody is heard.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn hear_plain_udp(&mut self, mut socket: UdpSocket) -> io::Result<()> {
+        let token = Token(FIRST_PLAIN_UDP + self.plain_datagrams.count());
+        self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
+        self.plain_datagrams.add(socket)
     }
 
     /// Listens until it has heard enough.
@@ -197,6 +234,7 @@ impl<'a> Listener<'a> {
                     self.runnable.push(token);
                 }
             }
+            FIRST_PLAIN_UDP.. => self.plain_datagrams.on_event(token - FIRST_PLAIN_UDP),
             FIRST_UDP.. => self.datagrams.on_event(token - FIRST_UDP),
             FIRST_EAR.. => {
                 if let Some(ear) = self.ears.get_mut(token - FIRST_EAR) {
@@ -226,7 +264,10 @@ impl<'a> Listener<'a> {
             ear.readable |= ear.retry.take_if(|at| *at <= now).is_some();
             while self.ears[index].readable && self.has_room() {
                 match self.ears[index].socket.accept() {
-                    Ok((socket, address)) => self.welcome_in(socket, canonical(address)),
+                    Ok((socket, address)) => {
+                        let plain = self.ears[index].plain;
+                        self.welcome_in(socket, canonical(address), plain);
+                    }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         self.ears[index].readable = false;
                     }
@@ -260,7 +301,7 @@ impl<'a> Listener<'a> {
         true
     }
 
-    fn welcome_in(&mut self, mut socket: mio::net::TcpStream, address: SocketAddr) {
+    fn welcome_in(&mut self, mut socket: TcpStream, address: SocketAddr, plain: bool) {
         let token = self.next_token;
         self.next_token += 1;
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -275,7 +316,12 @@ impl<'a> Listener<'a> {
             self.remove(oldest);
         }
         let now = self.hub.clock.now();
-        self.conns.insert(token, Conn::new(socket, address, now, &mut OsRandom));
+        let conn = if plain {
+            Conn::plain(socket, address, now, &mut self.shared)
+        } else {
+            Conn::new(socket, address, now, &mut OsRandom)
+        };
+        self.conns.insert(token, conn);
         self.waiting.insert(token);
         self.runnable.push(token);
     }
@@ -295,7 +341,8 @@ impl<'a> Listener<'a> {
     fn drive_datagrams(&mut self, space: &mut [u8]) {
         let now = self.hub.clock.now();
         self.datagrams.drive(now, space, &mut self.shared, self.stage);
-        if self.datagrams.heard_message() {
+        self.plain_datagrams.drive(now, space, &mut self.shared, self.stage);
+        if self.datagrams.heard_message() | self.plain_datagrams.heard_message() {
             self.last_heard = now.mono;
         }
     }
@@ -320,7 +367,10 @@ impl<'a> Listener<'a> {
         } else if conn.has_more() {
             self.runnable.push(token);
         }
-        self.timers.set(token, conn.deadline(source, &self.shared));
+        match conn.deadline(source, &self.shared) {
+            Some(at) => self.timers.set(token, at),
+            None => self.timers.clear(token),
+        }
     }
 
     fn remove(&mut self, token: usize) {
@@ -356,9 +406,9 @@ impl<'a> Listener<'a> {
             self.shared.mux.alive(source, now);
         } else if Datagrams::owns(source) {
             self.datagrams.refuse(source, RefuseCode::TooSlow.why(), &mut self.shared);
-        } else if let Some(session) = session(&mut self.conns, source) {
+        } else if let Some(conn) = self.conns.get_mut(&(source.0 as usize)) {
             let now = self.hub.clock.now();
-            session.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
+            conn.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
             self.runnable.push(source.0 as usize);
         }
     }
@@ -371,8 +421,13 @@ impl<'a> Listener<'a> {
             self.datagrams.flushed(done.source, now, &mut self.shared);
             return;
         }
-        if let (Some(total), Some(session)) = (done.total, session(&mut self.conns, done.source)) {
-            session.acknowledge(total, now, &mut self.shared);
+        if PlainDatagrams::owns(done.source) {
+            self.plain_datagrams.flushed(done.source, done.total.unwrap_or(0), &mut self.shared);
+            return;
+        }
+        let conn = self.conns.get_mut(&(done.source.0 as usize));
+        if let (Some(total), Some(conn)) = (done.total, conn) {
+            conn.acknowledge(total, now, &mut self.shared);
             self.runnable.push(done.source.0 as usize);
         }
     }
@@ -403,11 +458,13 @@ impl<'a> Listener<'a> {
 
     /// Whether a message is on its way in or unacknowledged.
     fn is_busy(&self) -> bool {
-        self.datagrams.is_busy() || self.conns.values().any(Conn::is_busy)
+        let datagrams = self.datagrams.is_busy() || self.plain_datagrams.is_busy();
+        datagrams || self.conns.values().any(Conn::is_busy)
     }
 
     fn deadline(&self) -> Option<Duration> {
-        if !self.runnable.is_empty() || self.datagrams.has_more() {
+        let datagrams = self.datagrams.has_more() || self.plain_datagrams.has_more(&self.shared);
+        if !self.runnable.is_empty() || datagrams {
             return Some(Duration::ZERO);
         }
         let retries = self.ears.iter().filter_map(|ear| ear.retry);
@@ -418,9 +475,4 @@ impl<'a> Listener<'a> {
         let datagrams = self.datagrams.deadline(self.limits.silence);
         retries.chain(idle).chain(mux).chain(datagrams).chain(self.timers.next()).min()
     }
-}
-
-/// The session that a source of the mux is, if it still is one.
-fn session(conns: &mut BTreeMap<usize, Conn>, source: Source) -> Option<&mut Session> {
-    conns.get_mut(&(source.0 as usize))?.session()
 }

@@ -38,6 +38,15 @@ pub struct Crossing {
     pub content: Vec<u8>,
 }
 
+impl Crossing {
+    /// Bytes that nothing seals: the wire is the content.
+    pub fn unsealed(outgoing: bool, bytes: &[u8]) -> Self {
+        let head = bytes[..bytes.len().min(TRACE_BYTES)].to_vec();
+        let meaning = format!("PLAIN, not encrypted, {} bytes", bytes.len());
+        Self { outgoing, wire_len: bytes.len(), wire_head: head.clone(), meaning, content: head }
+    }
+}
+
 /// How many bytes of wire and content a [`Crossing`] shows.
 pub const TRACE_BYTES: usize = 24;
 
