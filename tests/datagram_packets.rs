@@ -423,6 +423,25 @@ fn who_becomes_a_contact_brings_no_forgotten_run_back() {
 }
 
 #[test]
+fn a_run_that_was_begun_goes_on_though_others_have_taken_all_room() {
+    let mut bob = listener();
+    let owner = Forge { flags: 1 << 1, ..Forge::default() };
+    let owns = run_of(&feed(&mut bob, &owner.seal(), at(0), Admission::Contact));
+    bob.delivered(&owns);
+    // Each waits for the output that the owner has.
+    for i in 0..500u64 {
+        let body = vec![1; FRAGMENT_LEN];
+        let half = Forge { run: i.to_be_bytes(), of: 64, body, ..Forge::default() };
+        feed(&mut bob, &half.seal(), at(0), Admission::Contact);
+    }
+    acks(&mut bob);
+    let next = Forge { sequence: 1, of: 64, body: vec![1; FRAGMENT_LEN], ..Forge::default() };
+    feed(&mut bob, &next.seal(), at(0), Admission::Contact);
+    assert_eq!(acks(&mut bob), expected(&next, 0, Status::Received));
+    assert!(bob.load().1 <= (4 << 20) + MAX_MESSAGE);
+}
+
+#[test]
 fn half_messages_have_a_bound_and_an_idle_one_gives_way() {
     let mut bob = listener();
     let half = |i: u64| Forge {

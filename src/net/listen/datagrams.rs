@@ -126,7 +126,6 @@ impl Datagrams {
     ) {
         for ear in 0..self.ears.len() {
             let mut left = PACKETS_A_TURN;
-            let mut failed = false;
             while left > 0 && self.ears[ear].readable {
                 let mut came = 1;
                 match self.ears[ear].receive(space) {
@@ -140,9 +139,9 @@ impl Datagrams {
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         self.ears[ear].readable = false;
                     }
-                    // An error that an earlier answer drew is over with this; one that stays is not.
-                    Err(_) if failed => self.ears[ear].readable = false,
-                    Err(_) => failed = true,
+                    // An error that an earlier answer drew; the socket is fine. It stays readable:
+                    // a full one tells nothing new.
+                    Err(_) => {}
                 }
                 left = left.saturating_sub(came);
             }

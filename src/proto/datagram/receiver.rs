@@ -191,7 +191,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
             }
         }
         self.memory.begin(key, window, time_ms, run);
-        self.memory.reserve(&key, room) && self.note(arrived)
+        self.memory.reserve(&key, room, false) && self.note(arrived)
     }
 
     /// Goes on to the next message of a run.
@@ -201,7 +201,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
         run.touched = arrived.now.mono;
         let Some(window) = self.memory.window_of(&key) else { return false };
         // Room for all of it at once, or two half messages could wait for each other's.
-        while !self.memory.reserve(&key, room) {
+        while !self.memory.reserve(&key, room, true) {
             if !self.make_room(window, arrived.now, events) {
                 return false;
             }

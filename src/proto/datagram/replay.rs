@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::packet::Mac1;
+use super::packet::{MAX_MESSAGE, Mac1};
 use crate::crypto::sodium::PublicKey;
 use crate::proto::time::CLOCK_WINDOW_MS;
 
@@ -204,11 +204,14 @@ impl<T> Memory<T> {
         self.release(key);
     }
 
-    /// Sets room for `bytes` of a message aside; `false` if there is none.
-    pub(super) fn reserve(&mut self, key: &RunKey, bytes: usize) -> bool {
+    /// Sets room for `bytes` of a message aside; `false` if there is none. One that `goes_on` may
+    /// use what no beginning may: else runs that have begun, and wait for the output, could take all
+    /// the room that the run needs which has the output, and none would ever go on.
+    pub(super) fn reserve(&mut self, key: &RunKey, bytes: usize, goes_on: bool) -> bool {
         let Some(entry) = self.entries.get_mut(key) else { return false };
         let window = &mut self.windows[entry.window];
-        let fits = window.bytes + bytes <= MAX_BYTES;
+        let spare = if goes_on { MAX_MESSAGE } else { 0 };
+        let fits = window.bytes + bytes <= MAX_BYTES + spare;
         if fits {
             window.bytes += bytes;
             entry.reserved += bytes;
