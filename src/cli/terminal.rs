@@ -8,6 +8,8 @@ use rustix::termios::{
 };
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
+use crate::net::signals;
+
 /// Longest line that a terminal hands over at once, in bytes (Linux n_tty(4)).
 pub const MAX_LINE: usize = 4096;
 
@@ -57,6 +59,6 @@ impl Drop for Quiet<'_> {
 
 /// Dies of `signal` itself, so that a shell's loop stops too.
 pub fn die_of(signal: i32) -> ! {
-    let _ = signal_hook::low_level::emulate_default_handler(signal);
+    signals::die_of(signal);
     std::process::exit(128 + signal)
 }
