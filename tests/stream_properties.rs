@@ -74,8 +74,8 @@ fn meta() -> impl Strategy<Value = Meta> {
     let head = (any::<[u8; 16]>(), any::<u8>(), any::<u64>());
     let name = prop::option::of("\\PC{0,40}");
     let rest = (any::<Option<u64>>(), any::<Option<u32>>(), any::<Option<i64>>());
-    (head, name, rest, any::<Option<u64>>()).prop_map(
-        |((id, kind, time_ms), name, (size, mode, mtime), keepalive_ms)| Meta {
+    (head, name, rest, any::<Option<u64>>(), any::<bool>()).prop_map(
+        |((id, kind, time_ms), name, (size, mode, mtime), keepalive_ms, more)| Meta {
             id,
             kind,
             time_ms,
@@ -84,6 +84,7 @@ fn meta() -> impl Strategy<Value = Meta> {
             mode,
             mtime,
             keepalive_ms,
+            more,
         },
     )
 }

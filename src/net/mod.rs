@@ -13,11 +13,13 @@
 pub mod box_file;
 pub mod clock;
 pub mod dial;
+pub mod feed;
 pub mod hub;
 pub mod input;
 pub mod listen;
 pub mod output;
 pub mod plain_send;
+pub mod receiver;
 pub mod resolve;
 pub mod send;
 pub mod send_datagrams;

@@ -46,7 +46,17 @@ pub struct Meta {
     pub mtime: Option<i64>,
     /// Key 7: the sender wants a sign of life at least this often, ms.
     pub keepalive_ms: Option<u64>,
+    /// Key 8, present and 1 if so: another message of the same run follows in this session.
+    pub more: bool,
 }
+
+/// A file longer than this, in bytes, is gone on with where it was interrupted. Below, its sender
+/// need not wait to be told that nothing of it is there.
+pub const RESUMED: u64 = 1024 * 1024;
+/// The type bits of a mode (POSIX, `S_IFMT`).
+const TYPE_BITS: u32 = 0o170_000;
+/// Those of a folder (`S_IFDIR`).
+const FOLDER: u32 = 0o040_000;
 
 impl Meta {
     /// A message without a name.
@@ -60,6 +70,19 @@ impl Meta {
             mode: None,
             mtime: None,
             keepalive_ms: None,
+            more: false,
+        }
+    }
+
+    /// Whether the receiver answers with RESUME, which its sender waits for: a folder begins, or a
+    /// file above [`RESUMED`].
+    pub fn asks_resume(&self) -> bool {
+        let Some(size) = self.size else { return false };
+        let is_folder = self.mode.is_some_and(|mode| mode & TYPE_BITS == FOLDER);
+        match self.kind {
+            k if k == MessageKind::File as u8 => size > RESUMED,
+            k if k == MessageKind::DirectoryEntry as u8 => is_folder || size > RESUMED,
+            _ => false,
         }
     }
 
@@ -71,6 +94,7 @@ impl Meta {
             self.mode.is_some(),
             self.mtime.is_some(),
             self.keepalive_ms.is_some(),
+            self.more,
         ];
         let present = optional.into_iter().filter(|p| *p).count() as u64;
         let mut e = Encoder::new(Vec::with_capacity(64));
@@ -91,6 +115,9 @@ impl Meta {
             }
             if let Some(keepalive) = self.keepalive_ms {
                 e.u8(7)?.u64(keepalive)?;
+            }
+            if self.more {
+                e.u8(8)?.u8(1)?;
             }
             Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
         })();
@@ -117,6 +144,7 @@ impl Meta {
                 5 => meta.mode = Some(d.u32()?),
                 6 => meta.mtime = Some(d.i64()?),
                 7 => meta.keepalive_ms = Some(d.u64()?),
+                8 => meta.more = d.u64()? != 0,
                 _ => d.skip()?,
             }
             Ok(())
