@@ -473,7 +473,7 @@ impl World {
                             mux.cut(source);
                             given.remove(&current.take().unwrap());
                         }
-                        Step::Nothing => {}
+                        Step::StartAt(_) | Step::Nothing => {}
                     }
                     Ok(())
                 })

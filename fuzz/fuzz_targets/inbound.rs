@@ -9,11 +9,12 @@ fuzz_target!(|records: Vec<(u8, Vec<u8>, bool)>| {
     let mut inbound = Inbound::default();
     let mut open = false;
     for (kind, body, refuse) in &records {
+        inbound.offer();
         let Ok(kind) = Kind::try_from(*kind) else { return };
         let Ok(step) = inbound.step(kind, body) else { return };
         match step {
             Step::Begin(_) => assert!(!std::mem::replace(&mut open, true)),
-            Step::Data(_) => assert!(open),
+            Step::Data(_) | Step::StartAt(_) => assert!(open),
             Step::End | Step::Aborted(_) => assert!(std::mem::take(&mut open)),
             Step::Nothing => {}
         }

@@ -22,6 +22,7 @@ use crate::proto::time::Now;
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
 
 /// Who is called, and who calls.
+#[derive(Clone, Copy)]
 pub struct Call<'a> {
     /// The key that calls.
     pub me: &'a KeyPair,
@@ -46,6 +47,8 @@ pub enum DialError {
     NoAnswer(SocketAddr, Duration),
     /// Something accepted the connection and proved nothing.
     NoProof(SocketAddr, NoProof),
+    /// The system failed us.
+    Local(io::Error),
 }
 
 /// What whoever answered did instead of proving its key.
@@ -76,6 +79,7 @@ impl DialError {
             Self::Refused(..) => 1,
             Self::NoAnswer(..) => 2,
             Self::NoProof(..) => 3,
+            Self::Local(_) => 4,
         }
     }
 }
@@ -105,6 +109,28 @@ pub trait Opening {
     ) -> Result<Option<Self::Opened>, NoProof>;
 }
 
+impl<T: Opening> Opening for &T {
+    type Underway = T::Underway;
+    type Opened = T::Opened;
+
+    fn patience(&self) -> Duration {
+        (**self).patience()
+    }
+
+    fn begin(&self, now: Now) -> io::Result<T::Underway> {
+        (**self).begin(now)
+    }
+
+    fn advance(
+        &self,
+        underway: &mut T::Underway,
+        socket: &mut TcpStream,
+        now: Now,
+    ) -> Result<Option<T::Opened>, NoProof> {
+        (**self).advance(underway, socket, now)
+    }
+}
+
 /// A connection. To a peer that has proved its key: message 3 is queued in the link.
 pub struct Dialed<L = Link> {
     /// Registered for both directions.
@@ -117,9 +143,63 @@ pub struct Dialed<L = Link> {
     pub until: Duration,
 }
 
-/// A call under way.
-pub struct Dialing<'a, O: Opening> {
-    opening: &'a O,
+/// A call to somebody who may be at several places: each in turn.
+pub struct Calling<O: Opening + Copy> {
+    opening: O,
+    token: Token,
+    targets: VecDeque<HostPort>,
+    dialing: Option<Dialing<O>>,
+    failure: Option<DialError>,
+}
+
+impl<O: Opening + Copy> Calling<O> {
+    /// A call to `targets` that begins with [`Calling::advance`]; its connection registers as
+    /// `token`.
+    pub fn new(opening: O, targets: &[HostPort], token: Token) -> Self {
+        let targets = targets.iter().cloned().collect();
+        Self { opening, token, targets, dialing: None, failure: None }
+    }
+
+    /// When [`Calling::advance`] has something to do without news.
+    pub fn deadline(&self) -> Duration {
+        self.dialing.as_ref().map_or(Duration::ZERO, Dialing::deadline)
+    }
+
+    /// Takes note of an event for its token.
+    pub fn on_event(&mut self, event: &Event) {
+        if let Some(dialing) = &mut self.dialing {
+            dialing.on_event(event);
+        }
+    }
+
+    /// Goes as far as it can. `None`: wait for events or the deadline.
+    ///
+    /// # Errors
+    /// When every place has failed; of all failures the one that says most.
+    pub fn advance(&mut self, hub: &Hub) -> Result<Option<Dialed<O::Opened>>, DialError> {
+        loop {
+            let Some(dialing) = &mut self.dialing else {
+                let Some(target) = self.targets.pop_front() else {
+                    return Err(self.failure.take().unwrap_or_else(no_address));
+                };
+                let dialing = Dialing::start(hub, self.opening, &target, self.token);
+                self.dialing = Some(dialing.map_err(DialError::Local)?);
+                continue;
+            };
+            match dialing.advance(hub.registry(), hub.clock.now()) {
+                Err(failure) => {
+                    self.failure = Some(failure.or_better(self.failure.take()));
+                    self.dialing = None;
+                }
+                underway => return underway,
+            }
+        }
+    }
+}
+
+/// A call to one place under way.
+pub struct Dialing<O: Opening> {
+    opening: O,
     token: Token,
     lookup: Option<Lookup>,
     candidates: VecDeque<SocketAddr>,
@@ -136,12 +216,12 @@ struct Attempt<U> {
     underway: U,
 }
 
-impl<'a, O: Opening> Dialing<'a, O> {
+impl<O: Opening> Dialing<O> {
     /// Starts calling; the connection registers as `token`.
     ///
     /// # Errors
     /// When the look-up cannot be started.
-    pub fn start(hub: &Hub, opening: &'a O, target: &HostPort, token: Token) -> io::Result<Self> {
+    pub fn start(hub: &Hub, opening: O, target: &HostPort, token: Token) -> io::Result<Self> {
         let lookup = Some(Lookup::start(target, hub.waker())?);
         let until = hub.clock.now().mono + opening.patience();
         let candidates = VecDeque::new();
@@ -188,7 +268,7 @@ impl<'a, O: Opening> Dialing<'a, O> {
                 return Err(self.failure.take().unwrap_or_else(no_address));
             }
             let Some(attempt) = &mut self.attempt else { continue };
-            match attempt.advance(self.opening, now) {
+            match attempt.advance(&self.opening, now) {
                 Ok(None) => return Ok(None),
                 Ok(Some(link)) => {
                     let until = self.until;

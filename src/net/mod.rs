@@ -25,4 +25,6 @@ pub mod send;
 pub mod send_datagrams;
 pub mod signals;
 pub mod sockets;
+pub mod speaker;
 mod stdio;
+pub mod wire;

@@ -1,33 +1,27 @@
-//! One message to one peer over a stream: the sender's pump, from its input to the peer's
-//! acknowledgement.
+//! To one peer over a stream: the sender's pump, from what it says to the peer's acknowledgement.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mio::event::Event;
 use mio::{Events, Token};
 
-use super::dial::{Call, DialError, Dialed, Dialing, NoProof, Opening};
+use super::dial::{Call, Calling, DialError, Dialed, NoProof, Opening};
+use super::feed::Feed;
 use super::hub::{Hub, WAKE};
-use super::input::{Got, Input};
 use super::resolve::HostPort;
-use crate::proto::stream::link::Crossing;
-use crate::proto::stream::meta::{Meta, Welcome};
-use crate::proto::stream::record::{
-    AbortCode, Kind, MAX_BODY, Violation, parse_abort, parse_refuse, parse_total,
-};
+use super::speaker::Speaker;
+use super::wire::{Read, Wire, Wrote};
+use crate::proto::stream::link::{Crossing, Link};
+use crate::proto::stream::meta::Welcome;
+use crate::proto::stream::record::{AbortCode, Kind, Violation, parse_abort};
 use crate::proto::stream::session::{PlainBuffer, plain_buffer};
 use crate::proto::time::Now;
 
 /// The token of the one connection.
 pub(super) const PEER: Token = Token(1);
-/// Records are sealed ahead of the socket up to this many bytes: four to a write.
-const AHEAD: usize = 4 * MAX_BODY;
 /// A fast peer must not keep us from hearing it, or a signal.
 const WRITES_A_TURN: usize = 32;
-/// What may be sent before the responder has let us in, in bytes. PROTOCOL.md, section 3.4.
-const BEFORE_WELCOME: u64 = 256 * 1024;
 /// What the peer says is short: acknowledgements and signs of life.
 const READ_SPACE: usize = 16 * 1024;
 
@@ -77,8 +71,8 @@ pub struct Delivered {
 pub enum Task {
     /// Shake hands only: is the peer there?
     Ping,
-    /// Everything that the input gives, as one message.
-    Message(Meta, Input),
+    /// Everything that the feed gives.
+    Say(Box<dyn Feed>),
 }
 
 /// How long things may take, and who watches.
@@ -89,7 +83,7 @@ pub struct Limits<'a> {
     pub trace: Option<&'a mut dyn FnMut(&Crossing)>,
 }
 
-/// Sends one message over TCP, to the first of `targets` that proves the key, and waits until it is delivered.
+/// Says it over TCP, to the first of `targets` that proves the key, and waits until it is delivered.
 ///
 /// # Errors
 /// [`SendError`]; whatever it is, nothing was acknowledged that was not delivered.
@@ -106,37 +100,19 @@ pub fn send_stream(
 }
 
 /// Each target in turn; of all failures the one that says most.
-pub(super) fn dial_any<O: Opening>(
+pub(super) fn dial_any<O: Opening + Copy>(
     hub: &mut Hub,
-    opening: &O,
+    opening: O,
     targets: &[HostPort],
     events: &mut Events,
 ) -> Result<Dialed<O::Opened>, SendError> {
-    let mut failure: Option<DialError> = None;
-    for target in targets {
-        match dial(hub, opening, target, events) {
-            Err(SendError::Dial(e)) => failure = Some(e.or_better(failure)),
-            other => return other,
-        }
-    }
-    let none = io::Error::new(io::ErrorKind::NotFound, "no address is known");
-    Err(SendError::Dial(failure.unwrap_or(DialError::NotFound(none))))
-}
-
-fn dial<O: Opening>(
-    hub: &mut Hub,
-    opening: &O,
-    target: &HostPort,
-    events: &mut Events,
-) -> Result<Dialed<O::Opened>, SendError> {
-    let mut dialing = Dialing::start(hub, opening, target, PEER).map_err(SendError::Local)?;
+    let mut calling = Calling::new(opening, targets, PEER);
     loop {
-        let now = hub.clock.now();
-        if let Some(dialed) = dialing.advance(hub.registry(), now).map_err(SendError::Dial)? {
+        if let Some(dialed) = calling.advance(hub).map_err(SendError::Dial)? {
             return Ok(dialed);
         }
-        hub.wait(events, Some(dialing.deadline())).map_err(SendError::Local)?;
-        events.iter().filter(|e| e.token() == PEER).for_each(|e| dialing.on_event(e));
+        hub.wait(events, Some(calling.deadline())).map_err(SendError::Local)?;
+        events.iter().filter(|e| e.token() == PEER).for_each(|e| calling.on_event(e));
         if let Some(signal) = hub.signals.arrived() {
             return Err(SendError::Signal(signal));
         }
@@ -145,18 +121,14 @@ fn dial<O: Opening>(
 
 /// An established connection and what goes through it.
 struct Pump {
-    dialed: Dialed,
-    task: Task,
+    wire: Wire,
+    link: Link,
+    /// Until when it may take to let us in.
+    until: Duration,
+    /// What is said; nothing if the peer is only asked whether it is there.
+    speaker: Option<Speaker>,
     silence: Duration,
-    readable: bool,
-    writable: bool,
-    /// The peer closed or the connection broke: reading goes on until it says so.
-    ending: bool,
     welcomed: bool,
-    /// Bytes of the message that were sealed.
-    sealed: u64,
-    /// END was sent.
-    ended: bool,
     outcome: Option<Result<u64, SendError>>,
     plain: PlainBuffer,
 }
@@ -164,15 +136,15 @@ struct Pump {
 impl Pump {
     fn new(dialed: Dialed, task: Task, silence: Duration) -> Self {
         Self {
-            dialed,
-            task,
+            wire: Wire::new(dialed.socket, dialed.address),
+            link: dialed.link,
+            until: dialed.until,
+            speaker: match task {
+                Task::Ping => None,
+                Task::Say(feed) => Some(Speaker::knocking(feed)),
+            },
             silence,
-            readable: true,
-            writable: true,
-            ending: false,
             welcomed: false,
-            sealed: 0,
-            ended: false,
             outcome: None,
             plain: plain_buffer(),
         }
@@ -185,20 +157,19 @@ impl Pump {
         limits: &mut Limits<'_>,
     ) -> Result<Delivered, SendError> {
         let mut space = vec![0; READ_SPACE];
-        self.begin(hub.clock.now());
         loop {
             let now = hub.clock.now();
             let busy = self.progress(now, &mut space);
             if let Some(trace) = &mut limits.trace {
-                self.dialed.link.take_trace().iter().for_each(trace);
+                self.link.take_trace().iter().for_each(trace);
             }
             if let Some(outcome) = self.outcome.take() {
-                let address = Some(self.dialed.address);
+                let address = Some(self.wire.address);
                 return outcome.map(|total| Delivered { address, total });
             }
             let until = if busy { now.mono } else { self.deadline() };
             hub.wait(events, Some(until)).map_err(SendError::Local)?;
-            events.iter().filter(|e| e.token() != WAKE).for_each(|e| self.on_event(e));
+            events.iter().filter(|e| e.token() != WAKE).for_each(|e| self.wire.on_event(e));
             if let Some(signal) = hub.signals.arrived() {
                 self.give_up(AbortCode::Stopped, hub.clock.now());
                 return Err(SendError::Signal(signal));
@@ -206,145 +177,99 @@ impl Pump {
         }
     }
 
-    fn on_event(&mut self, event: &Event) {
-        self.ending |= event.is_read_closed() || event.is_error();
-        self.readable |= event.is_readable() || self.ending;
-        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
-    }
-
-    fn begin(&mut self, now: Now) {
-        if let Task::Message(meta, input) = &self.task {
-            input.begin(meta.id);
-            self.dialed.link.send(Kind::Meta, &meta.encode(), now);
-        }
-    }
-
     /// What can be done without waiting, up to a limit; whether there is more.
     fn progress(&mut self, now: Now, space: &mut [u8]) -> bool {
-        // Who was stopped for a while has not looked yet whether the peer spoke meanwhile.
-        self.readable |= now.mono >= self.deadline();
+        if now.mono >= self.deadline() {
+            self.wire.look_again();
+        }
         self.read(now, space);
         if self.outcome.is_some() {
             return false;
         }
-        self.dialed.link.keep_alive(now);
+        self.link.keep_alive(now);
         self.check_silence(now);
         for _ in 0..WRITES_A_TURN {
-            let filled = self.fill(now);
-            let written = self.write();
-            if self.outcome.is_some() || !(filled && written) {
+            let more = self.fill(now) && self.wire.pour(&mut self.link) == Wrote::All;
+            if !more {
+                self.wire.pour(&mut self.link);
+                self.conclude();
                 return false;
             }
         }
         true
     }
 
-    /// Seals input until enough is ahead of the socket; whether it might seal more.
+    /// Seals until enough is ahead of the socket; whether there may be more to seal.
     fn fill(&mut self, now: Now) -> bool {
-        while self.wants_input() {
-            let Task::Message(_, input) = &mut self.task else { return false };
-            match input.read(self.dialed.link.data_space()) {
-                Ok(Got::Bytes(n)) => {
-                    self.dialed.link.send_data(n, now);
-                    self.sealed += n as u64;
-                }
-                Ok(Got::Later) => return false,
-                Ok(Got::End) => {
-                    self.ended = true;
-                    self.dialed.link.send(Kind::End, &self.sealed.to_be_bytes(), now);
-                }
-                Err(e) => {
-                    self.give_up(AbortCode::CannotRead, now);
-                    self.outcome = Some(Err(SendError::Input(e)));
-                }
+        let Some(speaker) = &mut self.speaker else { return false };
+        match speaker.fill(&mut self.link, now) {
+            Ok(more) => more,
+            Err(e) => {
+                self.give_up(AbortCode::CannotRead, now);
+                self.outcome.get_or_insert(Err(SendError::Input(e)));
+                false
             }
         }
-        self.may_send_data()
     }
 
-    fn wants_input(&self) -> bool {
-        self.may_send_data() && self.dialed.link.pending().len() < AHEAD && self.outcome.is_none()
-    }
-
-    /// Whether there is more to send, and the peer lets us send it.
-    fn may_send_data(&self) -> bool {
-        let admitted = self.welcomed || self.sealed + (MAX_BODY as u64) <= BEFORE_WELCOME;
-        matches!(self.task, Task::Message(..)) && !self.ended && admitted
-    }
-
-    /// Writes what is sealed; whether the socket took all of it.
-    fn write(&mut self) -> bool {
-        let Dialed { socket, link, .. } = &mut self.dialed;
-        while self.writable && !link.pending().is_empty() {
-            match socket.write(link.pending()) {
-                Ok(n) => link.consumed(n),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                // What the peer said before it closed is still to be read.
-                Err(_) => {
-                    self.writable = false;
-                    self.readable = true;
-                    return false;
-                }
-            }
+    /// Everything is said and answered.
+    fn conclude(&mut self) {
+        if self.outcome.is_some() || !self.speaker.as_ref().is_some_and(Speaker::is_over) {
+            return;
         }
-        self.writable
+        let Some(summary) = self.speaker.take().map(Speaker::into_summary) else { return };
+        self.outcome = Some(match (summary.unread, summary.refused) {
+            (Some(e), _) => Err(SendError::Input(e)),
+            (None, Some((code, text))) => Err(SendError::Declined(code, text)),
+            (None, None) => Ok(summary.delivered),
+        });
     }
 
     fn read(&mut self, now: Now, space: &mut [u8]) {
-        while self.readable && self.outcome.is_none() {
-            match self.dialed.socket.read(space) {
-                Ok(0) => self.closed(),
-                Ok(n) => {
-                    // A short read has emptied the socket; more of it will be a new event.
-                    self.readable = n == space.len() || self.ending;
-                    self.take(&space[..n], now);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.closed(),
+        while self.outcome.is_none() {
+            match self.wire.read(space) {
+                Read::Bytes(n) => self.take(&space[..n], now),
+                Read::Later => return,
+                Read::Closed => self.ended(Cut::Closed, now),
             }
         }
     }
 
-    fn closed(&mut self) {
-        let address = self.dialed.address;
-        self.outcome = Some(Err(if self.welcomed {
-            SendError::CutOff(address, Cut::Closed)
-        } else {
-            SendError::Dial(DialError::NoProof(address, NoProof::Closed))
+    /// The peer says no more. That is no fault if it has answered everything.
+    fn ended(&mut self, cut: Cut, now: Now) {
+        self.fill(now);
+        self.conclude();
+        let address = self.wire.address;
+        self.outcome.get_or_insert(Err(match cut {
+            Cut::Closed if !self.welcomed => {
+                SendError::Dial(DialError::NoProof(address, NoProof::Closed))
+            }
+            cut => SendError::CutOff(address, cut),
         }));
     }
 
     fn take(&mut self, bytes: &[u8], now: Now) {
-        let Dialed { link, address, .. } = &mut self.dialed;
-        let mut asked = None;
-        let (welcomed, outcome) = (&mut self.welcomed, &mut self.outcome);
-        let pinging = matches!(self.task, Task::Ping);
-        let expected = self.ended.then_some(self.sealed);
-        let fed = link.feed(bytes, now, &mut self.plain, |kind, body| {
-            match kind {
-                Kind::Welcome if !*welcomed => {
+        let (mut asked, mut stopped) = (None, false);
+        let Self { link, speaker, welcomed, outcome, plain, .. } = self;
+        let fed = link.feed(bytes, now, plain, |kind, body| {
+            match (kind, speaker.as_mut()) {
+                (Kind::Welcome, speaker) if !*welcomed => {
                     asked = Welcome::decode(body)?.keepalive_ms;
                     *welcomed = true;
-                    if pinging {
-                        *outcome = Some(Ok(0));
+                    match speaker {
+                        Some(speaker) => speaker.let_in(),
+                        None => *outcome = Some(Ok(0)),
                     }
                 }
                 _ if !*welcomed => return Err(Violation::OutOfOrder),
-                Kind::Ack => match parse_total(body)? {
-                    total if Some(total) == expected => *outcome = Some(Ok(total)),
-                    _ => return Err(Violation::OutOfOrder),
-                },
-                Kind::Refuse => {
-                    let (code, text) = parse_refuse(body)?;
-                    outcome.get_or_insert(Err(SendError::Declined(code, text)));
+                (Kind::Ack | Kind::Refuse | Kind::Resume, Some(speaker)) => {
+                    speaker.hear(kind, body)?;
                 }
-                Kind::Abort => {
+                (Kind::Abort, _) => {
                     parse_abort(body)?;
-                    outcome.get_or_insert(Err(SendError::CutOff(*address, Cut::Stopped)));
+                    stopped = true;
                 }
-                Kind::Pad => {}
+                (Kind::Pad, _) => {}
                 _ => return Err(Violation::OutOfOrder),
             }
             Ok(())
@@ -352,36 +277,34 @@ impl Pump {
         if let Some(ms) = asked {
             link.ask_keepalive(ms);
         }
-        if let Err(violation) = fed {
-            let address = *address;
-            self.outcome.get_or_insert(Err(SendError::CutOff(address, Cut::Broken(violation))));
-        }
-        if matches!(self.outcome, Some(Err(SendError::Declined(..)))) {
-            self.give_up(AbortCode::Refused, now);
+        match fed {
+            Err(violation) => self.ended(Cut::Broken(violation), now),
+            Ok(()) if stopped => self.ended(Cut::Stopped, now),
+            Ok(()) => {}
         }
     }
 
     /// Tells the peer, as far as the socket takes it at once.
     fn give_up(&mut self, code: AbortCode, now: Now) {
-        self.dialed.link.send(Kind::Abort, &[code as u8], now);
-        self.write();
+        self.link.send(Kind::Abort, &[code as u8], now);
+        self.wire.pour(&mut self.link);
     }
 
     fn deadline(&self) -> Duration {
-        let silence = self.dialed.link.heard() + self.silence;
-        let let_in = if self.welcomed { silence } else { self.dialed.until };
-        let_in.min(silence).min(self.dialed.link.keepalive_at())
+        let silence = self.link.heard() + self.silence;
+        let let_in = if self.welcomed { silence } else { self.until };
+        let_in.min(silence).min(self.link.keepalive_at())
     }
 
     fn check_silence(&mut self, now: Now) {
-        let address = self.dialed.address;
+        let address = self.wire.address;
         if self.outcome.is_some() {
             return;
         }
-        if !self.welcomed && now.mono >= self.dialed.until {
+        if !self.welcomed && now.mono >= self.until {
             let refusal = NoProof::NotLetIn(super::dial::CONNECT_TIME.min(self.silence));
             self.outcome = Some(Err(SendError::Dial(DialError::NoProof(address, refusal))));
-        } else if self.welcomed && now.mono >= self.dialed.link.heard() + self.silence {
+        } else if self.welcomed && now.mono >= self.link.heard() + self.silence {
             self.outcome = Some(Err(SendError::CutOff(address, Cut::Silence(self.silence))));
         }
     }

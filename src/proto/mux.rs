@@ -206,6 +206,16 @@ impl<I> Mux<I> {
         self.owner == Some(source)
     }
 
+    /// How many messages may still end whole; `None` for no limit.
+    pub fn left(&self) -> Option<u64> {
+        self.left
+    }
+
+    /// One of them has ended elsewhere.
+    pub fn spend(&mut self) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
+    }
+
     /// Whether as many messages as were asked for have ended.
     pub fn is_sated(&self) -> bool {
         self.left == Some(0)
@@ -307,7 +317,7 @@ impl<I> Mux<I> {
         let total = message.total;
         if ending == Ending::Whole {
             written.push(Written { source, ticket: sink.mark(), total: Some(total) });
-            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.spend();
         }
         self.leave(source);
         true

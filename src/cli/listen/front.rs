@@ -268,6 +268,7 @@ impl Host for Front<'_> {
                 let plain = is_plain(&heard.caller);
                 self.told.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why, plain });
             }
+            Notice::Disconnected(..) | Notice::Reached(..) | Notice::NotReached(..) => {}
             Notice::Crossed(crossing) => self.told.say(&trace::lines(crossing)),
         }
     }

@@ -310,7 +310,7 @@ impl From<ListenError> for Ended {
 
 fn outcome(end: End, options: &Options) -> Result<(), Ended> {
     match end {
-        End::Enough => Ok(()),
+        End::Enough | End::Done => Ok(()),
         // Without a count, hearing somebody and then nobody is what was asked for.
         End::Silence(heard) if heard > 0 && !options.once && options.count.is_none() => Ok(()),
         End::Silence(heard) => {

@@ -25,6 +25,7 @@ use crate::history::record::SentRecord;
 use crate::keys::Keyring;
 use crate::net::box_file::{self, SealError};
 use crate::net::dial::{CONNECT_TIME, Call};
+use crate::net::feed::OneMessage;
 use crate::net::hub::Hub;
 use crate::net::input::Input;
 use crate::net::output::Output;
@@ -298,7 +299,7 @@ fn send(
         // Signs of life must come more often than our patience ends.
         let often = silence / 3;
         meta.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
-        Task::Message(meta, stdin(hub, record)?)
+        Task::Say(Box::new(OneMessage::new(meta, stdin(hub, record)?)))
     };
     send_stream(hub, &call, &destination.targets, task, &mut limits)
 }

@@ -52,6 +52,7 @@ fn dial_failure(error: &DialError) -> Failure {
             format!("no answer from {address} after {}", units::seconds(*time)),
         ),
         DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
+        DialError::Local(e) => Failure::new(Code::Local, system(e)),
     }
 }
 

@@ -1,17 +1,18 @@
 //! One connection to a listener: a gate, then a link; or, where nothing is encrypted, one message.
 
-use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
 
+use super::host::{Parting, SessionId};
 use super::plain::Plain;
-use super::session::Session;
-use super::{Answering, Heard, Host, Notice, Stage};
+use super::session::{Called, Session};
+use super::{Answering, Caller, Heard, Host, Notice, Stage};
 use crate::crypto::sodium::Random;
+use crate::net::dial::Dialed;
+use crate::net::send::Cut;
+use crate::net::wire::{Left, Read, Wire, Wrote};
 use crate::proto::mux::{Mux, Source};
 use crate::proto::stream::gate::{Gate, Passage};
 use crate::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Responding};
@@ -24,22 +25,11 @@ use crate::proto::time::Now;
 /// What a connection that waits for its turn reads at once, in bytes.
 const SMALL_READ: usize = 64 * 1024;
 
-/// What is dropped at once of what a peer still sends, in reads of 16 KiB.
-const DRAINED_READS: usize = 64;
+/// A peer may take this long to take what we say last.
+pub const LINGER: Duration = Duration::from_secs(2);
 
 /// How a silent peer without a session is asked whether it is still there.
 const KEEPALIVE: TcpKeepalive = TcpKeepalive::new().with_time(Duration::from_secs(60));
-
-/// What is left to read of a connection that is on its way out.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Left {
-    /// Nothing now.
-    Nothing,
-    /// There may be more.
-    More,
-    /// The peer has closed it, or it broke.
-    Closed,
-}
 
 /// What all connections of a listener use.
 pub struct Shared<'a> {
@@ -51,10 +41,14 @@ pub struct Shared<'a> {
     pub replays: ReplayGuard,
     /// The messages on their way to the output.
     pub mux: Mux<Heard>,
-    /// Room for one opened record.
-    pub plain: PlainBuffer,
+    /// Room for one opened record, unless somebody has it.
+    pub plain: Option<PlainBuffer>,
     /// Every message that begins is refused with this: we are about to end.
     pub refusing: Option<RefuseCode>,
+    /// Runs of messages to receivers that are under way.
+    pub open_runs: u64,
+    /// Of those that are over: how many delivered something.
+    pub runs_delivered: u64,
     /// A session may be silent this long.
     pub silence: Duration,
     /// A connection without encryption may be silent this long, if there is a limit.
@@ -63,16 +57,32 @@ pub struct Shared<'a> {
     pub trace: bool,
 }
 
+impl Shared<'_> {
+    /// A run of messages to a receiver begins, unless as many as are wanted are under way.
+    pub fn run_begins(&mut self) -> bool {
+        let wanted = self.mux.left().is_none_or(|left| self.open_runs < left);
+        self.open_runs += u64::from(wanted);
+        wanted
+    }
+
+    /// It is answered whole, or its session is over.
+    pub fn run_ended(&mut self, delivered: bool) {
+        self.open_runs -= 1;
+        if delivered {
+            self.runs_delivered += 1;
+            self.mux.spend();
+        }
+    }
+}
+
 /// A socket and what it has come to.
 pub struct Conn {
-    socket: TcpStream,
-    address: SocketAddr,
-    readable: bool,
-    writable: bool,
-    /// The peer closed or the connection broke: reading goes on until it says so.
-    ending: bool,
+    wire: Wire,
+    id: SessionId,
     stage: State,
     news: bool,
+    /// We have said everything, and wait until then for the peer to close.
+    leaving: Option<Duration>,
 }
 
 enum State {
@@ -86,36 +96,36 @@ enum State {
 
 impl Conn {
     /// A connection that was just accepted.
-    pub fn new(socket: TcpStream, address: SocketAddr, now: Now, random: &mut dyn Random) -> Self {
+    pub fn new(wire: Wire, id: SessionId, now: Now, random: &mut dyn Random) -> Self {
         let gate = Gate::new(now, random);
         let stage = State::Gate { gate, reply: Vec::new(), crossed: Vec::new() };
-        Self::at(stage, socket, address)
+        Self::at(stage, wire, id)
     }
 
     /// A connection that was just accepted by a socket that hears without encryption.
-    pub fn plain(
-        socket: TcpStream,
-        address: SocketAddr,
-        now: Now,
-        shared: &mut Shared<'_>,
-    ) -> Self {
+    pub fn plain(wire: Wire, id: SessionId, now: Now, shared: &mut Shared<'_>) -> Self {
         // A peer that is gone without a word shall not keep its place; a system that cannot ask
         // has it wait for longer.
-        let _ = SockRef::from(&socket).set_tcp_keepalive(&KEEPALIVE);
-        let caller = shared.host.unproven(address);
-        shared.host.notice(Notice::Connected(&caller, address));
-        Self::at(State::Plain(Box::new(Plain::new(caller, now))), socket, address)
+        let _ = SockRef::from(wire.socket()).set_tcp_keepalive(&KEEPALIVE);
+        let caller = shared.host.unproven(wire.address);
+        shared.host.notice(Notice::Connected(&caller, wire.address));
+        Self::at(State::Plain(Box::new(Plain::new(caller, now))), wire, id)
     }
 
-    fn at(stage: State, socket: TcpStream, address: SocketAddr) -> Self {
-        Self { socket, address, readable: true, writable: true, ending: false, stage, news: false }
+    /// A call of ours that was answered by `callee`, who is to let us in.
+    pub fn called(dialed: Dialed, callee: Caller, id: SessionId, called: Called) -> Self {
+        let wire = Wire::new(dialed.socket, dialed.address);
+        let session = Session::called(dialed.link, dialed.address, callee, id, called);
+        Self::at(State::Open(Box::new(session)), wire, id)
+    }
+
+    fn at(stage: State, wire: Wire, id: SessionId) -> Self {
+        Self { wire, id, stage, news: false, leaving: None }
     }
 
     /// Takes note of an event.
     pub fn on_event(&mut self, event: &Event) {
-        self.ending |= event.is_read_closed() || event.is_error();
-        self.readable |= event.is_readable() || self.ending;
-        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+        self.wire.on_event(event);
     }
 
     /// Whether the handshake is over; without one, whether its message is on its way.
@@ -127,7 +137,7 @@ impl Conn {
         }
     }
 
-    /// Whether a message is on its way in or unacknowledged.
+    /// Whether a message is on its way or unacknowledged.
     pub fn is_busy(&self) -> bool {
         match &self.stage {
             State::Gate { .. } => false,
@@ -136,12 +146,17 @@ impl Conn {
         }
     }
 
+    /// Whether it may have news that only the waker tells.
+    pub fn is_lively(&self) -> bool {
+        matches!(&self.stage, State::Open(session) if session.is_lively())
+    }
+
     /// Whether bytes of a message came since the last call.
     pub fn heard_message(&mut self) -> bool {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether it is not read because its message waits for the output.
+    /// Whether it is not read because its message waits for the output or its receiver.
     pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
         match &self.stage {
             State::Gate { .. } => false,
@@ -154,10 +169,10 @@ impl Conn {
     pub fn has_more(&self) -> bool {
         let wants_write = match &self.stage {
             State::Gate { reply, .. } => !reply.is_empty(),
-            State::Open(session) => !session.link.pending().is_empty(),
+            State::Open(session) => session.wants_write(),
             State::Plain(_) => false,
         };
-        (self.readable && !self.is_choked()) || (self.writable && wants_write)
+        (self.wire.is_readable() && !self.is_choked()) || (self.wire.is_writable() && wants_write)
     }
 
     /// Whether it is not read because it does not read. This excuses no silence.
@@ -176,14 +191,13 @@ impl Conn {
 
     /// When it wants to be driven without news.
     pub fn deadline(&self, source: Source, shared: &Shared<'_>) -> Option<Duration> {
+        if self.leaving.is_some() {
+            return self.leaving;
+        }
         let stalled = self.is_stalled(source, &shared.mux);
         match &self.stage {
             State::Gate { gate, .. } => Some(gate.deadline()),
-            State::Open(session) => {
-                let keepalive = session.link.keepalive_at();
-                let silence = session.link.heard() + shared.silence;
-                Some(if stalled { keepalive } else { keepalive.min(silence) })
-            }
+            State::Open(session) => Some(session.deadline(stalled, shared.silence)),
             State::Plain(plain) => plain.deadline(shared).filter(|_| !stalled),
         }
     }
@@ -197,8 +211,17 @@ impl Conn {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) -> bool {
+        if let Some(until) = self.leaving {
+            return self.wire.drain() == Left::Closed || now.mono >= until;
+        }
         let over = self.drive_both(source, now, space, shared, stage);
         self.show_crossings(shared);
+        if !over && matches!(&self.stage, State::Open(session) if session.is_done()) {
+            // A socket that is closed with bytes unread sends a reset, which can overtake what we
+            // said last.
+            self.wire.end_writing();
+            self.leaving = Some(now.mono + LINGER);
+        }
         over
     }
 
@@ -215,22 +238,30 @@ impl Conn {
                 return true;
             }
             // Who was stopped for a while has not looked yet whether the peer spoke meanwhile.
-            self.readable = true;
+            self.wire.look_again();
         }
         if let State::Open(session) = &mut self.stage {
             session.link.keep_alive(now);
         }
-        let gone = self.write();
-        let closed = !gone && self.read(source, now, space, shared, stage);
-        self.write() || gone || closed || self.is_overdue(source, now, shared)
+        let gone = self.write(now, shared);
+        if gone || self.read(source, now, space, shared, stage) {
+            return true;
+        }
+        let gone = self.write(now, shared);
+        if !self.is_overdue(source, now, shared) {
+            return gone;
+        }
+        if let State::Open(session) = &mut self.stage {
+            session.part(Parting::Cut(Cut::Silence(shared.silence)));
+        }
+        true
     }
 
     fn is_overdue(&self, source: Source, now: Now, shared: &Shared<'_>) -> bool {
         match &self.stage {
             State::Gate { gate, .. } => now.mono >= gate.deadline(),
             State::Open(session) => {
-                let silent = now.mono >= session.link.heard() + shared.silence;
-                silent && !self.is_stalled(source, &shared.mux)
+                session.is_overdue(now, shared.silence) && !self.is_stalled(source, &shared.mux)
             }
             State::Plain(plain) => {
                 let silent = plain.deadline(shared).is_some_and(|at| now.mono >= at);
@@ -240,28 +271,18 @@ impl Conn {
     }
 
     /// Writes what waits; whether the peer is gone.
-    fn write(&mut self) -> bool {
-        while self.writable {
-            let pending = match &self.stage {
-                State::Gate { reply, .. } => reply.as_slice(),
-                State::Open(session) => session.link.pending(),
-                State::Plain(_) => &[],
-            };
-            if pending.is_empty() {
-                return false;
-            }
-            match self.socket.write(pending) {
-                Ok(n) => match &mut self.stage {
-                    State::Gate { reply, .. } => drop(reply.drain(..n)),
-                    State::Open(session) => session.link.consumed(n),
-                    State::Plain(_) => {}
-                },
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return true,
-            }
+    fn write(&mut self, now: Now, shared: &mut Shared<'_>) -> bool {
+        match &mut self.stage {
+            State::Gate { reply, .. } => match self.wire.write(reply) {
+                Ok(n) => {
+                    reply.drain(..n);
+                    false
+                }
+                Err(_) => true,
+            },
+            State::Open(session) => session.speak(&mut self.wire, now, shared) == Wrote::Gone,
+            State::Plain(_) => false,
         }
-        false
     }
 
     /// Reads once, if its message has room; whether the connection is over.
@@ -273,29 +294,17 @@ impl Conn {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) -> bool {
-        if !self.readable || self.is_choked() || self.is_stalled(source, &shared.mux) {
+        if self.is_choked() || self.is_stalled(source, &shared.mux) {
             return false;
         }
         let len = if shared.mux.owns(source) { space.len() } else { SMALL_READ };
-        match self.socket.read(&mut space[..len]) {
-            Ok(0) => {
-                self.readable = false;
-                match &mut self.stage {
-                    State::Plain(plain) => plain.end(source, shared),
-                    _ => true,
-                }
-            }
-            Ok(n) => {
-                // A short read has emptied the socket; more of it will be a new event.
-                self.readable = n == len || self.ending;
-                self.take(&space[..n], source, now, shared, stage)
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                self.readable = false;
-                false
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => false,
-            Err(_) => true,
+        match self.wire.read(&mut space[..len]) {
+            Read::Bytes(n) => self.take(&space[..n], source, now, shared, stage),
+            Read::Later => false,
+            Read::Closed => match &mut self.stage {
+                State::Plain(plain) => plain.end(source, shared),
+                _ => true,
+            },
         }
     }
 
@@ -349,7 +358,8 @@ impl Conn {
                     shared.host.notice(Notice::TurnedAway(&caller));
                     return 0;
                 };
-                shared.host.notice(Notice::Connected(&admitted, self.address));
+                let address = self.wire.address;
+                shared.host.notice(Notice::Connected(&admitted, address));
                 let mut link = Link::new(*session, now, shared.trace);
                 // What began in an earlier read has no beginning here to show.
                 let begin = consumed.checked_sub(CONFIRM_LEN);
@@ -357,7 +367,7 @@ impl Conn {
                 let meaning = "handshake 3: this is who I am";
                 crossed.push(Crossing::handshake(false, CONFIRM_LEN, head, meaning));
                 link.note(crossed.drain(..));
-                let session = Session::welcome(link, admitted, now, shared);
+                let session = Session::welcome(link, address, admitted, self.id, now, shared);
                 self.stage = State::Open(Box::new(session));
                 bytes.len() - consumed
             }
@@ -410,7 +420,7 @@ impl Conn {
             && plain.cut(why, source, shared)
         {
             // Without it the sender may take the end for an orderly one.
-            let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+            let _ = SockRef::from(self.wire.socket()).set_linger(Some(Duration::ZERO));
         }
     }
 
@@ -430,37 +440,25 @@ impl Conn {
             Some(session) => session.stop(now),
             None => self.reset("stopped", source, shared),
         }
-        self.write();
+        self.flush();
     }
 
-    /// Writes what the socket takes at once; whether all is written.
+    /// Writes what the socket takes at once of what was said; whether that is all.
     pub fn flush(&mut self) -> bool {
-        self.write();
-        match &self.stage {
+        match &mut self.stage {
             State::Gate { .. } | State::Plain(_) => true,
-            State::Open(session) => session.link.pending().is_empty(),
+            State::Open(session) => self.wire.pour(&mut session.link) != Wrote::Some,
         }
     }
 
     /// Nothing more will be written.
     pub fn end_writing(&self) {
-        // A peer that is gone already needs no goodbye.
-        let _ = self.socket.shutdown(Shutdown::Write);
+        self.wire.end_writing();
     }
 
-    /// Reads and drops what has come: a socket that is closed with bytes unread sends a reset.
+    /// Reads and drops what has come.
     pub fn drain(&mut self) -> Left {
-        let mut space = [0; 16 * 1024];
-        for _ in 0..DRAINED_READS {
-            match self.socket.read(&mut space) {
-                Ok(0) => return Left::Closed,
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Left::Nothing,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Left::Closed,
-            }
-        }
-        Left::More
+        self.wire.drain()
     }
 
     /// The connection is over: what was not whole never will be.
@@ -468,7 +466,7 @@ impl Conn {
         match &mut self.stage {
             // A stranger draws no reset.
             State::Gate { .. } => {
-                self.drain();
+                self.wire.drain();
             }
             State::Open(session) => session.leave(source, shared),
             State::Plain(_) => self.reset("the connection ended", source, shared),

@@ -7,12 +7,10 @@ use std::time::Duration;
 use mio::Events;
 
 use super::Listener;
-use super::conn::Left;
+use super::conn::LINGER;
+use crate::net::wire::Left;
 use crate::proto::mux::Source;
 use crate::proto::stream::record::RefuseCode;
-
-/// Peers may take this long to take what we say last.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// Who has connected may take this long to show that it knows our key.
 const GRACE: Duration = Duration::from_millis(500);
@@ -35,6 +33,7 @@ impl Listener<'_> {
         // Who waits to be accepted would draw a reset from a closed socket.
         self.accept(now.mono);
         self.ears.clear();
+        self.calls.clear();
         self.shared.refusing = Some(code);
         self.datagrams.refuse_all(&mut self.shared);
         for (token, conn) in &mut self.conns {

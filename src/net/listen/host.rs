@@ -6,9 +6,16 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::crypto::sodium::{KeyPair, PublicKey};
+use crate::net::dial::DialError;
+use crate::net::feed::Feed;
+use crate::net::receiver::{Hired, Route};
+use crate::net::resolve::HostPort;
+use crate::net::send::Cut;
 use crate::net::sockets::Transport;
 use crate::proto::mux::{Sink, Ticket};
 use crate::proto::stream::link::Crossing;
+use crate::proto::stream::meta::{MessageKind, Meta};
+use crate::proto::stream::record::RefuseCode;
 
 /// A key that answers here.
 pub struct Answering {
@@ -55,13 +62,56 @@ pub struct Heard {
     pub transport: Transport,
 }
 
+/// Names a session while the listener runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+/// A call that the program around the loop wants made; its session then joins the others.
+pub struct Outgoing {
+    /// Names it in [`Notice::Reached`] and [`Notice::NotReached`].
+    pub number: u64,
+    /// Which of our keys calls, by its place among those that answer.
+    pub key: usize,
+    /// The key that is called.
+    pub peer: PublicKey,
+    /// Its `access`, 32 bytes.
+    pub access: [u8; 32],
+    /// How its messages are shown.
+    pub name: String,
+    /// Whether it is a contact.
+    pub known: bool,
+    /// Where to try, in turn.
+    pub targets: Vec<HostPort>,
+    /// What is said.
+    pub feed: Box<dyn Feed>,
+    /// Whether the session ends once that was said and answered.
+    pub once: bool,
+}
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum Parting {
+    /// Everything that either side began was answered.
+    InOrder,
+    /// Something was under way.
+    Cut(Cut),
+    /// We could not go on saying what we had to say.
+    Unread(io::Error),
+}
+
 /// Something to tell the user beside the messages.
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// The key proved itself, and is nobody whom we hear.
     TurnedAway(&'a PublicKey),
-    /// A session begins.
+    /// A session begins: somebody called.
     Connected(&'a Caller, SocketAddr),
+    /// A session begins: the call of this number was answered, and we were let in.
+    Reached(u64, SessionId, SocketAddr),
+    /// The call of this number reached nobody.
+    NotReached(u64, &'a DialError),
+    /// A session is over.
+    Disconnected(SessionId, &'a Caller, &'a Parting),
     /// A message is acknowledged, or written if nothing was encrypted: this many bytes.
     Delivered(&'a Heard, u64),
     /// A message ended before it was whole.
@@ -79,6 +129,41 @@ pub trait Host {
     fn unproven(&mut self, address: SocketAddr) -> Caller;
     /// Tells the user.
     fn notice(&mut self, notice: Notice<'_>);
+
+    /// Where a message of `caller` goes.
+    fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
+        let _ = (session, caller);
+        let shown = [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind);
+        match shown {
+            true => Route::Output,
+            false => Route::Refused(RefuseCode::NotWanted, String::new()),
+        }
+    }
+
+    /// Somebody for those messages of one session that [`Host::route`] sends to receiver `number`.
+    ///
+    /// # Errors
+    /// When the system has no threads or descriptors left; the message is refused.
+    fn hire(&mut self, number: usize, session: SessionId, caller: &Caller) -> io::Result<Hired> {
+        let _ = (number, session, caller);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// What is said to `caller`, whose session begins.
+    fn feed(&mut self, session: SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+        let _ = (session, caller);
+        None
+    }
+
+    /// The next call to make. Asked for once a turn; the waker tells when there is a new one.
+    fn next_call(&mut self) -> Option<Outgoing> {
+        None
+    }
+
+    /// Whether the program has done what it was started for.
+    fn is_over(&self) -> bool {
+        false
+    }
 }
 
 /// The form that messages take, and the output that they go to.
@@ -113,6 +198,8 @@ pub enum End {
     Enough,
     /// Nobody said anything for as long as was allowed, after so many messages.
     Silence(u64),
+    /// The program around it has done what it was started for.
+    Done,
 }
 
 /// Why it ended otherwise.

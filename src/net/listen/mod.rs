@@ -1,15 +1,18 @@
 //! A listener: many senders at once on one loop, one output.
 //!
 //! `host` is what it needs of the program around it. [`conn`] is one connection, `session` what is
-//! said on it once its caller is let in, [`plain`] what comes where nothing is encrypted,
+//! said on it both ways once somebody is let in, of which `hearing` is the half that comes in;
+//! `calls` are those that we make ourselves, which then are sessions like the others; [`plain`] what comes where nothing is encrypted,
 //! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption; `timers` say when a
 //! connection wants to be looked at without news, `finish` is how it all ends. This file is the loop
 //! that gives them their turns.
 
+mod calls;
 pub mod conn;
 pub mod datagrams;
 mod ear;
 mod finish;
+mod hearing;
 mod host;
 pub mod plain;
 mod plain_datagrams;
@@ -26,15 +29,18 @@ use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Token};
 
+use self::calls::Calls;
 use self::conn::{Conn, Shared};
 use self::datagrams::Datagrams;
 pub use self::host::{
-    Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Origin, Stage,
+    Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Origin, Outgoing, Parting,
+    SessionId, Stage,
 };
 use self::plain_datagrams::PlainDatagrams;
 use self::timers::Timers;
-use super::hub::Hub;
+use super::hub::{Hub, WAKE};
 use super::sockets::canonical;
+use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::mux::{Mux, Source, Written};
 use crate::proto::stream::record::RefuseCode;
@@ -81,6 +87,9 @@ pub struct Listener<'a> {
     runnable: Vec<usize>,
     /// Connections that are not read because their messages wait.
     stalled: BTreeSet<usize>,
+    /// Connections that may have news which only the waker tells.
+    lively: BTreeSet<usize>,
+    calls: Calls<'a>,
     timers: Timers,
     datagrams: Datagrams,
     plain_datagrams: PlainDatagrams,
@@ -114,6 +123,8 @@ impl<'a> Listener<'a> {
             max_conns: descriptors / 2,
             runnable: Vec::new(),
             stalled: BTreeSet::new(),
+            lively: BTreeSet::new(),
+            calls: Calls::default(),
             timers: Timers::default(),
             datagrams: Datagrams::new(keys),
             plain_datagrams: PlainDatagrams::default(),
@@ -122,8 +133,10 @@ impl<'a> Listener<'a> {
                 host,
                 replays: ReplayGuard::default(),
                 mux: Mux::new(limits.count, limits.silence),
-                plain: plain_buffer(),
+                plain: Some(plain_buffer()),
                 refusing: None,
+                open_runs: 0,
+                runs_delivered: 0,
                 silence: limits.silence,
                 idle: limits.idle,
                 trace: limits.trace,
@@ -227,9 +240,11 @@ impl<'a> Listener<'a> {
     fn on_event(&mut self, event: &Event) -> bool {
         let Token(token) = event.token();
         match token {
+            _ if event.token() == WAKE => self.runnable.extend(&self.lively),
             _ if event.token() == STDOUT => return event.is_error() || event.is_write_closed(),
             FIRST_CONN.. => {
-                if let Some(conn) = self.conns.get_mut(&token) {
+                if self.calls.on_event(token, event) {
+                } else if let Some(conn) = self.conns.get_mut(&token) {
                     conn.on_event(event);
                     self.runnable.push(token);
                 }
@@ -250,6 +265,7 @@ impl<'a> Listener<'a> {
     fn turn(&mut self, space: &mut [u8]) -> Option<End> {
         let now = self.hub.clock.now().mono;
         self.accept(now);
+        self.call();
         self.timers.expired(now, &mut self.runnable);
         self.drive_runnable(space);
         self.drive_datagrams(space);
@@ -287,6 +303,19 @@ impl<'a> Listener<'a> {
         }
     }
 
+    /// Makes the calls that are wanted, and goes on with those under way.
+    fn call(&mut self) {
+        while let Some(wanted) = self.shared.host.next_call() {
+            let token = self.next_token;
+            self.next_token += 1;
+            self.calls.begin(token, wanted, self.shared.keys, &self.shared);
+        }
+        for (token, conn) in self.calls.advance(self.hub, &mut self.shared) {
+            self.conns.insert(token, conn);
+            self.runnable.push(token);
+        }
+    }
+
     /// Whether there is room for one more connection. If need be, one goes that says nothing: a
     /// caller whose handshake is not over, else a session without a message.
     fn has_room(&mut self) -> bool {
@@ -316,10 +345,11 @@ impl<'a> Listener<'a> {
             self.remove(oldest);
         }
         let now = self.hub.clock.now();
+        let (wire, id) = (Wire::new(socket, address), SessionId(token as u64));
         let conn = if plain {
-            Conn::plain(socket, address, now, &mut self.shared)
+            Conn::plain(wire, id, now, &mut self.shared)
         } else {
-            Conn::new(socket, address, now, &mut OsRandom)
+            Conn::new(wire, id, now, &mut OsRandom)
         };
         self.conns.insert(token, conn);
         self.waiting.insert(token);
@@ -362,6 +392,9 @@ impl<'a> Listener<'a> {
         if conn.is_open() {
             self.waiting.remove(&token);
         }
+        if conn.is_lively() {
+            self.lively.insert(token);
+        }
         if conn.is_stalled(source, &self.shared.mux) {
             self.stalled.insert(token);
         } else if conn.has_more() {
@@ -375,6 +408,7 @@ impl<'a> Listener<'a> {
 
     fn remove(&mut self, token: usize) {
         self.waiting.remove(&token);
+        self.lively.remove(&token);
         self.timers.clear(token);
         if let Some(mut conn) = self.conns.remove(&token) {
             let source = Source(token as u64);
@@ -449,11 +483,15 @@ impl<'a> Listener<'a> {
     }
 
     fn enough(&mut self, now: Duration) -> Option<End> {
-        if self.limits.count.is_some_and(|count| self.delivered >= count) {
+        let delivered = self.delivered + self.shared.runs_delivered;
+        if self.limits.count.is_some_and(|count| delivered >= count) {
             return Some(End::Enough);
         }
+        if self.shared.host.is_over() {
+            return Some(End::Done);
+        }
         let idle = self.limits.idle.is_some_and(|idle| now >= self.last_heard + idle);
-        (idle && !self.is_busy()).then_some(End::Silence(self.delivered))
+        (idle && !self.is_busy()).then_some(End::Silence(delivered))
     }
 
     /// Whether a message is on its way in or unacknowledged.
@@ -471,7 +509,7 @@ impl<'a> Listener<'a> {
         let idle = self.limits.idle.map(|idle| self.last_heard + idle);
         // A busy connection keeps an idle listener going; its own deadline ends that.
         let idle = idle.filter(|_| !self.is_busy());
-        let mux = self.shared.mux.next_deadline();
+        let mux = self.shared.mux.next_deadline().into_iter().chain(self.calls.deadline());
         let datagrams = self.datagrams.deadline(self.limits.silence);
         retries.chain(idle).chain(mux).chain(datagrams).chain(self.timers.next()).min()
     }

@@ -1,79 +1,175 @@
-//! One session with somebody who is let in: the messages that they say, and what is answered.
+//! One session with somebody who is let in, or who has let us in: what they say and what we say,
+//! over one link.
 
-use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::conn::Shared;
+use super::hearing::{Hearing, Taking};
+use super::host::{Parting, SessionId};
 use super::{Caller, Heard, Notice, Stage};
-use crate::net::sockets::Transport;
+use crate::net::dial::{DialError, NoProof};
+use crate::net::feed::Feed;
+use crate::net::send::Cut;
+use crate::net::speaker::{AHEAD, Speaker};
+use crate::net::wire::{Wire, Wrote};
 use crate::proto::mux::{Mux, Source};
-use crate::proto::stream::inbound::{Inbound, Step};
 use crate::proto::stream::link::{KEEPALIVE, Link};
-use crate::proto::stream::meta::{MessageKind, Meta, Welcome};
-use crate::proto::stream::record::{AbortCode, Kind, RefuseCode, Violation, refuse_body};
+use crate::proto::stream::meta::Welcome;
+use crate::proto::stream::record::{AbortCode, Kind, MAX_PLAIN, OFFER_LEN, RefuseCode, Violation};
+use crate::proto::stream::session::plain_buffer;
 use crate::proto::time::Now;
-
-/// Messages of one session that are over and not answered yet; until they are, it is not read.
-const MAX_UNANSWERED: usize = 16;
 
 /// A peer that does not take this much of our answers, in bytes, is not read: its next message would
 /// only lengthen the queue.
 const MAX_UNTAKEN: usize = 64 * 1024;
 
+/// A peer that takes what we say as fast as we do must not keep us from others.
+const WRITES_A_TURN: usize = 8;
+
 /// A session, and where its messages stand.
 pub struct Session {
     /// What crosses the wire.
     pub link: Link,
-    caller: Caller,
-    inbound: Inbound,
-    /// The message that comes in.
-    current: Option<Heard>,
-    /// What is still to be said of messages that are over, in their order: an answer names no
-    /// message, its place does.
-    answers: VecDeque<Answer>,
-    /// Some message was answered.
-    answered: bool,
+    address: SocketAddr,
+    id: SessionId,
+    hearing: Hearing,
+    speaker: Option<Speaker>,
+    /// There is more to seal, as soon as the socket takes it.
+    more_to_say: bool,
+    /// We called, and were not let in yet.
+    knocking: Option<Knocking>,
+    /// Whether it ends once everything was said and answered.
+    once: bool,
+    parting: Option<Parting>,
 }
 
-enum Answer {
-    /// It is whole; ACK once the output has flushed it.
-    WhenFlushed(Heard),
-    /// REFUSE.
-    Refused(RefuseCode),
+/// A call that is to be let in.
+struct Knocking {
+    number: u64,
+    until: Duration,
+}
+
+/// A call that was answered by who holds the key.
+pub struct Called {
+    /// Of the call.
+    pub number: u64,
+    /// Until when it may take to let us in.
+    pub until: Duration,
+    /// What is said.
+    pub feed: Box<dyn Feed>,
+    /// Whether the session ends once that was said and answered.
+    pub once: bool,
 }
 
 impl Session {
     /// The session of `caller`, who is let in: says so.
-    pub fn welcome(link: Link, caller: Caller, now: Now, shared: &Shared<'_>) -> Self {
-        let mut session = Self {
-            link,
-            caller,
-            inbound: Inbound::default(),
-            current: None,
-            answers: VecDeque::new(),
-            answered: false,
-        };
+    pub fn welcome(
+        link: Link,
+        address: SocketAddr,
+        caller: Caller,
+        id: SessionId,
+        now: Now,
+        shared: &mut Shared<'_>,
+    ) -> Self {
+        let speaker = shared.host.feed(id, &caller).map(Speaker::new);
+        let mut session = Self::new(link, address, caller, id, speaker);
         session.link.send(Kind::Welcome, &welcome(shared).encode(), now);
         session
     }
 
-    /// Whether a message is on its way in or unanswered.
+    /// A session with `callee`, who is to let us in.
+    pub fn called(
+        link: Link,
+        address: SocketAddr,
+        callee: Caller,
+        id: SessionId,
+        called: Called,
+    ) -> Self {
+        let Called { number, until, feed, once } = called;
+        let speaker = Some(Speaker::knocking(feed));
+        let knocking = Some(Knocking { number, until });
+        Self { knocking, once, ..Self::new(link, address, callee, id, speaker) }
+    }
+
+    fn new(
+        link: Link,
+        address: SocketAddr,
+        caller: Caller,
+        id: SessionId,
+        speaker: Option<Speaker>,
+    ) -> Self {
+        Self {
+            link,
+            address,
+            id,
+            hearing: Hearing::new(id, caller),
+            speaker,
+            more_to_say: false,
+            knocking: None,
+            once: false,
+            parting: None,
+        }
+    }
+
+    /// Whether a message is on its way or unanswered.
     pub fn is_busy(&self) -> bool {
-        self.current.is_some() || !self.answers.is_empty()
+        self.hearing.is_busy() || self.speaker.as_ref().is_some_and(Speaker::is_busy)
     }
 
     /// Whether no message has begun: one may still, and will want an answer.
     pub fn is_new(&self) -> bool {
-        !self.inbound.within() && !self.answered
+        self.knocking.is_none() && self.hearing.is_new()
     }
 
-    /// Whether it is not read because its message waits for the output.
+    /// Whether it is not read because its message waits for the output or its receiver.
     pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
-        !mux.has_room(source) || self.answers.len() >= MAX_UNANSWERED
+        self.hearing.is_stalled(source, mux)
     }
 
     /// Whether it is not read because it does not read. This excuses no silence.
     pub fn is_choked(&self) -> bool {
-        self.link.pending().len() >= MAX_UNTAKEN
+        let own = if self.speaker.is_some() { AHEAD + MAX_PLAIN } else { 0 };
+        self.link.pending().len() >= own + MAX_UNTAKEN
+    }
+
+    /// Whether there is something to seal or to write, if the socket takes it.
+    pub fn wants_write(&self) -> bool {
+        self.more_to_say || !self.link.pending().is_empty()
+    }
+
+    /// Whether it may have news that only the waker tells.
+    pub fn is_lively(&self) -> bool {
+        self.speaker.is_some() || self.hearing.has_receivers()
+    }
+
+    /// Whether it ends by our own will, and everything is written.
+    pub fn is_done(&self) -> bool {
+        let said = self.speaker.as_ref().is_some_and(Speaker::is_over);
+        let over = self.once && said && !self.hearing.is_busy();
+        (over || self.parting.is_some()) && self.link.pending().is_empty()
+    }
+
+    /// When it wants to be driven without news; `silence` is what the peer is allowed.
+    pub fn deadline(&self, stalled: bool, silence: Duration) -> Duration {
+        let keepalive = self.link.keepalive_at();
+        if stalled {
+            return keepalive;
+        }
+        let let_in = self.knocking.as_ref().map_or(keepalive, |knocking| knocking.until);
+        keepalive.min(let_in).min(self.link.heard() + silence)
+    }
+
+    /// Whether the peer was silent for too long, or does not let us in.
+    pub fn is_overdue(&self, now: Now, silence: Duration) -> bool {
+        let late = self.knocking.as_ref().is_some_and(|knocking| now.mono >= knocking.until);
+        late || now.mono >= self.link.heard() + silence
+    }
+
+    /// Notes why it ends, unless that is known already.
+    pub fn part(&mut self, parting: Parting) {
+        self.parting.get_or_insert(parting);
     }
 
     /// Says that we stop.
@@ -81,32 +177,67 @@ impl Session {
         self.link.send(Kind::Abort, &[AbortCode::Stopped as u8], now);
     }
 
-    /// The connection is over: what was not whole never will be.
-    pub fn leave(&mut self, source: Source, shared: &mut Shared<'_>) {
-        if let Some(heard) = self.current.take() {
-            shared.mux.cut(source);
-            shared.host.notice(Notice::Cut(&heard, "the connection ended"));
+    /// Says what there is to say, as far as the socket takes it.
+    pub fn speak(&mut self, wire: &mut Wire, now: Now, shared: &mut Shared<'_>) -> Wrote {
+        self.hearing.ask_receivers(&mut self.link, now);
+        self.hearing.answer(&mut self.link, now, shared);
+        self.more_to_say = false;
+        for _ in 0..WRITES_A_TURN {
+            self.more_to_say = self.fill(now);
+            match wire.pour(&mut self.link) {
+                Wrote::All if self.more_to_say => {}
+                other => return other,
+            }
+        }
+        Wrote::All
+    }
+
+    fn fill(&mut self, now: Now) -> bool {
+        let Some(speaker) = &mut self.speaker else { return false };
+        match speaker.fill(&mut self.link, now) {
+            Ok(more) => more,
+            Err(error) => {
+                self.unreadable(error, now);
+                false
+            }
         }
     }
 
-    /// The oldest whole message was flushed.
-    pub fn acknowledge(&mut self, total: u64, now: Now, shared: &mut Shared<'_>) {
-        if let Some(Answer::WhenFlushed(heard)) = self.answers.pop_front() {
-            self.link.send(Kind::Ack, &total.to_be_bytes(), now);
-            self.answered = true;
-            shared.host.notice(Notice::Delivered(&heard, total));
-            self.say_refusals(now);
+    fn unreadable(&mut self, error: io::Error, now: Now) {
+        self.link.send(Kind::Abort, &[AbortCode::CannotRead as u8], now);
+        self.speaker = None;
+        self.part(Parting::Unread(error));
+    }
+
+    /// The connection is over: what was not whole never will be.
+    pub fn leave(&mut self, source: Source, shared: &mut Shared<'_>) {
+        let order = !self.is_busy();
+        self.hearing.leave(source, shared);
+        if let Some(knocking) = &self.knocking {
+            let why = match &self.parting {
+                Some(Parting::Cut(Cut::Silence(time))) => NoProof::NotLetIn(*time),
+                _ => NoProof::Closed,
+            };
+            let error = DialError::NoProof(self.address, why);
+            return shared.host.notice(Notice::NotReached(knocking.number, &error));
         }
+        let parting = self.parting.take().unwrap_or(match order {
+            true => Parting::InOrder,
+            false => Parting::Cut(Cut::Closed),
+        });
+        shared.host.notice(Notice::Disconnected(self.id, &self.hearing.caller, &parting));
+    }
+
+    /// The oldest whole message to the output was flushed.
+    pub fn acknowledge(&mut self, total: u64, now: Now, shared: &mut Shared<'_>) {
+        self.hearing.flushed(total);
+        self.hearing.answer(&mut self.link, now, shared);
     }
 
     /// Refuses the message that comes in, and says why.
     pub fn refuse(&mut self, code: RefuseCode, source: Source, now: Now, shared: &mut Shared<'_>) {
-        let Some(heard) = self.current.take() else { return };
-        self.inbound.refuse();
-        self.answers.push_back(Answer::Refused(code));
-        self.say_refusals(now);
-        shared.mux.cut(source);
-        shared.host.notice(Notice::Cut(&heard, code.why()));
+        self.hearing.refuse(code, source, shared);
+        self.hearing.answer(&mut self.link, now, shared);
     }
 
     /// Refuses all that is not acknowledged: it never will be.
@@ -117,23 +248,14 @@ impl Session {
         now: Now,
         shared: &mut Shared<'_>,
     ) {
-        self.refuse(code, source, now, shared);
-        for answer in &mut self.answers {
-            *answer = Answer::Refused(code);
-        }
-        self.say_refusals(now);
-    }
-
-    /// Says what needs no waiting for, up to the first message that does.
-    fn say_refusals(&mut self, now: Now) {
-        while let Some(Answer::Refused(code)) = self.answers.front() {
-            self.answered = true;
-            self.link.send(Kind::Refuse, &refuse_body(*code, ""), now);
-            self.answers.pop_front();
-        }
+        self.hearing.refuse_all(code, source, shared);
+        self.hearing.answer(&mut self.link, now, shared);
     }
 
     /// Bytes of records. Whether any of them belonged to a message; an error ends the connection.
+    ///
+    /// # Errors
+    /// [`Violation`].
     pub fn take(
         &mut self,
         bytes: &[u8],
@@ -142,48 +264,49 @@ impl Session {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) -> Result<bool, Violation> {
-        let Self { link, caller, inbound, current, answers, .. } = self;
-        let mut keepalive = None;
+        let mut plain = shared.plain.take().unwrap_or_else(plain_buffer);
         let mut news = false;
-        link.feed(bytes, now, &mut shared.plain, |kind, body| {
-            match inbound.step(kind, body)? {
-                Step::Begin(meta) => {
-                    keepalive = meta.keepalive_ms;
-                    news = true;
-                    if let Some(code) = shared.refusing.or_else(|| unwanted(&meta)) {
-                        inbound.refuse();
-                        answers.push_back(Answer::Refused(code));
-                        return Ok(());
-                    }
-                    let heard = heard(&meta, caller, now);
-                    shared.mux.begin(source, heard.clone(), now.mono);
-                    *current = Some(heard);
+        let Self { link, hearing, speaker, knocking, .. } = self;
+        let mut asked = None;
+        let mut let_in = None;
+        let fed = link.feed(bytes, now, &mut plain, |kind, body| {
+            match (kind, speaker.as_mut()) {
+                (Kind::Welcome, speaker) if knocking.is_some() => {
+                    asked = Welcome::decode(body)?.keepalive_ms;
+                    let_in = knocking.take().map(|knocking| knocking.number);
+                    speaker.into_iter().for_each(Speaker::let_in);
                 }
-                Step::Data(data) => {
-                    news = true;
-                    shared.mux.data(source, data, now.mono, stage);
+                _ if knocking.is_some() => return Err(Violation::OutOfOrder),
+                (Kind::Ack | Kind::Refuse, Some(speaker)) => speaker.hear(kind, body)?,
+                (Kind::Resume, Some(speaker)) if body.len() == OFFER_LEN => {
+                    speaker.hear(kind, body)?;
                 }
-                Step::End => {
-                    shared.mux.end(source);
-                    answers.extend(current.take().map(Answer::WhenFlushed));
+                _ => {
+                    let with =
+                        &mut Taking { source, now, shared: &mut *shared, stage: &mut *stage };
+                    news |= hearing.take(kind, body, with)?;
                 }
-                Step::Aborted(code) => {
-                    shared.mux.cut(source);
-                    if let Some(heard) = current.take() {
-                        shared.host.notice(Notice::Cut(&heard, abort_reason(code)));
-                    }
-                }
-                Step::Nothing => {}
             }
             Ok(())
-        })?;
-        if let Some(ms) = keepalive {
-            link.ask_keepalive(ms);
+        });
+        shared.plain = Some(plain);
+        if let Some(number) = let_in {
+            shared.host.notice(Notice::Reached(number, self.id, self.address));
         }
-        if !self.answers.is_empty() {
-            self.say_refusals(now);
+        if let Some(ms) = asked.or(self.hearing.keepalive_ms.take()) {
+            self.link.ask_keepalive(ms);
         }
-        Ok(news)
+        if let Some(feed) = self.hearing.feed.take() {
+            self.speaker.get_or_insert_with(|| Speaker::new(feed));
+        }
+        if let Err(violation) = fed {
+            self.part(Parting::Cut(Cut::Broken(violation)));
+        } else if self.hearing.stopped {
+            self.part(Parting::Cut(Cut::Stopped));
+        }
+        self.hearing.ask_receivers(&mut self.link, now);
+        self.hearing.answer(&mut self.link, now, shared);
+        fed.map(|()| news)
     }
 }
 
@@ -192,28 +315,4 @@ fn welcome(shared: &Shared<'_>) -> Welcome {
     let often = shared.silence / 3;
     let keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
     Welcome { largest: None, challenge: None, keepalive_ms }
-}
-
-fn unwanted(meta: &Meta) -> Option<RefuseCode> {
-    let wanted = [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind);
-    (!wanted).then_some(RefuseCode::NotWanted)
-}
-
-fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {
-    Heard {
-        id: meta.id,
-        caller: caller.clone(),
-        sent_ms: meta.time_ms,
-        arrived_ms: now.unix_ms,
-        kind: meta.kind,
-        transport: Transport::Tcp,
-    }
-}
-
-fn abort_reason(code: u8) -> &'static str {
-    match code {
-        c if c == AbortCode::CannotRead as u8 => "the sender could not read its input",
-        c if c == AbortCode::Stopped as u8 => "the sender was stopped",
-        _ => "the sender gave up",
-    }
 }

@@ -1,14 +1,16 @@
-//! The order of the records of one message after another, as the receiver checks it: META, DATA…,
-//! END, or ABORT anywhere. PROTOCOL.md, section 3.4.
+//! The order of the records of one message after another, as the receiver checks it: META, RESUME
+//! where META asks for it, DATA…, END, or ABORT anywhere. PROTOCOL.md, section 3.4.
 
 use super::meta::Meta;
-use super::record::{Kind, Violation, parse_abort, parse_total};
+use super::record::{Kind, Violation, parse_abort, parse_start, parse_total};
 
 /// What a record meant for the message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// A message begins.
     Begin(Meta),
+    /// It goes on at this byte, or entry.
+    StartAt(u64),
     /// More of it.
     Data(&'a [u8]),
     /// It is whole.
@@ -23,6 +25,10 @@ pub enum Step<'a> {
 enum State {
     #[default]
     Between,
+    /// META asked for RESUME: ours went out or will, and the sender's is awaited.
+    Asked {
+        offered: bool,
+    },
     Within {
         received: u64,
     },
@@ -45,8 +51,16 @@ impl Inbound {
         match (kind, &mut self.state) {
             (Kind::Pad, _) => Ok(Step::Nothing),
             (Kind::Meta, State::Between) => {
+                let meta = Meta::decode(body)?;
+                self.state = match meta.asks_resume() {
+                    true => State::Asked { offered: false },
+                    false => State::Within { received: 0 },
+                };
+                Ok(Step::Begin(meta))
+            }
+            (Kind::Resume, State::Asked { offered: true }) => {
                 self.state = State::Within { received: 0 };
-                Meta::decode(body).map(Step::Begin)
+                parse_start(body).map(Step::StartAt)
             }
             (Kind::Data, State::Within { received }) => {
                 *received += body.len() as u64;
@@ -59,11 +73,13 @@ impl Inbound {
                 self.state = State::Between;
                 Ok(Step::End)
             }
-            (Kind::Abort, State::Within { .. }) => {
+            (Kind::Abort, State::Within { .. } | State::Asked { .. }) => {
                 self.state = State::Between;
                 parse_abort(body).map(Step::Aborted)
             }
             (Kind::Data, State::Dropping) => Ok(Step::Nothing),
+            // It may cross our REFUSE.
+            (Kind::Resume, State::Dropping) => parse_start(body).map(|_| Step::Nothing),
             (Kind::End | Kind::Abort, State::Dropping) => {
                 self.state = State::Between;
                 Ok(Step::Nothing)
@@ -74,9 +90,16 @@ impl Inbound {
         }
     }
 
+    /// RESUME was sent: the sender's may come.
+    pub fn offer(&mut self) {
+        if let State::Asked { offered } = &mut self.state {
+            *offered = true;
+        }
+    }
+
     /// The current message was refused.
     pub fn refuse(&mut self) {
-        if let State::Within { .. } = self.state {
+        if let State::Within { .. } | State::Asked { .. } = self.state {
             self.state = State::Dropping;
         }
     }

@@ -86,6 +86,13 @@ impl Meta {
         }
     }
 
+    /// Whether even ABORT of it is answered, with REFUSE 7, so that the sender can go on with
+    /// another message in the same session: a file, or an entry of a folder.
+    pub fn is_always_answered(&self) -> bool {
+        let kinds = [MessageKind::File as u8, MessageKind::DirectoryEntry as u8];
+        kinds.contains(&self.kind)
+    }
+
     /// The CBOR map.
     pub fn encode(&self) -> Vec<u8> {
         let optional = [

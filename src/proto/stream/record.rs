@@ -27,7 +27,8 @@ pub enum Kind {
     Refuse = 4,
     /// Nothing but a sign of life.
     Pad = 5,
-    /// Where the receiver can go on with a file: offset u64, hash 32.
+    /// Where a file or folder goes on: from its receiver offset u64, hash 32; from its sender, who
+    /// answers that, offset u64.
     Resume = 6,
     /// Whoever sends it gave up; the body is a code.
     Abort = 7,
@@ -117,6 +118,35 @@ pub fn parse_total(body: &[u8]) -> Result<u64, Violation> {
     body.try_into().map(u64::from_be_bytes).map_err(|_| Violation::Malformed)
 }
 
+/// The length of a receiver's RESUME, in bytes; a sender's is 8.
+pub const OFFER_LEN: usize = 40;
+
+/// A receiver's RESUME: so much is there, and this is its BLAKE3.
+pub fn offer_body(offset: u64, hash: &[u8; 32]) -> [u8; OFFER_LEN] {
+    let mut body = [0; OFFER_LEN];
+    body[..8].copy_from_slice(&offset.to_be_bytes());
+    body[8..].copy_from_slice(hash);
+    body
+}
+
+/// Takes a receiver's RESUME apart.
+///
+/// # Errors
+/// [`Violation::Malformed`] if it is not [`OFFER_LEN`] bytes.
+pub fn parse_offer(body: &[u8]) -> Result<(u64, [u8; 32]), Violation> {
+    let (offset, hash) = body.split_at_checked(8).ok_or(Violation::Malformed)?;
+    let hash = hash.try_into().map_err(|_| Violation::Malformed)?;
+    Ok((parse_total(offset)?, hash))
+}
+
+/// A sender's RESUME: where it goes on.
+///
+/// # Errors
+/// [`Violation::Malformed`] if it is not 8 bytes.
+pub fn parse_start(body: &[u8]) -> Result<u64, Violation> {
+    parse_total(body)
+}
+
 /// Why a receiver refuses a message: the first byte of REFUSE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -133,6 +163,8 @@ pub enum RefuseCode {
     Enough = 5,
     /// The sender paused while others waited.
     TooSlow = 6,
+    /// The answer to ABORT of a file or of an entry of a folder.
+    GivenUp = 7,
 }
 
 impl RefuseCode {
@@ -145,6 +177,7 @@ impl RefuseCode {
             Self::NotWanted => "messages of its kind are not wanted",
             Self::Enough => "enough messages were heard",
             Self::TooSlow => "the sender paused while others waited",
+            Self::GivenUp => "the sender gave it up",
         }
     }
 }

@@ -1,0 +1,383 @@
+//! What comes in on a session: each message to where it goes, and what is answered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+
+use super::conn::Shared;
+use super::host::SessionId;
+use super::{Caller, Heard, Notice, Stage};
+use crate::net::feed::Feed;
+use crate::net::receiver::{Progress, Receiver, Route};
+use crate::net::sockets::Transport;
+use crate::proto::mux::{Mux, Source};
+use crate::proto::stream::inbound::{Inbound, Step};
+use crate::proto::stream::link::Link;
+use crate::proto::stream::meta::Meta;
+use crate::proto::stream::record::{
+    AbortCode, Kind, RefuseCode, Violation, offer_body, refuse_body,
+};
+use crate::proto::time::Now;
+
+/// Messages of one session that are over and not answered yet; until they are, it is not read.
+const MAX_UNANSWERED: usize = 256;
+
+/// One half of a session.
+pub struct Hearing {
+    id: SessionId,
+    /// Who speaks.
+    pub caller: Caller,
+    inbound: Inbound,
+    /// The message that comes in, unless it is refused.
+    current: Option<Current>,
+    /// What is still to be said of messages that are over or refused, in their order: an answer
+    /// names no message, its place does.
+    dues: VecDeque<Due>,
+    receivers: BTreeMap<usize, Box<dyn Receiver>>,
+    /// Some message was answered.
+    answered: bool,
+    /// Of messages to receivers: the last one said that another of its run follows.
+    in_run: bool,
+    /// Runs that began and are not answered whole.
+    open_runs: u64,
+    /// Something of the oldest of them was delivered.
+    run_delivered: bool,
+    /// The peer wants a sign of life this often, ms.
+    pub keepalive_ms: Option<u64>,
+    /// What a hired receiver has to say back.
+    pub feed: Option<Box<dyn Feed>>,
+    /// The peer was stopped.
+    pub stopped: bool,
+}
+
+struct Current {
+    heard: Heard,
+    /// Its receiver, unless it goes to the output.
+    receiver: Option<usize>,
+    bytes: u64,
+    ends_run: bool,
+    always_answered: bool,
+}
+
+struct Due {
+    state: State,
+    /// A message to a receiver that is the last of its run.
+    ends_run: bool,
+}
+
+enum State {
+    /// ACK once the output has flushed it.
+    Flushing(Heard),
+    /// What the receiver says.
+    Awaited(usize, Heard, u64),
+    /// ACK.
+    Delivered(Heard, u64),
+    /// REFUSE.
+    Refused(RefuseCode, String),
+}
+
+/// What a record is taken with.
+pub struct Taking<'t, 's> {
+    /// The session among the output's sources.
+    pub source: Source,
+    /// Now.
+    pub now: Now,
+    /// What all connections use.
+    pub shared: &'t mut Shared<'s>,
+    /// The output.
+    pub stage: &'t mut dyn Stage,
+}
+
+impl Hearing {
+    /// Nothing has been heard of `caller` yet.
+    pub fn new(id: SessionId, caller: Caller) -> Self {
+        Self {
+            id,
+            caller,
+            inbound: Inbound::default(),
+            current: None,
+            dues: VecDeque::new(),
+            receivers: BTreeMap::new(),
+            answered: false,
+            in_run: false,
+            open_runs: 0,
+            run_delivered: false,
+            keepalive_ms: None,
+            feed: None,
+            stopped: false,
+        }
+    }
+
+    /// Whether a message is on its way in or unanswered.
+    pub fn is_busy(&self) -> bool {
+        self.current.is_some() || !self.dues.is_empty()
+    }
+
+    /// Whether no message has begun: one may still, and will want an answer.
+    pub fn is_new(&self) -> bool {
+        !self.inbound.within() && !self.answered
+    }
+
+    /// Whether it is not read because its message waits for the output or its receiver.
+    pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
+        !mux.has_room(source)
+            || self.dues.len() >= MAX_UNANSWERED
+            || self.receivers.values().any(|receiver| !receiver.has_room())
+    }
+
+    /// Whether somebody was hired, whose news come through the waker.
+    pub fn has_receivers(&self) -> bool {
+        !self.receivers.is_empty()
+    }
+
+    /// Takes a record. Whether it belonged to a message.
+    ///
+    /// # Errors
+    /// [`Violation`]; it ends the connection.
+    pub fn take(
+        &mut self,
+        kind: Kind,
+        body: &[u8],
+        with: &mut Taking<'_, '_>,
+    ) -> Result<bool, Violation> {
+        self.stopped |= kind == Kind::Abort && body == [AbortCode::Stopped as u8];
+        match self.inbound.step(kind, body)? {
+            Step::Begin(meta) => self.begin(&meta, with),
+            Step::StartAt(offset) => {
+                if let Some(receiver) = self.current_receiver() {
+                    receiver.start_at(offset);
+                }
+            }
+            Step::Data(data) => self.data(data, with),
+            Step::End => self.end(with),
+            Step::Aborted(code) => self.aborted(code, with),
+            Step::Nothing => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn current_receiver(&mut self) -> Option<&mut Box<dyn Receiver>> {
+        self.receivers.get_mut(&self.current.as_ref()?.receiver?)
+    }
+
+    fn begin(&mut self, meta: &Meta, with: &mut Taking<'_, '_>) {
+        self.keepalive_ms = self.keepalive_ms.or(meta.keepalive_ms);
+        let heard = heard(meta, &self.caller, with.now);
+        let route = match with.shared.refusing {
+            Some(code) => Route::Refused(code, String::new()),
+            None => with.shared.host.route(self.id, &self.caller, meta),
+        };
+        let receiver = match route {
+            Route::Output => {
+                with.shared.mux.begin(with.source, heard.clone(), with.now.mono);
+                None
+            }
+            Route::Receiver(number) => match self.engage(number, meta, with) {
+                Ok(()) => Some(number),
+                Err((code, text)) => return self.turn_down(code, text, true),
+            },
+            Route::Refused(code, text) => return self.turn_down(code, text, false),
+        };
+        let ends_run = receiver.is_some() && !meta.more;
+        let always_answered = meta.is_always_answered();
+        self.current = Some(Current { heard, receiver, bytes: 0, ends_run, always_answered });
+    }
+
+    /// The message goes to receiver `number`, who is hired if need be.
+    fn engage(
+        &mut self,
+        number: usize,
+        meta: &Meta,
+        with: &mut Taking<'_, '_>,
+    ) -> Result<(), (RefuseCode, String)> {
+        if !self.in_run {
+            if !with.shared.run_begins() {
+                return Err((RefuseCode::Enough, String::new()));
+            }
+            self.open_runs += 1;
+        }
+        self.in_run = meta.more;
+        if !self.receivers.contains_key(&number) {
+            let hired = with.shared.host.hire(number, self.id, &self.caller);
+            let hired = hired.map_err(|e: io::Error| (RefuseCode::CannotWrite, e.to_string()))?;
+            self.receivers.insert(number, hired.receiver);
+            self.feed = hired.feed.or(self.feed.take());
+        }
+        if let Some(receiver) = self.receivers.get_mut(&number) {
+            receiver.begin(meta, with.now.unix_ms);
+        }
+        Ok(())
+    }
+
+    /// What begins is refused at once.
+    fn turn_down(&mut self, code: RefuseCode, text: String, of_run: bool) {
+        self.inbound.refuse();
+        let ends_run = of_run && !self.in_run && self.open_runs > 0;
+        self.dues.push_back(Due { state: State::Refused(code, text), ends_run });
+    }
+
+    fn data(&mut self, data: &[u8], with: &mut Taking<'_, '_>) {
+        let Some(current) = &mut self.current else { return };
+        current.bytes += data.len() as u64;
+        match current.receiver.and_then(|number| self.receivers.get_mut(&number)) {
+            Some(receiver) => receiver.data(data),
+            None => with.shared.mux.data(with.source, data, with.now.mono, with.stage),
+        }
+    }
+
+    fn end(&mut self, with: &mut Taking<'_, '_>) {
+        if let Some(receiver) = self.current_receiver() {
+            receiver.end();
+        }
+        let Some(current) = self.current.take() else { return };
+        let state = match current.receiver {
+            Some(number) => State::Awaited(number, current.heard, current.bytes),
+            None => {
+                with.shared.mux.end(with.source);
+                State::Flushing(current.heard)
+            }
+        };
+        self.dues.push_back(Due { state, ends_run: current.ends_run });
+    }
+
+    fn aborted(&mut self, code: u8, with: &mut Taking<'_, '_>) {
+        let Some(current) = self.give_up(with.source, with.shared) else { return };
+        with.shared.host.notice(Notice::Cut(&current.heard, abort_reason(code)));
+        if current.always_answered && !self.stopped {
+            let state = State::Refused(RefuseCode::GivenUp, String::new());
+            self.dues.push_back(Due { state, ends_run: current.ends_run });
+        }
+    }
+
+    /// The current message will never be whole.
+    fn give_up(&mut self, source: Source, shared: &mut Shared<'_>) -> Option<Current> {
+        if let Some(receiver) = self.current_receiver() {
+            receiver.abort();
+        }
+        let current = self.current.take()?;
+        if current.receiver.is_none() {
+            shared.mux.cut(source);
+        }
+        Some(current)
+    }
+
+    /// Takes what the receivers have to say.
+    pub fn ask_receivers(&mut self, link: &mut Link, now: Now) {
+        let numbers: Vec<usize> = self.receivers.keys().copied().collect();
+        for number in numbers {
+            while let Some(progress) =
+                self.receivers.get_mut(&number).and_then(|receiver| receiver.progress())
+            {
+                self.hear_receiver(number, progress, link, now);
+            }
+        }
+    }
+
+    fn hear_receiver(&mut self, number: usize, progress: Progress, link: &mut Link, now: Now) {
+        let of_receiver =
+            |due: &&mut Due| matches!(due.state, State::Awaited(whose, ..) if whose == number);
+        let oldest = self.dues.iter_mut().find(of_receiver);
+        match (progress, oldest) {
+            (Progress::Resume { offset, hash }, _) => {
+                link.send(Kind::Resume, &offer_body(offset, &hash), now);
+                self.inbound.offer();
+            }
+            (Progress::Delivered, Some(due)) => {
+                let refused = State::Refused(RefuseCode::CannotWrite, String::new());
+                if let State::Awaited(_, heard, total) = std::mem::replace(&mut due.state, refused)
+                {
+                    due.state = State::Delivered(heard, total);
+                }
+            }
+            (Progress::Refused(code, text), Some(due)) => due.state = State::Refused(code, text),
+            (Progress::Refused(code, text), None) => {
+                if let Some(current) = self.current.take_if(|c| c.receiver == Some(number)) {
+                    self.inbound.refuse();
+                    let state = State::Refused(code, text);
+                    self.dues.push_back(Due { state, ends_run: current.ends_run });
+                }
+            }
+            (Progress::Delivered, None) => debug_assert!(false, "nothing was to be delivered"),
+        }
+    }
+
+    /// The oldest whole message to the output was flushed.
+    pub fn flushed(&mut self, total: u64) {
+        let flushing = |due: &&mut Due| matches!(due.state, State::Flushing(_));
+        let Some(due) = self.dues.iter_mut().find(flushing) else { return };
+        let refused = State::Refused(RefuseCode::CannotWrite, String::new());
+        if let State::Flushing(heard) = std::mem::replace(&mut due.state, refused) {
+            due.state = State::Delivered(heard, total);
+        }
+    }
+
+    /// Says what needs no waiting for, up to the first message that does.
+    pub fn answer(&mut self, link: &mut Link, now: Now, shared: &mut Shared<'_>) {
+        loop {
+            match self.dues.front().map(|due| &due.state) {
+                Some(State::Delivered(heard, total)) => {
+                    link.send(Kind::Ack, &total.to_be_bytes(), now);
+                    shared.host.notice(Notice::Delivered(heard, *total));
+                    self.run_delivered |= self.open_runs > 0;
+                }
+                Some(State::Refused(code, text)) => {
+                    link.send(Kind::Refuse, &refuse_body(*code, text), now);
+                }
+                _ => return,
+            }
+            self.answered = true;
+            if self.dues.pop_front().is_some_and(|due| due.ends_run) {
+                self.open_runs -= 1;
+                shared.run_ended(std::mem::take(&mut self.run_delivered));
+            }
+        }
+    }
+
+    /// Refuses the message that comes in, and says why.
+    pub fn refuse(&mut self, code: RefuseCode, source: Source, shared: &mut Shared<'_>) {
+        let Some(current) = self.give_up(source, shared) else { return };
+        self.inbound.refuse();
+        let state = State::Refused(code, String::new());
+        self.dues.push_back(Due { state, ends_run: current.ends_run });
+        shared.host.notice(Notice::Cut(&current.heard, code.why()));
+    }
+
+    /// Refuses all that is not acknowledged: it never will be.
+    pub fn refuse_all(&mut self, code: RefuseCode, source: Source, shared: &mut Shared<'_>) {
+        self.refuse(code, source, shared);
+        for due in &mut self.dues {
+            if let State::Flushing(_) | State::Awaited(..) = due.state {
+                due.state = State::Refused(code, String::new());
+            }
+        }
+        self.receivers.clear();
+    }
+
+    /// The connection is over: what was not whole never will be.
+    pub fn leave(&mut self, source: Source, shared: &mut Shared<'_>) {
+        if let Some(current) = self.give_up(source, shared) {
+            shared.host.notice(Notice::Cut(&current.heard, "the connection ended"));
+        }
+        for _ in 0..std::mem::take(&mut self.open_runs) {
+            shared.run_ended(false);
+        }
+    }
+}
+
+fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {
+    Heard {
+        id: meta.id,
+        caller: caller.clone(),
+        sent_ms: meta.time_ms,
+        arrived_ms: now.unix_ms,
+        kind: meta.kind,
+        transport: Transport::Tcp,
+    }
+}
+
+fn abort_reason(code: u8) -> &'static str {
+    match code {
+        c if c == AbortCode::CannotRead as u8 => "the sender could not read its input",
+        c if c == AbortCode::Stopped as u8 => "the sender was stopped",
+        _ => "the sender gave up",
+    }
+}

@@ -1,0 +1,166 @@
+//! One socket and what its events have said: the re-arm rule of this layer in one place.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
+
+use mio::event::Event;
+use mio::net::TcpStream;
+
+use crate::proto::stream::link::Link;
+
+/// What is dropped at once of what a peer still sends, in reads of 16 KiB.
+const DRAINED_READS: usize = 64;
+
+/// A connected socket, registered for both directions.
+pub struct Wire {
+    socket: TcpStream,
+    /// The peer's address.
+    pub address: SocketAddr,
+    readable: bool,
+    writable: bool,
+    /// The peer closed or the connection broke: reading goes on until it says so.
+    ending: bool,
+}
+
+/// What a read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// Nothing now.
+    Later,
+    /// The peer has closed it, or it broke.
+    Closed,
+}
+
+/// What became of bytes that were to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wrote {
+    /// The socket took all of them.
+    All,
+    /// It took some; an event tells when it takes more.
+    Some,
+    /// The peer is gone. What it said before is still to be read.
+    Gone,
+}
+
+/// What is left to read of a connection that is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing now.
+    Nothing,
+    /// There may be more.
+    More,
+    /// The peer has closed it, or it broke.
+    Closed,
+}
+
+impl Wire {
+    /// A socket of which nothing is known yet: the first attempts tell.
+    pub fn new(socket: TcpStream, address: SocketAddr) -> Self {
+        Self { socket, address, readable: true, writable: true, ending: false }
+    }
+
+    /// Takes note of an event.
+    pub fn on_event(&mut self, event: &Event) {
+        self.ending |= event.is_read_closed() || event.is_error();
+        self.readable |= event.is_readable() || self.ending;
+        self.writable |= event.is_writable() || event.is_write_closed() || event.is_error();
+    }
+
+    /// Whether reading may bring something.
+    pub fn is_readable(&self) -> bool {
+        self.readable
+    }
+
+    /// Whether it may take something.
+    pub fn is_writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Looks again at what no event has told: who was stopped for a while has not looked yet.
+    pub fn look_again(&mut self) {
+        self.readable = true;
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, space: &mut [u8]) -> Read {
+        while self.readable {
+            match self.socket.read(space) {
+                Ok(0) => {
+                    self.readable = false;
+                    return Read::Closed;
+                }
+                Ok(n) => {
+                    // A short read has emptied the socket; more of it will be a new event.
+                    self.readable = n == space.len() || self.ending;
+                    return Read::Bytes(n);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Read::Closed,
+            }
+        }
+        Read::Later
+    }
+
+    /// Writes as much of the front of `bytes` as the socket takes: how much that was.
+    ///
+    /// # Errors
+    /// When the peer is gone; what it said before is still to be read.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut written = 0;
+        while self.writable && written < bytes.len() {
+            match self.socket.write(&bytes[written..]) {
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.writable = false;
+                    self.readable = true;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes what `link` has sealed.
+    pub fn pour(&mut self, link: &mut Link) -> Wrote {
+        if link.pending().is_empty() {
+            return Wrote::All;
+        }
+        match self.write(link.pending()) {
+            Ok(n) => {
+                link.consumed(n);
+                if link.pending().is_empty() { Wrote::All } else { Wrote::Some }
+            }
+            Err(_) => Wrote::Gone,
+        }
+    }
+
+    /// Nothing more will be written.
+    pub fn end_writing(&self) {
+        // A peer that is gone already needs no goodbye.
+        let _ = self.socket.shutdown(Shutdown::Write);
+    }
+
+    /// Reads and drops what has come: a socket that is closed with bytes unread sends a reset.
+    pub fn drain(&mut self) -> Left {
+        let mut space = [0; 16 * 1024];
+        self.readable = true;
+        for _ in 0..DRAINED_READS {
+            match self.read(&mut space) {
+                Read::Bytes(_) => self.readable = true,
+                Read::Later => return Left::Nothing,
+                Read::Closed => return Left::Closed,
+            }
+        }
+        Left::More
+    }
+
+    /// The socket, for options.
+    pub fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+}
