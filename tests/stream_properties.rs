@@ -131,8 +131,8 @@ fn begun_meta(count: u64) -> Encoder<Vec<u8>> {
 fn unknown_keys_are_skipped_whatever_they_hold() {
     let mut e = begun_meta(8);
     e.u8(4).unwrap().u64(77).unwrap();
-    e.u8(8).unwrap().str("later").unwrap();
-    e.u8(9).unwrap().array(2).unwrap().map(1).unwrap().u8(0).unwrap().bool(true).unwrap();
+    e.u8(19).unwrap().str("later").unwrap();
+    e.u8(20).unwrap().array(2).unwrap().map(1).unwrap().u8(0).unwrap().bool(true).unwrap();
     e.begin_array().unwrap().null().unwrap().end().unwrap();
     e.u16(1000).unwrap().begin_bytes().unwrap().bytes(b"x").unwrap().end().unwrap();
     e.u64(u64::MAX).unwrap().f64(0.5).unwrap();

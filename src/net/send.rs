@@ -230,7 +230,7 @@ impl Pump {
             match self.wire.read(space) {
                 Read::Bytes(n) => self.take(&space[..n], now),
                 Read::Later => return,
-                Read::Closed => self.ended(Cut::Closed, now),
+                Read::Closed | Read::Broken => self.ended(Cut::Closed, now),
             }
         }
     }

@@ -29,8 +29,10 @@ pub enum Read {
     Bytes(usize),
     /// Nothing now.
     Later,
-    /// The peer has closed it, or it broke.
+    /// The peer has closed it.
     Closed,
+    /// It broke: a reset, or a network that is gone.
+    Broken,
 }
 
 /// What became of bytes that were to be written.
@@ -98,7 +100,10 @@ impl Wire {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return Read::Closed,
+                Err(_) => {
+                    self.readable = false;
+                    return Read::Broken;
+                }
             }
         }
         Read::Later
@@ -153,7 +158,7 @@ impl Wire {
             match self.read(&mut space) {
                 Read::Bytes(_) => self.readable = true,
                 Read::Later => return Left::Nothing,
-                Read::Closed => return Left::Closed,
+                Read::Closed | Read::Broken => return Left::Closed,
             }
         }
         Left::More

@@ -301,6 +301,7 @@ impl Conn {
         match self.wire.read(&mut space[..len]) {
             Read::Bytes(n) => self.take(&space[..n], source, now, shared, stage),
             Read::Later => false,
+            Read::Broken => true,
             Read::Closed => match &mut self.stage {
                 State::Plain(plain) => plain.end(source, shared),
                 _ => true,
