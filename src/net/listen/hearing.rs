@@ -278,8 +278,9 @@ impl Hearing {
         let oldest = self.dues.iter_mut().find(of_receiver);
         match (progress, oldest) {
             (Progress::Resume { offset, hash }, _) => {
-                link.send(Kind::Resume, &offer_body(offset, &hash), now);
-                self.inbound.offer();
+                if self.inbound.offer() {
+                    link.send(Kind::Resume, &offer_body(offset, &hash), now);
+                }
             }
             (Progress::Delivered, Some(due)) => {
                 let refused = State::Refused(RefuseCode::CannotWrite, String::new());

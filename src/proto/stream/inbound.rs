@@ -90,11 +90,11 @@ impl Inbound {
         }
     }
 
-    /// RESUME was sent: the sender's may come.
-    pub fn offer(&mut self) {
-        if let State::Asked { offered } = &mut self.state {
-            *offered = true;
-        }
+    /// RESUME is sent, and the sender's may come; `false` if it has no place, since the sender gave
+    /// up meanwhile.
+    pub fn offer(&mut self) -> bool {
+        let State::Asked { offered } = &mut self.state else { return false };
+        !std::mem::replace(offered, true)
     }
 
     /// The current message was refused.

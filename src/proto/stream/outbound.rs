@@ -88,8 +88,10 @@ impl Outbound {
         self.sent
     }
 
-    /// We give up the current message: ABORT was sent. Whether that will be answered.
+    /// We give up the current message: ABORT was sent. Whether that will be answered. Who waits for
+    /// RESUME waits on: it may be on its way, and would have no place then.
     pub fn give_up(&mut self) -> bool {
+        debug_assert_ne!(self.state, State::Asked, "RESUME is awaited");
         self.state = State::Between;
         if self.always_answered {
             self.unanswered.push_back(Unanswered::GivenUp);
