@@ -30,7 +30,9 @@ impl Listener<'_> {
     /// lost theirs, and ask again.
     pub(super) fn finish(&mut self, code: RefuseCode, space: &mut [u8]) {
         let now = self.hub.clock.now();
-        // Who waits to be accepted would draw a reset from a closed socket.
+        // Who waits to be accepted would draw a reset from a closed socket, and nothing may have
+        // told us of them yet.
+        self.ears.iter_mut().for_each(|ear| ear.readable = true);
         self.accept(now.mono);
         self.ears.clear();
         self.calls.clear();
