@@ -3,6 +3,8 @@
 //! and ML-KEM make inside themselves and take no seed for. PROTOCOL.md is normative.
 
 pub mod datagram;
+pub mod limits;
 pub mod mux;
 pub mod stream;
 pub mod time;
+mod turns;

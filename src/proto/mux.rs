@@ -4,9 +4,15 @@
 //! waits for its turn, owns the output until it ends, and flows as it comes. The others wait, each
 //! in a small bounded buffer: a source that is [full](Mux::has_room) is not read, so that a slow
 //! output stalls only what is for it. While any waits, an owner that sends nothing is cut.
+//!
+//! Turns go from party to party, not from source to source, and each party has its own part of the
+//! buffers: who opens many sessions gets no more of the output for that.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
+
+use super::limits::Party;
+use super::turns::Turns;
 
 /// A message is held until this many bytes are there.
 pub const HELD_BYTES: usize = 64 * 1024;
@@ -14,7 +20,10 @@ pub const HELD_BYTES: usize = 64 * 1024;
 pub const HELD_TIME: Duration = Duration::from_millis(200);
 /// What the owner may have waiting for a slow output.
 const OWNER_BYTES: usize = 256 * 1024;
-/// What all together may have waiting: beyond it only the owner is read.
+/// What one party may have waiting: beyond it only the owner is read.
+const PARTY_BYTES: usize = 1024 * 1024;
+/// What all together may have waiting: beyond it only the owner is read. Half of it is kept for
+/// parties that have nothing waiting.
 const ALL_BYTES: usize = 8 * 1024 * 1024;
 
 /// Where messages come from: a connection, or a run of datagrams.
@@ -85,12 +94,17 @@ impl<I> Message<I> {
 /// The messages that are on their way to one output.
 pub struct Mux<I> {
     sources: BTreeMap<Source, VecDeque<Message<I>>>,
-    /// Those whose first message may have its turn, in the order in which it came to that.
-    waiting: VecDeque<Source>,
+    /// Of sources that share what they may have with others.
+    parties: BTreeMap<Source, Party>,
+    /// Sources of which nothing more comes, though something of them is still to be written.
+    leaving: BTreeSet<Source>,
+    /// Those whose first message may have its turn.
+    waiting: Turns,
     /// Since when somebody waits: until then the owner kept nobody from anything.
     waited_since: Duration,
     owner: Option<Source>,
     held: usize,
+    held_by: BTreeMap<Party, usize>,
     /// How many messages may still end whole; `None` for no limit.
     left: Option<u64>,
     /// An owner may be silent this long while others wait.
@@ -103,13 +117,34 @@ impl<I> Mux<I> {
         let sources = BTreeMap::new();
         Self {
             sources,
-            waiting: VecDeque::new(),
+            parties: BTreeMap::new(),
+            leaving: BTreeSet::new(),
+            waiting: Turns::default(),
             waited_since: Duration::ZERO,
             owner: None,
             held: 0,
+            held_by: BTreeMap::new(),
             left: limit,
             patience,
         }
+    }
+
+    /// Says whose `source` is, before its first message. Of others each is a party of its own.
+    pub fn introduce(&mut self, source: Source, party: Party) {
+        self.parties.insert(source, party);
+    }
+
+    /// Nothing more comes of `source`.
+    pub fn forget(&mut self, source: Source) {
+        if self.sources.contains_key(&source) {
+            self.leaving.insert(source);
+        } else {
+            self.parties.remove(&source);
+        }
+    }
+
+    fn party(&self, source: Source) -> Party {
+        self.parties.get(&source).copied().unwrap_or(Party::Alone(source))
     }
 
     /// A message begins, behind those of the same source.
@@ -139,7 +174,26 @@ impl<I> Mux<I> {
             sink.data(&message.info, bytes);
         } else {
             message.held.extend_from_slice(bytes);
-            self.held += bytes.len();
+            self.hold(source, bytes.len());
+        }
+    }
+
+    fn hold(&mut self, source: Source, len: usize) {
+        if len == 0 {
+            return;
+        }
+        self.held += len;
+        *self.held_by.entry(self.party(source)).or_default() += len;
+    }
+
+    fn release(&mut self, source: Source, len: usize) {
+        self.held -= len;
+        let party = self.party(source);
+        if let Some(held) = self.held_by.get_mut(&party) {
+            *held -= len;
+            if *held == 0 {
+                self.held_by.remove(&party);
+            }
         }
     }
 
@@ -178,12 +232,13 @@ impl<I> Mux<I> {
             message.ending = Some(Ending::Cut);
             return;
         }
-        self.held -= message.held.len();
+        let held = message.held.len();
         queue.pop_back();
         if queue.is_empty() {
             self.sources.remove(&source);
-            self.waiting.retain(|s| *s != source);
+            self.waiting.remove(self.party(source), source);
         }
+        self.release(source, held);
     }
 
     /// Whether more of `source` should be read now.
@@ -197,7 +252,9 @@ impl<I> Mux<I> {
         if self.owner == Some(source) {
             held < OWNER_BYTES && !ended
         } else {
-            held < HELD_BYTES && self.held < ALL_BYTES && !ended
+            let by_party = self.held_by.get(&self.party(source)).copied().unwrap_or(0);
+            let all = if by_party == 0 { ALL_BYTES } else { ALL_BYTES / 2 };
+            held < HELD_BYTES && by_party < PARTY_BYTES && self.held < all && !ended
         }
     }
 
@@ -251,7 +308,7 @@ impl<I> Mux<I> {
         loop {
             self.queue_up(now);
             if self.owner.is_none() && !self.is_sated() {
-                self.owner = self.waiting.pop_front();
+                self.owner = self.waiting.pop();
                 if let Some(message) = self.owner_message() {
                     sink.begin(&message.info);
                 }
@@ -276,7 +333,8 @@ impl<I> Mux<I> {
         for (_, source) in due {
             if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::front_mut) {
                 message.queued = true;
-                self.waiting.push_back(source);
+                let party = self.parties.get(&source).copied().unwrap_or(Party::Alone(source));
+                self.waiting.push(party, source);
             }
         }
     }
@@ -305,7 +363,7 @@ impl<I> Mux<I> {
             message.last = now;
             let held = std::mem::take(&mut message.held);
             sink.data(&message.info, &held);
-            self.held -= held.len();
+            self.release(source, held.len());
         }
         let Some(message) = self.owner_message() else { return true };
         if message.confirm_part && message.ending.is_none() {
@@ -329,6 +387,9 @@ impl<I> Mux<I> {
             queue.pop_front();
             if queue.is_empty() {
                 self.sources.remove(&source);
+                if self.leaving.remove(&source) {
+                    self.parties.remove(&source);
+                }
             }
         }
     }

@@ -1,0 +1,150 @@
+//! What one caller may take of a listener, so that the others get theirs. Pure: time in, decisions
+//! out, memory bounded whoever calls.
+//!
+//! [`Door`] stands before the handshake, where a caller is an address; [`Seats`] behind it, where
+//! it is a key. Whoever is over a limit waits, and nobody is told anything.
+
+mod door;
+mod rate;
+mod seats;
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
+pub use door::Door;
+pub use rate::{Buckets, MAX_COUNT, Rate};
+pub use seats::Seats;
+
+use super::mux::Source;
+use crate::crypto::sodium::PublicKey;
+
+/// Sessions that are served at once, all together, unless the user or the descriptors say less.
+pub const CLIENTS: usize = 1024;
+/// The same for one contact.
+pub const PER_CONTACT: usize = 64;
+/// The same for one address, among those who have shown no contact's key.
+pub const PER_ADDRESS: usize = 64;
+/// New connections of one address.
+pub const CONNECTIONS: Rate = Rate::a_second(100);
+/// Handshakes of all together. At some 0.3 ms each they leave most of a processor to sessions.
+pub const HANDSHAKES: Rate = Rate::a_second(1000);
+/// A handshake that takes longer no longer counts among those of its address: whoever connects and
+/// says nothing keeps nobody else behind the same address out.
+pub const SHAKING: Duration = Duration::from_secs(2);
+/// Callers of whom is remembered how fast they were.
+pub const REMEMBERED: usize = 4096;
+
+/// A network that one caller may have to itself: an IPv4 address, or the upper 64 bits of an IPv6
+/// address (RFC 6177).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network(IpAddr);
+
+impl Network {
+    /// The network of an address. One that IPv6 carries for IPv4 is an IPv4 address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V6(v6) if !v6.is_loopback() => {
+                let upper = v6.to_bits() >> 64 << 64;
+                Self(IpAddr::V6(Ipv6Addr::from_bits(upper)))
+            }
+            other => Self(other),
+        }
+    }
+
+    /// Whether it is this machine, from where forwarders call for any number of people.
+    pub fn is_loopback(self) -> bool {
+        self.0.is_loopback()
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            IpAddr::V6(v6) if !v6.is_loopback() => write!(f, "{v6}/64"),
+            other => other.fmt(f),
+        }
+    }
+}
+
+/// Who shares a fair part of what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Party {
+    /// A contact.
+    Contact(PublicKey),
+    /// Somebody whose key, if there is one, says nothing: anybody can make another.
+    Address(Network),
+    /// The same over UDP, where an address says nothing either.
+    Unknown,
+    /// A source of which nothing was said.
+    Alone(Source),
+}
+
+/// Which limit somebody has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Limit {
+    /// Sessions at once, all together.
+    Clients,
+    /// Sessions of one contact at once.
+    PerContact,
+    /// Connections of one address at once.
+    PerAddress,
+    /// New connections of one address, over time.
+    Connections,
+    /// Handshakes of all, over time.
+    Handshakes,
+    /// Messages of one caller, over time.
+    Messages,
+}
+
+/// What one address may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressBounds {
+    /// Connections at once; `None` for any number.
+    pub at_once: Option<usize>,
+    /// New connections over time.
+    pub rate: Option<Rate>,
+}
+
+/// All limits of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Sessions that are served at once, all together.
+    pub clients: usize,
+    /// The same for one contact; `None` for any number.
+    pub per_contact: Option<usize>,
+    /// Of any address but loopback.
+    pub address: AddressBounds,
+    /// Of a loopback address.
+    pub loopback: AddressBounds,
+    /// Messages of one caller that are printed.
+    pub messages: Option<Rate>,
+    /// A session that says nothing for so long gives its seat to one that waits for it.
+    pub silence: Duration,
+}
+
+impl Bounds {
+    /// What holds unless the user says otherwise.
+    pub fn new(silence: Duration) -> Self {
+        Self {
+            clients: CLIENTS,
+            per_contact: Some(PER_CONTACT),
+            address: AddressBounds { at_once: Some(PER_ADDRESS), rate: Some(CONNECTIONS) },
+            loopback: AddressBounds { at_once: None, rate: None },
+            messages: None,
+            silence,
+        }
+    }
+
+    fn of(&self, network: Network) -> &AddressBounds {
+        if network.is_loopback() { &self.loopback } else { &self.address }
+    }
+
+    /// Sessions of `party` that are served at once.
+    fn seats(&self, party: Party) -> usize {
+        let most = match party {
+            Party::Address(network) => self.of(network).at_once,
+            Party::Contact(_) | Party::Unknown | Party::Alone(_) => self.per_contact,
+        };
+        most.unwrap_or(usize::MAX)
+    }
+}

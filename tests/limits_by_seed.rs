@@ -1,0 +1,371 @@
+//! What one caller may take is bounded, whatever it and others do, in bounded memory; and whoever
+//! keeps within it never waits for those who do not. `AC_TEST_SEEDS`: how many random cases.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use anonchat::crypto::sodium::{Random, SeededRandom};
+use anonchat::proto::limits::{
+    AddressBounds, Bounds, Buckets, Door, Limit, Network, Party, Rate, SHAKING, Seats,
+};
+use anonchat::proto::mux::Source;
+
+const SILENCE: Duration = Duration::from_secs(30);
+
+struct Dice(SeededRandom);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        let mut bytes = [0; 8];
+        self.0.fill(&mut bytes);
+        (u64::from_be_bytes(bytes) % n as u64) as usize
+    }
+}
+
+fn seeds() -> impl Iterator<Item = (u64, Dice)> {
+    let count = std::env::var("AC_TEST_SEEDS").map_or(100, |n| n.parse().unwrap());
+    (0..count).map(|seed| (seed, Dice(SeededRandom::new(seed))))
+}
+
+fn ms(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn v4(n: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, n))
+}
+
+fn bounds() -> Bounds {
+    Bounds::new(SILENCE)
+}
+
+#[test]
+fn an_address_is_itself_over_ipv4_and_its_upper_half_over_ipv6() {
+    let network = |text: &str| Network::of(text.parse().unwrap());
+    assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+    assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
+    assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::2"));
+    assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+    assert!(network("::1").is_loopback() && network("::ffff:127.0.0.9").is_loopback());
+    assert!(!network("::2").is_loopback() && !network("::").is_loopback());
+    assert_eq!(network("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
+    assert_eq!(network("::ffff:10.0.0.1").to_string(), "10.0.0.1");
+}
+
+#[test]
+fn a_bucket_gives_its_count_at_once_and_then_one_in_each_part_of_its_time() {
+    let rate = Rate::new(5, Duration::from_secs(1)).unwrap();
+    let mut buckets = Buckets::new(rate, 10);
+    let mut given = Vec::new();
+    let mut now = Duration::from_secs(100);
+    while given.len() < 8 {
+        if buckets.ready_at("a") <= now {
+            buckets.take("a", now);
+            given.push(now.as_millis() - 100_000);
+        } else {
+            now = buckets.ready_at("a");
+        }
+    }
+    assert_eq!(given, [0, 0, 0, 0, 0, 200, 400, 600]);
+    assert!(buckets.ready_at("b") <= now, "another is not concerned");
+    assert!(Rate::new(0, SILENCE).is_none() && Rate::new(1_000_001, SILENCE).is_none());
+    assert!(Rate::new(1, Duration::ZERO).is_none());
+}
+
+/// The rule itself, with no bound on memory: in no span of time more than count + span / each.
+#[test]
+fn no_table_is_so_small_that_somebody_gains_by_being_forgotten() {
+    for (seed, mut dice) in seeds() {
+        let count = 1 + dice.below(10) as u32;
+        let rate = Rate::new(count, Duration::from_secs(1)).unwrap();
+        let most = 1 + dice.below(6);
+        let mut small = Buckets::new(rate, most);
+        let mut exact = Buckets::new(rate, usize::MAX);
+        let mut now = Duration::from_secs(10);
+        for _ in 0..2000 {
+            // One address attacks, and has many others to push it out of the table.
+            let key = if dice.below(3) == 0 { 0 } else { 1 + dice.below(50) };
+            if small.ready_at(key) <= now {
+                assert!(exact.ready_at(key) <= now, "seed {seed}: {key} gained by eviction");
+                small.take(key, now);
+                exact.take(key, now);
+            }
+            assert!(small.len() <= most, "seed {seed}: {} remembered", small.len());
+            now += ms(dice.below(30) as u64);
+        }
+        // Whoever is patient is served, whatever the others did.
+        assert!(small.ready_at(999) <= now + Duration::from_secs(60));
+    }
+}
+
+#[test]
+fn an_address_that_calls_seldom_is_served_before_one_that_floods() {
+    let mut door = Door::new(bounds());
+    let mut now = Duration::from_secs(10);
+    // Twelve addresses open more connections than all together are given.
+    let mut number = 0;
+    let mut served = 0;
+    for tick in 0..200 {
+        for n in 0..12 {
+            for _ in 0..2 {
+                door.arrive(number, v4(n), now);
+                number += 1;
+            }
+        }
+        let friend = number;
+        if tick % 50 == 40 {
+            door.arrive(friend, v4(200), now);
+            number += 1;
+        }
+        let mut turns = Vec::new();
+        while let Some(next) = door.next(now) {
+            turns.push(next);
+            door.leave(next, now);
+        }
+        if tick % 50 == 40 {
+            assert!(turns.contains(&friend), "tick {tick}: waits behind a flood");
+        }
+        served += turns.len();
+        now += ms(10);
+        while door.len() > 1024 {
+            door.leave(door.yields().unwrap(), now);
+        }
+    }
+    // A burst of 1000, then 1000 a second, for two seconds.
+    assert!((2900..=3010).contains(&served), "{served}");
+    assert!(matches!(door.obstacle(now), Some((Limit::Connections | Limit::Handshakes, _))));
+}
+
+#[test]
+fn connections_of_one_address_are_delayed_to_its_rate_and_all_come_in() {
+    let mut door = Door::new(bounds());
+    let mut now = Duration::from_secs(10);
+    (0..300).for_each(|n| door.arrive(n, v4(1), now));
+    let mut served = Vec::new();
+    while let Some(at) = door.next_turn() {
+        now = now.max(at);
+        let Some(next) = door.next(now) else { continue };
+        assert!(!door.keeps(next));
+        served.push((next, now));
+        // Its handshake takes 20 ms; nobody is in anybody's way.
+        door.leave(next, now);
+    }
+    assert_eq!(served.iter().map(|(n, _)| *n).collect::<Vec<_>>(), (0..300).collect::<Vec<_>>());
+    let took = now - Duration::from_secs(10);
+    assert!((ms(1990)..=ms(2010)).contains(&took), "{took:?}");
+    assert!(door.is_empty());
+}
+
+#[test]
+fn those_who_say_nothing_keep_others_of_their_address_out_for_two_seconds_only() {
+    let address = AddressBounds { at_once: Some(4), rate: None };
+    let mut door = Door::new(Bounds { address, ..bounds() });
+    let now = Duration::from_secs(10);
+    (0..5).for_each(|n| door.arrive(n, v4(1), now));
+    door.arrive(5, v4(2), now);
+    let mut served = Vec::new();
+    while let Some(next) = door.next(now) {
+        served.push(next);
+    }
+    assert_eq!(served, [0, 1, 2, 3, 5]);
+    assert_eq!(door.obstacle(now), Some((Limit::PerAddress, Network::of(v4(1)))));
+    assert_eq!(door.next_turn(), Some(now + SHAKING));
+    assert_eq!(door.next(now + SHAKING), Some(4));
+    // One that ends its handshake makes room at once.
+    door.arrive(6, v4(1), now);
+    let mut door = Door::new(Bounds { address, ..bounds() });
+    (0..5).for_each(|n| door.arrive(n, v4(1), now));
+    while door.next(now).is_some() {}
+    door.leave(2, now);
+    assert_eq!(door.next(now), Some(4));
+}
+
+#[test]
+fn when_there_are_too_many_the_oldest_of_the_address_with_most_goes() {
+    let mut door = Door::new(bounds());
+    let now = Duration::from_secs(10);
+    door.arrive(0, v4(1), now);
+    (1..11).for_each(|n| door.arrive(n, v4(2), now));
+    // One network of IPv6, though every connection has another address.
+    (11..41).for_each(|n| {
+        let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, n as u16, 0, 0, 1);
+        door.arrive(n, IpAddr::V6(v6), now);
+    });
+    while door.next(now).is_some() {}
+    for gone in 11..31 {
+        assert_eq!(door.yields(), Some(gone));
+        door.leave(gone, now);
+    }
+    assert_eq!(door.len(), 21);
+}
+
+#[test]
+fn a_door_never_forgets_anybody_and_never_serves_one_twice() {
+    for (seed, mut dice) in seeds() {
+        let address = AddressBounds {
+            at_once: (dice.below(3) > 0).then(|| 1 + dice.below(4)),
+            rate: (dice.below(3) > 0)
+                .then(|| Rate::new(1 + dice.below(20) as u32, ms(1000)).unwrap()),
+        };
+        let mut door = Door::new(Bounds { address, ..bounds() });
+        let mut now = Duration::from_secs(10);
+        let mut there: BTreeMap<usize, bool> = BTreeMap::new();
+        let mut number = 0;
+        for _ in 0..1000 {
+            match dice.below(4) {
+                0 | 1 => {
+                    door.arrive(number, v4(dice.below(5) as u8), now);
+                    there.insert(number, false);
+                    number += 1;
+                }
+                2 if !there.is_empty() => {
+                    let gone = *there.keys().nth(dice.below(there.len())).unwrap();
+                    door.leave(gone, now);
+                    there.remove(&gone);
+                }
+                _ => now += ms(dice.below(300) as u64),
+            }
+            while let Some(next) = door.next(now) {
+                let served = there.get_mut(&next).unwrap();
+                assert!(!std::mem::replace(served, true), "seed {seed}: {next} twice");
+            }
+            assert_eq!(door.len(), there.len(), "seed {seed}");
+            let all_kept = there.iter().all(|(n, served)| door.keeps(*n) != *served);
+            assert!(all_kept, "seed {seed}: {there:?}");
+            let waiting = there.values().any(|served| !served);
+            assert_eq!(door.next_turn().is_some(), waiting, "seed {seed}");
+            assert!(door.next_turn().is_none_or(|at| at > now), "seed {seed}: missed a turn");
+        }
+        while let Some(at) = door.next_turn() {
+            now = now.max(at);
+            assert!(door.next(now).is_some(), "seed {seed}: nobody at the time that was named");
+        }
+    }
+}
+
+fn contact(n: u8) -> Party {
+    Party::Address(Network::of(v4(n)))
+}
+
+fn seats(clients: usize, each: usize) -> Seats {
+    let address = AddressBounds { at_once: Some(each), rate: None };
+    Seats::new(Bounds { clients, address, ..bounds() })
+}
+
+#[test]
+fn a_caller_with_all_seats_gives_one_to_whoever_has_none() {
+    let now = Duration::from_secs(10);
+    let mut seats = seats(4, 10);
+    let busy = |seats: &mut Seats, n: u64, who: u8| {
+        seats.enter(Source(n), contact(who), now);
+        seats.set_busy(Source(n), true, now);
+    };
+    (0..6).for_each(|n| busy(&mut seats, n, 1));
+    assert_eq!(seats.load(), (4, 2));
+    busy(&mut seats, 10, 2);
+    assert_eq!(seats.keeps_waiting(Source(10), now), None);
+    busy(&mut seats, 11, 2);
+    assert_eq!(seats.keeps_waiting(Source(11), now), None);
+    busy(&mut seats, 12, 2);
+    assert_eq!(seats.keeps_waiting(Source(12), now), Some(Limit::Clients), "both have two");
+    // Idle sessions take none, and what becomes free goes to who has fewer.
+    seats.set_busy(Source(0), false, now);
+    assert_eq!(seats.load(), (4, 4));
+    assert_eq!(seats.keeps_waiting(Source(0), now), None);
+}
+
+#[test]
+fn one_that_keeps_its_seat_and_says_nothing_loses_it_to_one_that_waits() {
+    let start = Duration::from_secs(10);
+    let mut seats = seats(1, 10);
+    for n in 0..2 {
+        seats.enter(Source(n), contact(n as u8), start);
+        seats.set_busy(Source(n), true, start);
+    }
+    assert_eq!(seats.keeps_waiting(Source(1), start), Some(Limit::Clients));
+    seats.heard(Source(0), start + ms(5000));
+    let due = start + ms(5000) + SILENCE;
+    assert_eq!(seats.next_deadline(), Some(due));
+    seats.assign(due - ms(1));
+    assert!(seats.keeps_waiting(Source(1), due).is_some());
+    seats.assign(due);
+    assert_eq!(seats.keeps_waiting(Source(1), due), None);
+    assert_eq!(seats.keeps_waiting(Source(0), due), Some(Limit::Clients));
+}
+
+#[test]
+fn a_caller_rests_after_more_messages_than_its_rate() {
+    let rate = Rate::new(2, Duration::from_secs(1)).unwrap();
+    let mut seats = Seats::new(Bounds { messages: Some(rate), ..bounds() });
+    let now = Duration::from_secs(10);
+    seats.enter(Source(0), contact(1), now);
+    seats.enter(Source(1), contact(2), now);
+    seats.spoke(Source(0), now);
+    assert_eq!(seats.keeps_waiting(Source(0), now), None);
+    seats.spoke(Source(0), now);
+    assert_eq!(seats.keeps_waiting(Source(0), now), Some(Limit::Messages));
+    assert_eq!(seats.forbids(contact(1), now), Some(Limit::Messages));
+    assert_eq!(seats.keeps_waiting(Source(1), now), None);
+    assert_eq!(seats.rests(Source(0)), now + ms(500));
+    assert_eq!(seats.keeps_waiting(Source(0), now + ms(500)), None);
+}
+
+#[test]
+fn seats_are_never_more_than_allowed_and_never_empty_while_somebody_may_sit() {
+    for (seed, mut dice) in seeds() {
+        let (clients, each) = (1 + dice.below(8), 1 + dice.below(5));
+        let mut seats = seats(clients, each);
+        let mut now = Duration::from_secs(10);
+        let mut there: BTreeMap<u64, (u8, bool)> = BTreeMap::new();
+        let mut next = 0;
+        for _ in 0..1000 {
+            let some =
+                (!there.is_empty()).then(|| *there.keys().nth(dice.below(there.len())).unwrap());
+            match (dice.below(5), some) {
+                (0, _) => {
+                    let who = dice.below(6).saturating_sub(2) as u8;
+                    seats.enter(Source(next), contact(who), now);
+                    there.insert(next, (who, false));
+                    next += 1;
+                }
+                (1 | 2, Some(n)) => {
+                    let busy = dice.below(4) > 0;
+                    seats.set_busy(Source(n), busy, now);
+                    there.get_mut(&n).unwrap().1 = busy;
+                }
+                (3, Some(n)) if dice.below(3) == 0 => {
+                    seats.leave(Source(n), now);
+                    there.remove(&n);
+                }
+                (3, Some(n)) => seats.heard(Source(n), now),
+                _ => {
+                    now += ms(dice.below(9000) as u64);
+                    seats.assign(now);
+                }
+            }
+            let busy = there.iter().filter(|(_, (_, busy))| *busy);
+            let mut seated = BTreeMap::<u8, usize>::new();
+            let mut waiting = BTreeMap::<u8, usize>::new();
+            for (n, (who, _)) in busy {
+                let waits = seats.keeps_waiting(Source(*n), now).is_some();
+                *if waits { &mut waiting } else { &mut seated }.entry(*who).or_default() += 1;
+            }
+            let total: usize = seated.values().sum();
+            assert_eq!(seats.load(), (total, waiting.values().sum()), "seed {seed}");
+            assert!(total <= clients && seated.values().all(|n| *n <= each), "seed {seed}");
+            let most = seated.values().max().copied().unwrap_or(0);
+            for who in waiting.keys() {
+                let has = seated.get(who).copied().unwrap_or(0);
+                let fair = has == each || (total == clients && most <= has + 1);
+                assert!(fair, "seed {seed}: {who} waits with {has}, {seated:?} of {clients}");
+            }
+            let idle = there
+                .iter()
+                .all(|(n, (_, busy))| *busy || seats.keeps_waiting(Source(*n), now).is_none());
+            assert!(idle, "seed {seed}: somebody without a message waits");
+            assert_eq!(seats.yields().is_some(), total < there.len(), "seed {seed}");
+        }
+    }
+}
