@@ -297,6 +297,32 @@ fn events_on_another_descriptor_leave_stdout_raw() {
 }
 
 #[test]
+fn whoever_waits_is_reported_with_the_limit_that_says_so() {
+    let (bob, alice) = bob_and_alice();
+    let args =
+        ["--status-fd", "3", "--max-per-contact", "1", "--max-per-address", "1", "127.0.0.1:0"];
+    let (listener, status) = listener_with_status(&bob, &args);
+    let live = || {
+        let mut sender = Running::start(alice.command("ac-send", &[&listener.destination("bob")]));
+        sender.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        sender
+    };
+    let (_first, _second) = (live(), live());
+    listener.wait_stderr("alice: too many sessions at once");
+    let connect = || std::net::TcpStream::connect(("127.0.0.1", listener.port())).unwrap();
+    let _strangers = [connect(), connect()];
+    listener.wait_stderr("an address: too many connections at once");
+    let objects = objects(&fs::read(status).unwrap());
+    let limited: Vec<_> = events(&objects, "limited")
+        .iter()
+        .map(|o| (o["limit"].clone(), o.get("from").cloned(), o.get("address").cloned()))
+        .collect();
+    let alice = ("per_contact".into(), Some("alice".into()), None);
+    let address = ("per_address".into(), None, Some("127.0.0.1".into()));
+    assert!(limited.contains(&alice) && limited.contains(&address), "{limited:?}");
+}
+
+#[test]
 fn a_message_that_is_cut_ends_with_an_object_that_says_so() {
     let (bob, alice) = bob_and_alice();
     let listener = Listener::spawn(&bob, &["--json", "127.0.0.1:0"]);

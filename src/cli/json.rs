@@ -183,6 +183,17 @@ pub enum Event<'a> {
         /// Of the caller's key.
         fingerprint: &'a str,
     },
+    /// Somebody has come to a limit, and waits.
+    Limited {
+        /// `clients`, `per_contact`, `per_address`, `connections`, `handshakes` or `messages`.
+        limit: &'a str,
+        /// Who, by petname or what stands for one, if they are let in already.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<&'a str>,
+        /// Whose connections, if they are not: an address, or the upper half of one of IPv6.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        address: Option<&'a str>,
+    },
     /// A session begins.
     Connected {
         /// Petname, or what stands for one.

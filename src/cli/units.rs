@@ -1,6 +1,8 @@
-//! Times as users write them: `90`, `90s`, `1.5m`, `2h`, `1d`.
+//! Times and rates as users write them: `90`, `90s`, `1.5m`, `2h`, `1d`; `20/s`, `600/m`.
 
 use std::time::Duration;
+
+use crate::proto::limits::{MAX_COUNT, Rate};
 
 /// A year: longer is a typing mistake.
 const LONGEST: f64 = 365.0 * 86_400.0;
@@ -29,6 +31,32 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A rate, or 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MaybeRate(pub Option<Rate>);
+
+/// A rate: a number and `/s`, `/m` or `/h`. 0 alone is no limit.
+///
+/// # Errors
+/// What a user should read about it.
+pub fn rate(text: &str) -> Result<MaybeRate, String> {
+    if text == "0" {
+        return Ok(MaybeRate(None));
+    }
+    let form = || "a rate is a number and /s, /m or /h, such as 20/s, or 0 for no limit".to_owned();
+    let (number, unit) = text.split_once('/').ok_or_else(form)?;
+    let per = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(form()),
+    };
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    let count = number.parse().ok().filter(|_| digits).ok_or_else(form)?;
+    let rate = Rate::new(count, Duration::from_secs(per));
+    rate.map(|rate| MaybeRate(Some(rate))).ok_or_else(|| format!("must be from 1 to {MAX_COUNT}"))
+}
+
 /// A time as error messages show it: `10 s`, `1.5 s`.
 pub fn seconds(time: Duration) -> String {
     format!("{} s", (time.as_secs_f64() * 10.0).round() / 10.0)
@@ -37,6 +65,18 @@ pub fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_have_a_number_and_a_time() {
+        let a_minute = Rate::new(600, Duration::from_secs(60));
+        assert_eq!(rate("600/m"), Ok(MaybeRate(a_minute)));
+        assert_eq!(rate("20/s"), Ok(MaybeRate(Some(Rate::a_second(20)))));
+        assert_eq!(rate("0"), Ok(MaybeRate(None)));
+        for wrong in ["", "20", "/s", "0/s", "-1/s", "1.5/s", "20/d", "20/s ", "+2/s", "9999999/s"]
+        {
+            assert!(rate(wrong).is_err(), "{wrong:?}");
+        }
+    }
 
     #[test]
     fn times_take_units() {

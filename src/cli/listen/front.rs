@@ -1,7 +1,7 @@
 //! Who is heard, and what the user is told beside the messages.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -15,9 +15,10 @@ use crate::keys::{ContactsStamp, Keyring, fingerprint};
 use crate::net::listen::{Caller, Heard, Host, Notice, Origin};
 use crate::net::output::Output;
 use crate::net::sockets::{Transport, own_addresses};
+use crate::proto::limits::{Limit, Network};
 
-/// How often the user reads that somebody was turned away.
-const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
+/// How often the user reads that somebody was turned away, or came to a limit.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How often the contacts' files are looked at again, one by one.
 const RELOAD_EVERY: Duration = Duration::from_secs(1);
 
@@ -40,6 +41,7 @@ pub struct Front<'a> {
     stamp: ContactsStamp,
     looked: Instant,
     turned_away: Option<Instant>,
+    kept: BTreeMap<Limit, Instant>,
     quiet: bool,
     verbose: bool,
     told: Told,
@@ -99,6 +101,7 @@ impl<'a> Front<'a> {
             stamp: ContactsStamp::default(),
             looked: Instant::now(),
             turned_away: None,
+            kept: BTreeMap::new(),
             quiet: options.quiet,
             verbose: options.verbose > 0,
             told,
@@ -180,7 +183,7 @@ impl<'a> Front<'a> {
     }
 
     fn say_turned_away(&mut self, caller: &PublicKey) {
-        if self.turned_away.is_some_and(|last| last.elapsed() < TURNED_AWAY_EVERY) {
+        if self.turned_away.is_some_and(|last| last.elapsed() < TELL_EVERY) {
             return;
         }
         self.turned_away = Some(Instant::now());
@@ -200,6 +203,40 @@ impl<'a> Front<'a> {
         };
         self.told
             .say(&format!("ac-listen: turned away {whose}fingerprint {digits})\nhint: {hint}"));
+    }
+
+    /// That somebody has come to a limit, and waits. Addresses are shown to who asks for them.
+    fn say_kept(&mut self, limit: Limit, from: Option<&str>, network: Option<Network>) {
+        let last = self.kept.get(&limit);
+        if last.is_some_and(|last| last.elapsed() < TELL_EVERY) {
+            return;
+        }
+        self.kept.insert(limit, Instant::now());
+        let network = network.map(|network| network.to_string());
+        let (option, what) = match limit {
+            Limit::Clients => ("--max-clients", "too many sessions at once"),
+            Limit::PerContact => ("--max-per-contact", "too many sessions at once"),
+            Limit::PerAddress => ("--max-per-address", "too many connections at once"),
+            Limit::Connections => ("--rate", "too many connections in a short time"),
+            Limit::Messages => ("--rate", "too many messages in a short time"),
+            Limit::Handshakes => ("", "too many handshakes in a short time"),
+        };
+        let address = network.as_deref();
+        self.told.report(&Event::Limited { limit: limit_name(limit), from, address });
+        if self.quiet {
+            return;
+        }
+        let shown = network.as_deref().filter(|_| self.verbose).unwrap_or("an address");
+        let whose = match (limit, from) {
+            (Limit::Clients | Limit::Handshakes, _) => String::new(),
+            (_, Some(name)) => format!("{name}: "),
+            (_, None) => format!("{shown}: "),
+        };
+        let hint = match option {
+            "" => String::new(),
+            _ => format!("\nhint: {option} sets the limit"),
+        };
+        self.told.say(&format!("ac-listen: {whose}{what}: some wait{hint}"));
     }
 
     fn say_delivered(&self, heard: &Heard, bytes: u64) {
@@ -269,8 +306,22 @@ impl Host for Front<'_> {
                 self.told.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why, plain });
             }
             Notice::Disconnected(..) | Notice::Reached(..) | Notice::NotReached(..) => {}
+            Notice::Kept(limit, caller) => self.say_kept(limit, Some(&caller.name), None),
+            Notice::KeptOut(limit, network) => self.say_kept(limit, None, Some(network)),
             Notice::Crossed(crossing) => self.told.say(&trace::lines(crossing)),
         }
+    }
+}
+
+/// What programs call a limit.
+fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Clients => "clients",
+        Limit::PerContact => "per_contact",
+        Limit::PerAddress => "per_address",
+        Limit::Connections => "connections",
+        Limit::Handshakes => "handshakes",
+        Limit::Messages => "messages",
     }
 }
 

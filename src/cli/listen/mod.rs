@@ -2,6 +2,7 @@
 
 mod bind;
 mod front;
+mod limits;
 mod open;
 mod outputs;
 mod recorded;
@@ -18,6 +19,7 @@ use clap::Parser;
 
 use self::bind::{BindWord, Sockets, bind};
 use self::front::{Front, Policy};
+use self::limits::LimitOptions;
 use self::outputs::Outputs;
 use self::recorded::Recorded;
 use self::stage::{Form, JsonParts, Printer, Terminal};
@@ -109,6 +111,10 @@ pub struct Options {
           "passphrase_fd", "passphrase_file"])]
     pub plain: bool,
 
+    /// How much one caller may have, and all of them together.
+    #[command(flatten)]
+    pub limits: LimitOptions,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -128,6 +134,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return replay::run(options, path);
     }
     let (keyring, keys, groups, owner) = options.common.prepare(|| {
+        if options.plain && options.udp {
+            options.limits.check_plain_udp()?;
+        }
         if options.plain {
             // No key has anything to do with it.
             return Ok((None, Vec::new(), Vec::new(), None));
@@ -233,8 +242,10 @@ fn listen(
     front: &mut Front<'_>,
     stage: &mut dyn Stage,
 ) -> Result<End, Ended> {
+    let silence = options.wait.unwrap_or(SILENCE);
     let limits = Limits {
-        silence: options.wait.unwrap_or(SILENCE),
+        silence,
+        bounds: options.limits.bounds(silence)?,
         idle: options.wait,
         count: if options.once { Some(1) } else { options.count },
         trace: options.common.trace(),

@@ -13,6 +13,7 @@ use crate::crypto::sodium::Random;
 use crate::net::dial::Dialed;
 use crate::net::send::Cut;
 use crate::net::wire::{Left, Read, Wire, Wrote};
+use crate::proto::limits::{Party, Seats};
 use crate::proto::mux::{Mux, Source};
 use crate::proto::stream::gate::{Gate, Passage};
 use crate::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Responding};
@@ -21,6 +22,9 @@ use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::PlainBuffer;
 use crate::proto::time::Now;
+
+/// What is read at once before the handshake is over, in bytes: little more than its messages are.
+const GATE_READ: usize = 4 * 1024;
 
 /// What a connection that waits for its turn reads at once, in bytes.
 const SMALL_READ: usize = 64 * 1024;
@@ -41,6 +45,8 @@ pub struct Shared<'a> {
     pub replays: ReplayGuard,
     /// The messages on their way to the output.
     pub mux: Mux<Heard>,
+    /// Who is served, and who waits for that.
+    pub seats: Seats,
     /// Room for one opened record, unless somebody has it.
     pub plain: Option<PlainBuffer>,
     /// Every message that begins is refused with this: we are about to end.
@@ -83,6 +89,10 @@ pub struct Conn {
     news: bool,
     /// We have said everything, and wait until then for the peer to close.
     leaving: Option<Duration>,
+    /// Others are served first.
+    held: bool,
+    /// It is a call of ours.
+    ours: bool,
 }
 
 enum State {
@@ -116,11 +126,11 @@ impl Conn {
     pub fn called(dialed: Dialed, callee: Caller, id: SessionId, called: Called) -> Self {
         let wire = Wire::new(dialed.socket, dialed.address);
         let session = Session::called(dialed.link, dialed.address, callee, id, called);
-        Self::at(State::Open(Box::new(session)), wire, id)
+        Self { ours: true, ..Self::at(State::Open(Box::new(session)), wire, id) }
     }
 
     fn at(stage: State, wire: Wire, id: SessionId) -> Self {
-        Self { wire, id, stage, news: false, leaving: None }
+        Self { wire, id, stage, news: false, leaving: None, held: false, ours: false }
     }
 
     /// Takes note of an event.
@@ -156,8 +166,45 @@ impl Conn {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether it is not read because its message waits for the output or its receiver.
+    /// With whom it is, once that is known.
+    pub fn peer(&self) -> Option<&Caller> {
+        match &self.stage {
+            State::Gate { .. } => None,
+            State::Open(session) => Some(session.peer()),
+            State::Plain(plain) => Some(plain.caller()),
+        }
+    }
+
+    /// Whose part of what there is it uses, once that is known.
+    pub fn party(&self) -> Option<Party> {
+        self.peer().map(|peer| peer.party(Some(self.wire.address)))
+    }
+
+    /// Whether it needs a seat while a message comes in: calls of ours need none.
+    pub fn needs_seat(&self) -> bool {
+        !self.ours
+    }
+
+    /// Whether a message comes in.
+    pub fn is_receiving(&self) -> bool {
+        match &self.stage {
+            State::Gate { .. } => false,
+            State::Open(session) => session.is_receiving(),
+            State::Plain(plain) => plain.is_busy(),
+        }
+    }
+
+    /// Whether it is to wait until others were served. Who owns the output never does: all wait
+    /// for it.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// Whether it is not read because it, or its message, has to wait.
     pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
+        if self.held && !mux.owns(source) {
+            return true;
+        }
         match &self.stage {
             State::Gate { .. } => false,
             State::Open(session) => session.is_stalled(source, mux),
@@ -297,7 +344,11 @@ impl Conn {
         if self.is_choked() || self.is_stalled(source, &shared.mux) {
             return false;
         }
-        let len = if shared.mux.owns(source) { space.len() } else { SMALL_READ };
+        let len = match &self.stage {
+            State::Gate { .. } => GATE_READ,
+            _ if shared.mux.owns(source) => space.len(),
+            _ => SMALL_READ,
+        };
         match self.wire.read(&mut space[..len]) {
             Read::Bytes(n) => self.take(&space[..n], source, now, shared, stage),
             Read::Later => false,
@@ -320,6 +371,9 @@ impl Conn {
         match &mut self.stage {
             State::Gate { .. } => {
                 let rest = self.knock(bytes, now, shared);
+                if let Some(party) = self.party() {
+                    shared.mux.introduce(source, party);
+                }
                 rest > 0 && self.take(&bytes[bytes.len() - rest..], source, now, shared, stage)
             }
             State::Open(session) => {

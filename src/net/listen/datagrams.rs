@@ -10,7 +10,7 @@ use mio::net::UdpSocket;
 
 use super::conn::Shared;
 use super::ear::{Ear, Route};
-use super::{Answering, Caller, Heard, Notice, Stage};
+use super::{Answering, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
 use crate::net::sockets::Transport;
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
@@ -160,13 +160,18 @@ impl Datagrams {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) {
-        let host = &mut *shared.host;
-        let mut admit =
-            |arrival: &Arrival<'_>| match host.admit(arrival.sender, arrival.local, false) {
-                Some(Caller { known: true, .. }) => Admission::Contact,
-                Some(_) => Admission::Unknown,
-                None => Admission::TurnAway,
+        let (host, seats) = (&mut *shared.host, &shared.seats);
+        let mut admit = |arrival: &Arrival<'_>| {
+            let Some(caller) = host.admit(arrival.sender, arrival.local, false) else {
+                return Admission::TurnAway;
             };
+            let limit = seats.forbids(caller.party(None), arrival.more, now.mono);
+            if let Some(limit) = limit.filter(|_| arrival.begins) {
+                host.notice(Notice::Kept(limit, &caller));
+                return Admission::NotNow;
+            }
+            if caller.known { Admission::Contact } else { Admission::Unknown }
+        };
         self.receiver.feed(packet, origin, now, &mut admit, &mut self.events);
         if !self.events.is_empty() {
             self.act(Some((origin, packet)), now, shared, stage);
@@ -202,7 +207,7 @@ impl Datagrams {
                         self.send(ear, route, &answer);
                     }
                 }
-                Event::Abandoned(key) => self.cut(&key, "the sender fell silent", shared),
+                Event::Abandoned(key) => self.cut(&key, "the sender fell silent", now, shared),
             }
         }
         self.events = events;
@@ -224,6 +229,7 @@ impl Datagrams {
         let source = Source(number);
         run.total += message.body.len() as u64;
         run.held_since = Some(now.mono);
+        shared.seats.heard(source, now.mono);
         run.last = !message.more;
         // A sign of life keeps the run, not its turn while others wait.
         if !message.body.is_empty() {
@@ -251,7 +257,12 @@ impl Datagrams {
             kind: MessageKind::Message as u8,
             transport: Transport::Udp,
         };
-        shared.mux.begin(Source(number), heard.clone(), now.mono);
+        let (source, party) = (Source(number), heard.caller.party(None));
+        shared.seats.enter(source, party, now.mono);
+        // What is whole and the only one needs no more serving.
+        shared.seats.set_busy(source, message.more, now.mono);
+        shared.mux.introduce(source, party);
+        shared.mux.begin(source, heard.clone(), now.mono);
         self.by_key.insert(key, number);
         self.runs.insert(
             number,
@@ -270,6 +281,7 @@ impl Datagrams {
             shared.host.notice(Notice::Delivered(&run.heard, run.total));
             self.by_key.remove(&run.key);
             self.runs.remove(&source.0);
+            leave(source, now, shared);
         } else if !run.silent {
             // Only from here on is it the sender's turn to say something.
             shared.mux.alive(source, now.mono);
@@ -283,26 +295,27 @@ impl Datagrams {
     }
 
     /// Declines a run that is not over, and says why.
-    pub fn refuse(&mut self, source: Source, why: &'static str, shared: &mut Shared<'_>) {
+    pub fn refuse(&mut self, source: Source, why: &'static str, now: Now, shared: &mut Shared<'_>) {
         let Some(run) = self.runs.get(&source.0) else { return };
         let key = run.key;
         self.receiver.declined(&key);
-        self.cut(&key, why, shared);
+        self.cut(&key, why, now, shared);
         self.send_acks(shared);
     }
 
     /// Declines every run that is not over.
-    pub fn refuse_all(&mut self, shared: &mut Shared<'_>) {
+    pub fn refuse_all(&mut self, now: Now, shared: &mut Shared<'_>) {
         let sources: Vec<_> = self.runs.keys().copied().collect();
         sources
             .into_iter()
-            .for_each(|number| self.refuse(Source(number), "the listener ends", shared));
+            .for_each(|number| self.refuse(Source(number), "the listener ends", now, shared));
     }
 
     /// Nothing more comes of a run: what was not whole never will be.
-    fn cut(&mut self, key: &RunKey, why: &'static str, shared: &mut Shared<'_>) {
+    fn cut(&mut self, key: &RunKey, why: &'static str, now: Now, shared: &mut Shared<'_>) {
         let Some(number) = self.by_key.remove(key) else { return };
         shared.mux.cut(Source(number));
+        leave(Source(number), now, shared);
         if let Some(run) = self.runs.remove(&number) {
             shared.host.notice(Notice::Cut(&run.heard, why));
         }
@@ -315,7 +328,7 @@ impl Datagrams {
         for number in numbers {
             if let Some(key) = self.runs.get(&number).map(|run| run.key) {
                 self.receiver.cut(&key);
-                self.cut(&key, "the sender fell silent", shared);
+                self.cut(&key, "the sender fell silent", now, shared);
             }
         }
     }
@@ -361,6 +374,12 @@ impl Datagrams {
     fn send(&self, ear: usize, route: Route, bytes: &[u8]) {
         let _ = self.ears[ear].answer(route, bytes);
     }
+}
+
+/// A run is over.
+fn leave(source: Source, now: Now, shared: &mut Shared<'_>) {
+    shared.seats.leave(source, now.mono);
+    shared.mux.forget(source);
 }
 
 fn show_message(message: &Message, wire: &[u8], shared: &mut Shared<'_>) {

@@ -37,8 +37,10 @@ impl Listener<'_> {
         self.ears.clear();
         self.calls.clear();
         self.shared.refusing = Some(code);
-        self.datagrams.refuse_all(&mut self.shared);
+        self.datagrams.refuse_all(now, &mut self.shared);
         for (token, conn) in &mut self.conns {
+            // Who waited for others is told like everybody.
+            conn.hold(false);
             conn.refuse_all(code, Source(*token as u64), now, &mut self.shared);
         }
         let udp = if self.datagrams.count() > 0 { self.datagrams.linger() } else { Duration::ZERO };
@@ -53,7 +55,7 @@ impl Listener<'_> {
             let busy = self.take_leave(&mut half_closed, space);
             self.datagrams.drive(now, space, &mut self.shared, self.stage);
             // A run that begins now is too late.
-            self.datagrams.refuse_all(&mut self.shared);
+            self.datagrams.refuse_all(now, &mut self.shared);
             let tcp_over = self.conns.is_empty() || now.mono >= until;
             let over = (tcp_over && now.mono >= udp_until) || self.hub.signals.arrived().is_some();
             let next = match busy || self.datagrams.has_more() {

@@ -112,6 +112,11 @@ impl Hearing {
         self.current.is_some() || !self.dues.is_empty()
     }
 
+    /// Whether a message comes in.
+    pub fn is_receiving(&self) -> bool {
+        self.current.is_some()
+    }
+
     /// Whether no message has begun: one may still, and will want an answer.
     pub fn is_new(&self) -> bool {
         !self.inbound.within() && !self.answered

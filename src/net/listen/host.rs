@@ -12,6 +12,7 @@ use crate::net::receiver::{Hired, Route};
 use crate::net::resolve::HostPort;
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
+use crate::proto::limits::{Bounds, Limit, Network, Party};
 use crate::proto::mux::{Sink, Ticket};
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::meta::{MessageKind, Meta};
@@ -43,6 +44,20 @@ pub struct Caller {
     pub origin: Origin,
     /// Whether it is a contact.
     pub known: bool,
+}
+
+impl Caller {
+    /// With whom it shares what a listener has for one. `from` is where it calls from, as far as
+    /// that means anything.
+    pub fn party(&self, from: Option<SocketAddr>) -> Party {
+        match (self.origin, from) {
+            (Origin::Key(key), _) if self.known => Party::Contact(key),
+            (Origin::Plain(address), _) | (_, Some(address)) => {
+                Party::Address(Network::of(address.ip()))
+            }
+            _ => Party::Unknown,
+        }
+    }
 }
 
 /// What is known of a message when it begins.
@@ -118,6 +133,10 @@ pub enum Notice<'a> {
     Cut(&'a Heard, &'static str),
     /// Something crossed the wire.
     Crossed(&'a Crossing),
+    /// Somebody who is let in has come to a limit, and waits.
+    Kept(Limit, &'a Caller),
+    /// The same before anybody has shown who they are.
+    KeptOut(Limit, Network),
 }
 
 /// What the loop asks of the program around it.
@@ -189,6 +208,8 @@ pub struct Limits {
     pub count: Option<u64>,
     /// Note what crosses the wire.
     pub trace: bool,
+    /// What one caller may have, and all of them together.
+    pub bounds: Bounds,
 }
 
 /// Why a listener ended without an error of the system.

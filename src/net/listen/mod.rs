@@ -3,7 +3,8 @@
 //! `host` is what it needs of the program around it. [`conn`] is one connection, `session` what is
 //! said on it both ways once somebody is let in, of which `hearing` is the half that comes in;
 //! `calls` are those that we make ourselves, which then are sessions like the others; [`plain`] what comes where nothing is encrypted,
-//! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption; `timers` say when a
+//! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption; `policy` says
+//! who is let in and served, `timers` say when a
 //! connection wants to be looked at without news, `finish` is how it all ends. This file is the loop
 //! that gives them their turns.
 
@@ -16,6 +17,7 @@ mod hearing;
 mod host;
 pub mod plain;
 mod plain_datagrams;
+mod policy;
 mod session;
 mod timers;
 
@@ -37,11 +39,14 @@ pub use self::host::{
     SessionId, Stage,
 };
 use self::plain_datagrams::PlainDatagrams;
+pub use self::policy::most_clients;
+use self::policy::{descriptors, seat};
 use self::timers::Timers;
 use super::hub::{Hub, WAKE};
 use super::sockets::canonical;
 use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
+use crate::proto::limits::{Door, Seats};
 use crate::proto::mux::{Mux, Source, Written};
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
@@ -60,6 +65,8 @@ const FIRST_CONN: usize = 1024;
 const READ_SPACE: usize = 256 * 1024;
 /// Connections whose handshake is not over, at most; or a quarter of the descriptors.
 const MAX_WAITING: usize = 1024;
+/// Connections that are accepted before others have their turn: as many as the system lets wait.
+const ACCEPTS_A_TURN: usize = 1024;
 /// How soon accepting is tried again when descriptors had run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -79,8 +86,8 @@ pub struct Listener<'a> {
     ears: Vec<Ear>,
     conns: BTreeMap<usize, Conn>,
     next_token: usize,
-    /// Connections whose handshake is not over, oldest first.
-    waiting: BTreeSet<usize>,
+    /// Connections whose handshake is not over.
+    door: Door,
     max_waiting: usize,
     max_conns: usize,
     /// Connections to be driven in this turn.
@@ -109,16 +116,16 @@ impl<'a> Listener<'a> {
         host: &'a mut dyn Host,
         stage: &'a mut dyn Stage,
     ) -> Self {
-        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile)
-            .current
-            .map_or(1 << 20, |n| n as usize);
+        let descriptors = descriptors();
+        let mut bounds = limits.bounds;
+        bounds.clients = bounds.clients.min(most_clients());
         let last_heard = hub.clock.now().mono;
         Self {
             hub,
             ears: Vec::new(),
             conns: BTreeMap::new(),
             next_token: FIRST_CONN,
-            waiting: BTreeSet::new(),
+            door: Door::new(bounds),
             max_waiting: MAX_WAITING.min(descriptors / 4),
             max_conns: descriptors / 2,
             runnable: Vec::new(),
@@ -134,6 +141,7 @@ impl<'a> Listener<'a> {
                 replays: ReplayGuard::default(),
                 mux: Mux::new(limits.count, limits.silence),
                 plain: Some(plain_buffer()),
+                seats: Seats::new(bounds),
                 refusing: None,
                 open_runs: 0,
                 runs_delivered: 0,
@@ -265,6 +273,7 @@ impl<'a> Listener<'a> {
     fn turn(&mut self, space: &mut [u8]) -> Option<End> {
         let now = self.hub.clock.now().mono;
         self.accept(now);
+        self.let_in(now);
         self.call();
         self.timers.expired(now, &mut self.runnable);
         self.drive_runnable(space);
@@ -278,11 +287,14 @@ impl<'a> Listener<'a> {
         for index in 0..self.ears.len() {
             let ear = &mut self.ears[index];
             ear.readable |= ear.retry.take_if(|at| *at <= now).is_some();
-            while self.ears[index].readable && self.has_room() {
+            let mut left = ACCEPTS_A_TURN;
+            while left > 0 && self.ears[index].readable && self.has_room() {
+                left -= 1;
                 match self.ears[index].socket.accept() {
                     Ok((socket, address)) => {
                         let plain = self.ears[index].plain;
-                        self.welcome_in(socket, canonical(address), plain);
+                        self.make_room();
+                        self.receive(socket, canonical(address), plain);
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                         self.ears[index].readable = false;
@@ -298,7 +310,8 @@ impl<'a> Listener<'a> {
             }
             if self.ears[index].readable {
                 self.ears[index].readable = false;
-                self.ears[index].retry = Some(now + ACCEPT_AGAIN);
+                let pause = if left == 0 { Duration::ZERO } else { ACCEPT_AGAIN };
+                self.ears[index].retry = Some(now + pause);
             }
         }
     }
@@ -311,26 +324,15 @@ impl<'a> Listener<'a> {
             self.calls.begin(token, wanted, self.shared.keys, &self.shared);
         }
         for (token, conn) in self.calls.advance(self.hub, &mut self.shared) {
+            if let Some(party) = conn.party() {
+                self.shared.mux.introduce(Source(token as u64), party);
+            }
             self.conns.insert(token, conn);
             self.runnable.push(token);
         }
     }
 
-    /// Whether there is room for one more connection. If need be, one goes that says nothing: a
-    /// caller whose handshake is not over, else a session without a message.
-    fn has_room(&mut self) -> bool {
-        if self.conns.len() < self.max_conns {
-            return true;
-        }
-        let idle = || self.conns.iter().find(|(_, conn)| !conn.is_busy()).map(|(token, _)| *token);
-        match self.waiting.first().copied().or_else(idle) {
-            Some(token) => self.remove(token),
-            None => return false,
-        }
-        true
-    }
-
-    fn welcome_in(&mut self, mut socket: TcpStream, address: SocketAddr, plain: bool) {
+    fn receive(&mut self, mut socket: TcpStream, address: SocketAddr, plain: bool) {
         let token = self.next_token;
         self.next_token += 1;
         let both = Interest::READABLE | Interest::WRITABLE;
@@ -339,21 +341,23 @@ impl<'a> Listener<'a> {
         }
         // Without it small records wait for acknowledgements; slower, not wrong.
         let _ = socket.set_nodelay(true);
-        if self.waiting.len() >= self.max_waiting
-            && let Some(oldest) = self.waiting.pop_first()
-        {
-            self.remove(oldest);
-        }
         let now = self.hub.clock.now();
         let (wire, id) = (Wire::new(socket, address), SessionId(token as u64));
+        if self.door.len() >= self.max_waiting
+            && let Some(oldest) = self.door.yields()
+        {
+            self.remove(oldest, now.mono);
+        }
         let conn = if plain {
             Conn::plain(wire, id, now, &mut self.shared)
         } else {
             Conn::new(wire, id, now, &mut OsRandom)
         };
+        self.door.arrive(token, address.ip(), now.mono);
+        if let Some(at) = conn.deadline(Source(token as u64), &self.shared) {
+            self.timers.set(token, at);
+        }
         self.conns.insert(token, conn);
-        self.waiting.insert(token);
-        self.runnable.push(token);
     }
 
     fn drive_runnable(&mut self, space: &mut [u8]) {
@@ -378,19 +382,25 @@ impl<'a> Listener<'a> {
     }
 
     fn drive(&mut self, token: usize, space: &mut [u8]) {
-        let Some(conn) = self.conns.get_mut(&token) else { return };
         let now = self.hub.clock.now();
+        if self.door.keeps(token) {
+            return self.keep(token, now.mono);
+        }
+        let Some(conn) = self.conns.get_mut(&token) else { return };
         let source = Source(token as u64);
+        conn.hold(self.shared.seats.keeps_waiting(source, now.mono).is_some());
         let done = conn.drive(source, now, space, &mut self.shared, self.stage);
         if conn.heard_message() {
             self.last_heard = now.mono;
+            self.shared.seats.heard(source, now.mono);
         }
         if done {
-            self.remove(token);
+            self.remove(token, now.mono);
             return;
         }
         if conn.is_open() {
-            self.waiting.remove(&token);
+            self.door.leave(token, now.mono);
+            seat(conn, source, now.mono, &mut self.shared);
         }
         if conn.is_lively() {
             self.lively.insert(token);
@@ -406,13 +416,15 @@ impl<'a> Listener<'a> {
         }
     }
 
-    fn remove(&mut self, token: usize) {
-        self.waiting.remove(&token);
+    fn remove(&mut self, token: usize, now: Duration) {
+        self.door.leave(token, now);
         self.lively.remove(&token);
         self.timers.clear(token);
         if let Some(mut conn) = self.conns.remove(&token) {
             let source = Source(token as u64);
             conn.leave(source, &mut self.shared);
+            self.shared.seats.leave(source, now);
+            self.shared.mux.forget(source);
             // Closing deregisters it, too.
         }
     }
@@ -439,7 +451,8 @@ impl<'a> Listener<'a> {
             // It is the output that is slow.
             self.shared.mux.alive(source, now);
         } else if Datagrams::owns(source) {
-            self.datagrams.refuse(source, RefuseCode::TooSlow.why(), &mut self.shared);
+            let now = self.hub.clock.now();
+            self.datagrams.refuse(source, RefuseCode::TooSlow.why(), now, &mut self.shared);
         } else if let Some(conn) = self.conns.get_mut(&(source.0 as usize)) {
             let now = self.hub.clock.now();
             conn.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
@@ -451,6 +464,9 @@ impl<'a> Listener<'a> {
         let now = self.hub.clock.now();
         self.last_heard = now.mono;
         self.delivered += u64::from(done.total.is_some());
+        if done.total.is_some() {
+            self.shared.seats.spoke(done.source, now.mono);
+        }
         if Datagrams::owns(done.source) {
             self.datagrams.flushed(done.source, now, &mut self.shared);
             return;
@@ -468,12 +484,17 @@ impl<'a> Listener<'a> {
 
     /// Those whose messages waited may be read again.
     fn unstall(&mut self) {
-        let (conns, mux) = (&mut self.conns, &self.shared.mux);
         let now = self.hub.clock.now();
+        if self.shared.seats.next_deadline().is_some_and(|at| at <= now.mono) {
+            self.shared.seats.assign(now.mono);
+        }
+        let (conns, mux, seats) = (&mut self.conns, &self.shared.mux, &self.shared.seats);
         let runnable = &mut self.runnable;
         self.stalled.retain(|token| {
             let Some(conn) = conns.get_mut(token) else { return false };
-            let stalled = conn.is_stalled(Source(*token as u64), mux);
+            let source = Source(*token as u64);
+            conn.hold(seats.keeps_waiting(source, now.mono).is_some());
+            let stalled = conn.is_stalled(source, mux);
             if !stalled {
                 conn.excuse_silence(now);
                 runnable.push(*token);
@@ -511,6 +532,9 @@ impl<'a> Listener<'a> {
         let idle = idle.filter(|_| !self.is_busy());
         let mux = self.shared.mux.next_deadline().into_iter().chain(self.calls.deadline());
         let datagrams = self.datagrams.deadline(self.limits.silence);
-        retries.chain(idle).chain(mux).chain(datagrams).chain(self.timers.next()).min()
+        let door = self.door.next_turn();
+        let seats = self.shared.seats.next_deadline().into_iter().chain(self.rests());
+        let own = retries.chain(idle).chain(mux).chain(door).chain(seats);
+        own.chain(datagrams).chain(self.timers.next()).min()
     }
 }

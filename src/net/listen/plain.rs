@@ -40,6 +40,11 @@ impl Plain {
         Self { caller, stage: Stands::Nothing, heard: now.mono }
     }
 
+    /// Where it comes from.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
     /// Whether its message has begun and is not over.
     pub fn is_busy(&self) -> bool {
         matches!(self.stage, Stands::Coming(_) | Stands::Whole(_))

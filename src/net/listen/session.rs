@@ -113,6 +113,16 @@ impl Session {
         }
     }
 
+    /// With whom it is.
+    pub fn peer(&self) -> &Caller {
+        &self.hearing.caller
+    }
+
+    /// Whether a message comes in.
+    pub fn is_receiving(&self) -> bool {
+        self.hearing.is_receiving()
+    }
+
     /// Whether a message is on its way or unanswered.
     pub fn is_busy(&self) -> bool {
         self.hearing.is_busy() || self.speaker.as_ref().is_some_and(Speaker::is_busy)

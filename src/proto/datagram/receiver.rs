@@ -33,6 +33,8 @@ pub struct Arrival<'a> {
     pub local: usize,
     /// It begins a run or is a probe; otherwise it is of a run that was admitted before.
     pub begins: bool,
+    /// The run goes on after this message.
+    pub more: bool,
 }
 
 /// Whether a sender is heard.
@@ -44,6 +46,8 @@ pub enum Admission {
     Unknown,
     /// No: nothing is sent or remembered.
     TurnAway,
+    /// The same for now, and nobody is to be told: its sender tries again.
+    NotNow,
 }
 
 /// A whole message, in the order of its run.
@@ -122,9 +126,12 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let Some((mac1, key, mut packet)) = self.open(datagram, now) else { return };
         let (sender, local) = (key.sender, key.local);
         let begins = self.memory.get(&key).is_none();
-        let admission = admit(&Arrival { sender: &sender, local, begins });
-        if admission == Admission::TurnAway {
-            return events.push(Event::TurnedAway { sender, local });
+        let more = packet.kind() == Kind::Message && packet.more();
+        let admission = admit(&Arrival { sender: &sender, local, begins, more });
+        match admission {
+            Admission::TurnAway => return events.push(Event::TurnedAway { sender, local }),
+            Admission::NotNow => return,
+            Admission::Contact | Admission::Unknown => {}
         }
         let contact = admission == Admission::Contact;
         if let Some(fresh) = packet.take_fresh_key() {

@@ -21,7 +21,7 @@ use crate::crypto::sodium::PublicKey;
 /// Sessions that are served at once, all together, unless the user or the descriptors say less.
 pub const CLIENTS: usize = 1024;
 /// The same for one contact.
-pub const PER_CONTACT: usize = 64;
+pub const PER_CONTACT: usize = 256;
 /// The same for one address, among those who have shown no contact's key.
 pub const PER_ADDRESS: usize = 64;
 /// New connections of one address.

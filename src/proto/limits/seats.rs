@@ -1,6 +1,7 @@
 //! Sessions with those who are let in. One with a message on its way needs a seat to be read; who
 //! has fewest gets the next, and may get one from who has most.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -60,8 +61,8 @@ impl Seats {
     /// A session begins; a second time it changes nothing.
     pub fn enter(&mut self, source: Source, party: Party, now: Duration) {
         let member = Member { party, state: State::Idle, heard: now };
-        if !self.members.contains_key(&source) {
-            self.members.insert(source, member);
+        if let Entry::Vacant(place) = self.members.entry(source) {
+            place.insert(member);
             self.groups.entry(party).or_default().members.insert(source);
         }
     }
@@ -136,12 +137,13 @@ impl Seats {
         self.spoken.as_ref().map_or(Duration::ZERO, |spoken| spoken.ready_at(party))
     }
 
-    /// Whether `party` may begin something that, once begun, cannot be kept waiting: the limit
-    /// that says no.
-    pub fn forbids(&self, party: Party, now: Duration) -> Option<Limit> {
+    /// Whether `party` may begin a message that, once begun, cannot be kept waiting: the limit that
+    /// says no. One that is not `long` needs no seat.
+    pub fn forbids(&self, party: Party, long: bool, now: Duration) -> Option<Limit> {
         let of_party = self.groups.get(&party).map_or(0, |group| group.seated.len());
         match party {
             _ if self.rests_until(party) > now => Some(Limit::Messages),
+            _ if !long => None,
             Party::Address(_) if of_party >= self.bounds.seats(party) => Some(Limit::PerAddress),
             _ if of_party >= self.bounds.seats(party) => Some(Limit::PerContact),
             _ if self.seated < self.bounds.clients => None,
@@ -200,18 +202,22 @@ impl Seats {
         oldest.map(|(heard, source)| (heard + self.bounds.silence, source))
     }
 
-    /// Who goes when there are too many connections: of the party with most sessions, one that
-    /// says nothing, else the one that came last and waits.
-    pub fn yields(&self) -> Option<Source> {
+    /// Who goes when there are too many connections, of those that `may`: of the party with most
+    /// sessions, one that says nothing, else the one that came last and waits.
+    pub fn yields(&self, may: impl Fn(Source) -> bool) -> Option<Source> {
         let with = |source: &&Source, wanted: fn(&State) -> bool| {
             self.members.get(*source).is_some_and(|member| wanted(&member.state))
         };
         let mut groups: Vec<_> = self.groups.values().collect();
         groups.sort_by_key(|group| std::cmp::Reverse(group.members.len()));
         let idle = |group: &&Group| {
-            group.members.iter().find(|s| with(s, |state| *state == State::Idle)).copied()
+            let mut members = group.members.iter().filter(|source| may(**source));
+            members.find(|s| with(s, |state| *state == State::Idle)).copied()
         };
-        let last = |group: &&Group| group.waiting.last().map(|(_, source)| *source);
+        let last = |group: &&Group| {
+            let mut waiting = group.waiting.iter().rev().map(|(_, source)| *source);
+            waiting.find(|source| may(*source))
+        };
         groups.iter().find_map(idle).or_else(|| groups.iter().find_map(last))
     }
 
