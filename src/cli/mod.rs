@@ -1,6 +1,7 @@
 //! What the programs share in front of a user: options, destinations, output, errors.
 
 pub mod common;
+pub mod config;
 pub mod descriptor;
 pub mod destination;
 pub mod failure;

@@ -15,6 +15,13 @@ pub struct BindWord {
     binds: Vec<Bind>,
 }
 
+impl BindWord {
+    /// Every address of the machine.
+    pub fn everywhere(port: u16) -> Self {
+        Self { text: port.to_string(), binds: vec![Bind { address: None, port }] }
+    }
+}
+
 /// Reads an operand.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::cli::config::LimitDefaults;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::units;
 use crate::net::listen::most_clients;
@@ -12,27 +13,40 @@ use crate::proto::limits::Bounds;
 /// What the user says about it; 0 is no limit.
 #[derive(Args, Debug, Clone, Default)]
 pub struct LimitOptions {
-    /// Serve N sessions at once, all together (1024, or what the descriptors allow); more wait
+    /// Serve N sessions at once, all together (1024, or what the descriptors allow;
+    /// [config]); more wait
     #[arg(long, value_name = "N", conflicts_with_all = ["open", "replay"],
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: Option<u32>,
 
-    /// Serve N sessions of one contact at once (256; 0 for any number); more wait
+    /// Serve N sessions of one contact at once (256; 0 for any number; [config]); more wait
     #[arg(long, value_name = "N", conflicts_with_all = ["open", "replay", "plain"])]
     pub max_per_contact: Option<u32>,
 
-    /// Serve N connections at once of one address that shows no contact's key (64; 0 for any number)
+    /// Serve N connections at once of one address that shows no contact's key (64; 0 for any number;
+    /// [config])
     #[arg(long, value_name = "N", conflicts_with_all = ["open", "replay", "udp"])]
     pub max_per_address: Option<u32>,
 
     /// Print RATE messages of one caller and accept RATE connections of one address, such as 20/s
-    /// (no limit, and 100/s; 0 for no limit); more wait
+    /// (no limit, and 100/s; 0 for no limit; [config]); more wait
     #[arg(long, value_name = "RATE", conflicts_with_all = ["open", "replay"],
           value_parser = units::rate)]
     pub rate: Option<units::MaybeRate>,
 }
 
 impl LimitOptions {
+    /// What is not said here is as `defaults` say.
+    #[must_use]
+    pub fn or(&self, defaults: &LimitDefaults) -> Self {
+        Self {
+            max_clients: self.max_clients.or(defaults.max_clients),
+            max_per_contact: self.max_per_contact.or(defaults.max_per_contact),
+            max_per_address: self.max_per_address.or(defaults.max_per_address),
+            rate: self.rate.or(defaults.rate),
+        }
+    }
+
     /// All limits of a listener whose sessions may be silent for `silence`.
     ///
     /// # Errors
@@ -43,8 +57,7 @@ impl LimitOptions {
             bounds.clients = clients as usize;
             let most = most_clients();
             if bounds.clients > most {
-                let what =
-                    format!("--max-clients {clients}: the descriptors are enough for {most}");
+                let what = format!("max-clients {clients}: the descriptors are enough for {most}");
                 let hint = format!("allow more of them: ulimit -n {}", bounds.clients * 4);
                 return Err(Failure::new(Code::Usage, what).hint(hint));
             }

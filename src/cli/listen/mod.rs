@@ -7,6 +7,7 @@ mod open;
 mod outputs;
 mod recorded;
 mod replay;
+mod settings;
 mod stage;
 
 use std::io;
@@ -22,6 +23,7 @@ use self::front::{Front, Policy};
 use self::limits::LimitOptions;
 use self::outputs::Outputs;
 use self::recorded::Recorded;
+use self::settings::Settings;
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
@@ -40,19 +42,17 @@ use crate::net::sockets::{Transport, canonical};
 
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-listen";
-/// A session may be silent this long, unless -w says otherwise.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// Listen for sealed messages and print them
 ///
 /// Prints what your contacts send, whole and one message at a time, until stopped. Exit status 0
 /// says that everything that was acknowledged has been written.
 #[derive(Parser, Debug)]
-#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+#[command(name = PROGRAM, version, max_term_width = 100, after_help = after_help())]
 pub struct Options {
     /// Where to listen: PORT on every address, ADDRESS:PORT on one; port 0 lets the system choose
-    #[arg(value_name = "[ADDRESS:]PORT", value_parser = bind,
-          required_unless_present_any = ["open", "replay"])]
+    /// [config]
+    #[arg(value_name = "[ADDRESS:]PORT", value_parser = bind)]
     pub addresses: Vec<BindWord>,
 
     /// Hear datagrams (UDP) instead of streams (TCP)
@@ -80,7 +80,8 @@ pub struct Options {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
 
-    /// End after hearing nothing for TIME, and cut a session that is silent so long (30s)
+    /// End after hearing nothing for TIME, and cut a session that is silent so long (30s,
+    /// [config])
     #[arg(short = 'w', long, value_name = "TIME", value_parser = units::duration)]
     pub wait: Option<Duration>,
 
@@ -120,6 +121,14 @@ pub struct Options {
     pub common: CommonOptions,
 }
 
+/// What stands below the options.
+fn after_help() -> String {
+    format!(
+        "Where [config] stands, config.toml in the keyring may set another default: \
+         ac-config(5).\n\n{EXIT_STATUS_HELP}"
+    )
+}
+
 fn name(text: &str) -> Result<String, String> {
     petname(text).map_err(|why| why.to_string())
 }
@@ -133,10 +142,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
+    let settings = options.common.prepare(|| Settings::new(options))?;
     let (keyring, keys, groups, owner) = options.common.prepare(|| {
-        if options.plain && options.udp {
-            options.limits.check_plain_udp()?;
-        }
         if options.plain {
             // No key has anything to do with it.
             return Ok((None, Vec::new(), Vec::new(), None));
@@ -175,7 +182,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     };
     let ended = match boxes {
         Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, stage),
-        None => listen(options, &mut hub, &keys, &groups, &mut front, stage)
+        None => listen(options, &settings, &mut hub, &keys, &groups, &mut front, stage)
             .and_then(|end| outcome(end, options)),
     };
     let kept = recorder.as_mut().map_or(Ok(()), |recorder| keep(recorder, &ended, &hub));
@@ -236,21 +243,21 @@ fn answering(
 
 fn listen(
     options: &Options,
+    settings: &Settings,
     hub: &mut Hub,
     keys: &[Answering],
     groups: &[Option<String>],
     front: &mut Front<'_>,
     stage: &mut dyn Stage,
 ) -> Result<End, Ended> {
-    let silence = options.wait.unwrap_or(SILENCE);
     let limits = Limits {
-        silence,
-        bounds: options.limits.bounds(silence)?,
+        silence: settings.silence,
+        bounds: settings.bounds,
         idle: options.wait,
         count: if options.once { Some(1) } else { options.count },
         trace: options.common.trace(),
     };
-    let sockets = Sockets::bind(&options.addresses, options.transport())?;
+    let sockets = Sockets::bind(&settings.addresses, options.transport())?;
     if options.plain {
         front.say_plain();
     }

@@ -1,0 +1,195 @@
+//! `config.toml` in the keyring: defaults for options. ac-config(5).
+//!
+//! [`Config::parse`] is pure; `disk` reads the file without trusting where it lies; `known` are the
+//! keys that mean something, and what a mistyped one was probably meant to be.
+
+mod disk;
+mod known;
+
+use std::ops::Range;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use self::known::{LIMITS, TOP};
+use super::failure::{Code, Failure};
+use super::units::{self, MaybeRate};
+use crate::keys::Keyring;
+use crate::keys::names::excerpt;
+
+/// The file's name in the keyring.
+pub const FILE_NAME: &str = "config.toml";
+/// Largest file, in bytes.
+pub const MAX_LEN: usize = 64 * 1024;
+
+/// What the user wants by default; an option on the command line wins.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Where ac-listen listens without an operand.
+    pub port: Option<u16>,
+    /// The table `limits`.
+    pub limits: LimitDefaults,
+}
+
+/// How much one caller may have, and how long a session may be silent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LimitDefaults {
+    /// Of `--max-clients`.
+    pub max_clients: Option<u32>,
+    /// Of `--max-per-contact`.
+    pub max_per_contact: Option<u32>,
+    /// Of `--max-per-address`.
+    pub max_per_address: Option<u32>,
+    /// Of `--rate`.
+    pub rate: Option<MaybeRate>,
+    /// A session may be silent this long. Not all of `-w`: a listener goes on.
+    pub silence: Option<Duration>,
+}
+
+/// What is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// The line, from 1.
+    pub line: usize,
+    /// One line, lower case.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A table whose keys are still to be taken.
+struct Table<'i> {
+    text: &'i str,
+    /// What stands before its keys in messages.
+    prefix: &'static str,
+    known: &'static [&'static str],
+    fields: DeTable<'i>,
+}
+
+impl Config {
+    /// The configuration of a keyring; one without a file has no wishes.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for a file that is not in order, [`Code::Local`] for one that cannot be read.
+    pub fn load(keyring: &Keyring) -> Result<Self, Failure> {
+        let path = keyring.root().join(FILE_NAME);
+        let Some(text) = disk::read(&path)? else { return Ok(Self::default()) };
+        Self::parse(&text).map_err(|wrong| {
+            let place = format!("{}:{}", disk::shown(&path), wrong.line);
+            let failure = Failure::new(Code::Usage, wrong.what).about(place);
+            match wrong.hint {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        })
+    }
+
+    /// Reads the text of the file.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, Wrong> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let fields = DeTable::parse(text).map_err(|e| {
+            let span = e.span().unwrap_or_default();
+            wrong(text, &span, format!("is not TOML: {}", excerpt(e.message())))
+        })?;
+        let mut top = Table { text, prefix: "", known: TOP, fields: fields.into_inner() };
+        let port = top.number("port", 1..=u32::from(u16::MAX))?;
+        let port = port.and_then(|port| u16::try_from(port).ok());
+        let limits = match top.table("limits", "limits.", LIMITS)? {
+            Some(table) => LimitDefaults::take(table)?,
+            None => LimitDefaults::default(),
+        };
+        top.finish()?;
+        Ok(Self { port, limits })
+    }
+}
+
+impl LimitDefaults {
+    fn take(mut table: Table<'_>) -> Result<Self, Wrong> {
+        let limits = Self {
+            max_clients: table.number("max-clients", 1..=u32::MAX)?,
+            max_per_contact: table.number("max-per-contact", 0..=u32::MAX)?,
+            max_per_address: table.number("max-per-address", 0..=u32::MAX)?,
+            rate: table.word("rate", units::rate)?,
+            silence: table.word("silence", units::duration)?,
+        };
+        table.finish()?;
+        Ok(limits)
+    }
+}
+
+impl<'i> Table<'i> {
+    fn take(&mut self, key: &'static str) -> Option<(Range<usize>, DeValue<'i>)> {
+        debug_assert!(self.known.contains(&key));
+        let value = self.fields.remove(key)?;
+        Some((value.span(), value.into_inner()))
+    }
+
+    fn wrong(&self, span: &Range<usize>, key: &str, why: &str) -> Wrong {
+        wrong(self.text, span, format!("{}{key}: {why}", self.prefix))
+    }
+
+    fn number(
+        &mut self,
+        key: &'static str,
+        allowed: std::ops::RangeInclusive<u32>,
+    ) -> Result<Option<u32>, Wrong> {
+        let Some((span, value)) = self.take(key) else { return Ok(None) };
+        let number = match &value {
+            DeValue::Integer(n) => u32::from_str_radix(n.as_str(), n.radix()).ok(),
+            _ => return Err(self.wrong(&span, key, "is not a whole number")),
+        };
+        let (least, most) = (allowed.start(), allowed.end());
+        let why = || format!("must be from {least} to {most}");
+        let number = number.filter(|n| allowed.contains(n));
+        number.map(Some).ok_or_else(|| self.wrong(&span, key, &why()))
+    }
+
+    /// A string as the option of that name takes it. A number without a unit needs no quotes.
+    fn word<T>(
+        &mut self,
+        key: &'static str,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Wrong> {
+        let Some((span, value)) = self.take(key) else { return Ok(None) };
+        let read = match &value {
+            DeValue::String(text) => read(text),
+            DeValue::Integer(n) if n.radix() == 10 => read(n.as_str()),
+            _ => Err("is not a string".into()),
+        };
+        read.map(Some).map_err(|why| self.wrong(&span, key, &excerpt(&why)))
+    }
+
+    fn table(
+        &mut self,
+        key: &'static str,
+        prefix: &'static str,
+        known: &'static [&'static str],
+    ) -> Result<Option<Table<'i>>, Wrong> {
+        match self.take(key) {
+            None => Ok(None),
+            Some((_, DeValue::Table(fields))) => {
+                Ok(Some(Table { text: self.text, prefix, known, fields }))
+            }
+            Some((span, _)) => Err(self.wrong(&span, key, "is not a table")),
+        }
+    }
+
+    /// Nothing may be left; of several keys the first in the file is named.
+    fn finish(self) -> Result<(), Wrong> {
+        let keys = self.fields.iter().map(|(key, _)| (key.span(), Spanned::get_ref(key)));
+        let Some((span, key)) = keys.min_by_key(|(span, _)| span.start) else { return Ok(()) };
+        let what = format!("unknown key '{}{}'", self.prefix, excerpt(key));
+        let hint = Some(known::hint(key, self.prefix, self.known));
+        Err(Wrong { hint, ..wrong(self.text, &span, what) })
+    }
+}
+
+fn wrong(text: &str, span: &Range<usize>, what: String) -> Wrong {
+    let before = text.as_bytes().get(..span.start).unwrap_or_default();
+    let line = 1 + before.iter().filter(|b| **b == b'\n').count();
+    Wrong { line, what, hint: None }
+}

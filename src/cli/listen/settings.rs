@@ -1,0 +1,55 @@
+//! What holds for listening: the options, and what the configuration says where they say nothing.
+
+use std::time::Duration;
+
+use super::Options;
+use super::bind::BindWord;
+use crate::cli::config::Config;
+use crate::cli::failure::{Code, Failure};
+use crate::keys::Keyring;
+use crate::proto::limits::Bounds;
+
+/// A session may be silent this long, unless the user says otherwise.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// All of it.
+pub struct Settings {
+    /// Where to listen; empty for a box file.
+    pub addresses: Vec<BindWord>,
+    /// What one caller may have.
+    pub bounds: Bounds,
+    /// A session may be silent this long.
+    pub silence: Duration,
+}
+
+impl Settings {
+    /// Reads the configuration, unless nobody is listened to.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; [`Code::Usage`] for what makes no sense, or if no port is known.
+    pub fn new(options: &Options) -> Result<Self, Failure> {
+        let config = match Keyring::locate() {
+            _ if options.open.is_some() => Config::default(),
+            Ok(keyring) => Config::load(&keyring)?,
+            // Who needs no key needs no home.
+            Err(_) if options.plain => Config::default(),
+            Err(e) => return Err(e.into()),
+        };
+        if options.plain && options.udp {
+            options.limits.check_plain_udp()?;
+        }
+        let silence = options.wait.or(config.limits.silence).unwrap_or(SILENCE);
+        let bounds = options.limits.or(&config.limits).bounds(silence)?;
+        let addresses = match (options.addresses.as_slice(), config.port) {
+            ([], Some(port)) => vec![BindWord::everywhere(port)],
+            ([], None) if options.open.is_none() => return Err(no_port()),
+            (given, _) => given.to_vec(),
+        };
+        Ok(Self { addresses, bounds, silence })
+    }
+}
+
+fn no_port() -> Failure {
+    Failure::new(Code::Usage, "no port is given to listen on")
+        .hint("ac-listen 1234, for example; config.toml may set a default")
+}
