@@ -4,15 +4,18 @@
 
 mod transfer;
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::process::Command;
 
 use anonchat::crypto::prefix_hash::PrefixHash;
+use anonchat::proto::stream::meta::RESUMED;
 use anonchat::proto::stream::record::RefuseCode;
 use anonchat::transfer::declined::Declined;
+use anonchat::transfer::delivery::Delivery;
 use anonchat::transfer::inbox::{Inbox, Limits, Sender};
-use anonchat::transfer::part::KEPT_MS;
+use anonchat::transfer::incoming::Resume;
+use anonchat::transfer::part::{KEPT_MS, take};
 use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, bytes, file, open};
 
 fn send(inbox: &Inbox, name: &str, content: &[u8]) -> Result<String, Declined> {
@@ -22,6 +25,14 @@ fn send(inbox: &Inbox, name: &str, content: &[u8]) -> Result<String, Declined> {
         delivery.data(piece)?;
     }
     delivery.end().map(Option::unwrap)
+}
+
+/// The length of a file that is gone on with.
+const LONG: usize = RESUMED as usize + 5000;
+
+fn begin_long(delivery: &mut Delivery, name: &str) {
+    assert_eq!(delivery.begin(&file(name, LONG), NOW).unwrap(), Some(Resume::nothing()));
+    delivery.start_at(0).unwrap();
 }
 
 fn hash(content: &[u8]) -> [u8; 32] {
@@ -76,19 +87,22 @@ fn hostile_names_land_inside() {
 
 #[test]
 fn dropped_at_any_step_a_file_is_gone_on_with_and_keeps_its_first_time() {
-    let content = bytes(10_000);
+    let content = bytes(LONG);
     for way in BOTH {
-        for cut in [1, 999, 1000, 5000, 9999, 10_000] {
+        for cut in [1, 1000, 500_000, LONG - 1, LONG] {
             let dir = Dir::new();
             let mut delivery = alice(&dir.inbox(way));
-            assert!(delivery.begin(&file("a", 10_000), NOW).unwrap().is_none());
+            let fresh = delivery.begin(&file("a", LONG), NOW).unwrap();
+            assert_eq!(fresh, Some(Resume::nothing()));
+            assert!(matches!(delivery.data(b"x"), Err(Declined::Order)));
+            delivery.start_at(0).unwrap();
             delivery.data(&content[..cut]).unwrap();
             drop(delivery);
             assert_eq!(fs::read(dir.part()).unwrap(), &content[..cut]);
 
             // Another process, a day later.
             let mut delivery = alice(&open(dir.path(), way, Limits::default(), NOW + DAY));
-            let resume = delivery.begin(&file("a", 10_000), NOW + DAY).unwrap().unwrap();
+            let resume = delivery.begin(&file("a", LONG), NOW + DAY).unwrap().unwrap();
             assert_eq!((resume.offset, resume.hash), (cut as u64, hash(&content[..cut])));
             assert!(matches!(delivery.data(b"x"), Err(Declined::Order)));
             assert!(matches!(delivery.start_at(cut as u64 + 1), Err(Declined::Order)));
@@ -106,13 +120,70 @@ fn a_changed_source_is_taken_from_its_beginning() {
     let dir = Dir::new();
     let inbox = dir.inbox(BOTH[0]);
     let mut delivery = alice(&inbox);
-    delivery.begin(&file("a", 100), NOW).unwrap();
+    begin_long(&mut delivery, "a");
     delivery.data(&[7; 90]).unwrap();
     delivery.abort();
-    assert_eq!(delivery.begin(&file("a", 100), NOW).unwrap().unwrap().offset, 90);
+    assert_eq!(delivery.begin(&file("a", LONG), NOW).unwrap().unwrap().offset, 90);
     delivery.start_at(0).unwrap();
-    delivery.data(&[8; 100]).unwrap();
+    delivery.data(&[8; LONG]).unwrap();
+    assert_eq!(fs::read(dir.at(&delivery.end().unwrap().unwrap())).unwrap(), [8; LONG]);
+}
+
+#[test]
+fn a_short_file_is_begun_anew_and_its_sender_is_not_kept_waiting() {
+    let dir = Dir::new();
+    let inbox = dir.inbox(BOTH[0]);
+    let mut delivery = alice(&inbox);
+    for content in [&[7; 90][..], &[8; 100]] {
+        assert_eq!(delivery.begin(&file("a", 100), NOW).unwrap(), None);
+        delivery.data(content).unwrap();
+        if content.len() == 90 {
+            delivery.abort();
+        }
+    }
     assert_eq!(fs::read(dir.at(&delivery.end().unwrap().unwrap())).unwrap(), [8; 100]);
+}
+
+#[test]
+fn many_files_land_together_and_one_that_is_declined_concerns_no_other() {
+    let dir = Dir::new();
+    let inbox = dir.inbox(BOTH[0]);
+    let mut delivery = alice(&inbox);
+    for n in 0..9_usize {
+        delivery.begin(&file("a", n), NOW).unwrap();
+        delivery.data(&bytes(n)).unwrap();
+        delivery.set_whole().unwrap();
+        delivery.begin(&file("short", 2), NOW).unwrap();
+        assert!(matches!(delivery.set_whole(), Err(Declined::Length)));
+    }
+    assert!(dir.names().iter().all(|name| name.ends_with(".part")));
+    let landed: Vec<_> = delivery.land().into_iter().map(Result::unwrap).collect();
+    assert_eq!(landed.len(), 9);
+    for (n, name) in landed.iter().enumerate() {
+        assert_eq!(fs::read(dir.at(name)).unwrap(), bytes(n));
+    }
+    assert!(delivery.land().is_empty());
+}
+
+/// Another session of the same sender lands or removes a part just before this one has it.
+#[test]
+fn what_landed_meanwhile_is_not_written_to() {
+    let dir = Dir::new();
+    let inbox = dir.inbox(BOTH[0]);
+    let mut delivery = alice(&inbox);
+    begin_long(&mut delivery, "a");
+    delivery.data(&[7; 90]).unwrap();
+    drop(delivery);
+    let part = File::open(dir.part()).unwrap();
+    let name = dir.names().remove(0);
+    let directory = File::open(dir.path()).unwrap();
+    take(&part, Some((&directory, &name))).unwrap();
+    drop(part);
+    let part = File::open(dir.part()).unwrap();
+    fs::rename(dir.part(), dir.at("landed")).unwrap();
+    assert!(matches!(take(&part, Some((&directory, &name))), Err(Declined::Busy)));
+    fs::write(dir.at(&name), "another").unwrap();
+    assert!(matches!(take(&part, Some((&directory, &name))), Err(Declined::Busy)));
 }
 
 #[test]
@@ -120,19 +191,20 @@ fn what_is_another_file_is_not_gone_on_with() {
     let dir = Dir::new();
     let inbox = dir.inbox(BOTH[0]);
     let mut delivery = alice(&inbox);
-    delivery.begin(&file("a", 100), NOW).unwrap();
+    begin_long(&mut delivery, "a");
     delivery.data(&[7; 90]).unwrap();
     drop(delivery);
-    let mut newer = file("a", 100);
+    let fresh = Some(Resume::nothing());
+    let mut newer = file("a", LONG);
     newer.mtime = newer.mtime.map(|t| t + 1);
-    for meta in [file("b", 100), file("a", 101), newer] {
-        assert!(alice(&inbox).begin(&meta, NOW).unwrap().is_none());
+    for meta in [file("b", LONG), file("a", LONG + 1), newer] {
+        assert_eq!(alice(&inbox).begin(&meta, NOW).unwrap(), fresh);
     }
     let mut bob = inbox.delivery(Sender { key: [2; 32], name: "alice".into() });
-    assert!(bob.begin(&file("a", 100), NOW).unwrap().is_none());
+    assert_eq!(bob.begin(&file("a", LONG), NOW).unwrap(), fresh);
     drop(bob);
     assert_eq!(dir.names().len(), 1, "nothing is left of what brought no byte");
-    assert!(alice(&inbox).begin(&file("a", 100), NOW).unwrap().is_some());
+    assert_ne!(alice(&inbox).begin(&file("a", LONG), NOW).unwrap(), fresh);
 }
 
 #[test]
@@ -290,14 +362,14 @@ fn abandoned_parts_are_swept_and_nothing_else_is() {
     assert!(left.iter().any(|n| n.contains("alice_busy")), "somebody has it: {left:?}");
 }
 
-/// Runs itself again where the disk is 1 MiB.
+/// Runs itself again where the disk is 2 MiB.
 #[test]
 fn a_disk_that_fills_up_declines_and_the_part_is_gone_on_with() {
     if let Some(path) = std::env::var_os("AC_TEST_SMALL_DISK") {
         return fill_the_disk(path.as_ref());
     }
     let dir = Dir::new();
-    let script = "mount -t tmpfs -o size=1m none \"$AC_TEST_SMALL_DISK\" || exit 99; exec \"$0\" \
+    let script = "mount -t tmpfs -o size=2m none \"$AC_TEST_SMALL_DISK\" || exit 99; exec \"$0\" \
                   --exact a_disk_that_fills_up_declines_and_the_part_is_gone_on_with";
     let mut command = Command::new("unshare");
     command.args(["-m", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
@@ -311,12 +383,13 @@ fn a_disk_that_fills_up_declines_and_the_part_is_gone_on_with() {
 fn fill_the_disk(path: &std::path::Path) {
     let inbox = open(path, BOTH[0], Limits::default(), NOW);
     let mut delivery = alice(&inbox);
-    delivery.begin(&file("a", 900_000), NOW).unwrap();
+    delivery.begin(&file("a", 1_800_000), NOW).unwrap();
+    delivery.start_at(0).unwrap();
     delivery.data(&bytes(100_000)).unwrap();
     // Somebody else takes the room.
-    fs::write(path.join("other"), vec![1; 500_000]).unwrap();
+    fs::write(path.join("other"), vec![1; 1_000_000]).unwrap();
     let mut declined = None;
-    for piece in bytes(900_000)[100_000..].chunks(50_000) {
+    for piece in bytes(1_800_000)[100_000..].chunks(50_000) {
         declined = delivery.data(piece).err();
         if declined.is_some() {
             break;
@@ -324,13 +397,13 @@ fn fill_the_disk(path: &std::path::Path) {
     }
     assert_eq!(declined.unwrap().code(), RefuseCode::NoRoom);
     delivery.abort();
-    let declined = delivery.begin(&file("b", 900_000), NOW).unwrap_err();
+    let declined = delivery.begin(&file("b", 1_800_000), NOW).unwrap_err();
     assert_eq!(declined.code(), RefuseCode::NoRoom);
     fs::remove_file(path.join("other")).unwrap();
 
-    let resume = delivery.begin(&file("a", 900_000), NOW).unwrap().unwrap();
+    let resume = delivery.begin(&file("a", 1_800_000), NOW).unwrap().unwrap();
     assert!(resume.offset >= 100_000);
     delivery.start_at(resume.offset).unwrap();
-    delivery.data(&bytes(900_000)[resume.offset as usize..]).unwrap();
-    assert_eq!(fs::read(path.join(delivery.end().unwrap().unwrap())).unwrap(), bytes(900_000));
+    delivery.data(&bytes(1_800_000)[resume.offset as usize..]).unwrap();
+    assert_eq!(fs::read(path.join(delivery.end().unwrap().unwrap())).unwrap(), bytes(1_800_000));
 }

@@ -1,19 +1,20 @@
 //! What one session brings to an inbox: messages of kind 1 and 2, as [`super::outbox`] has them.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use rustix::fs::{FileType, fsync};
 
 use super::declined::Declined;
-use super::folder::{Entry, IncomingFolder, type_of};
+use super::folder::{Entry, IncomingFolder, sync_all, type_of};
 use super::inbox::{Sender, Shared};
 use super::incoming::{IncomingFile, Resume};
 use super::names::entry_path;
+use super::part::Part;
 use crate::proto::stream::meta::{MessageKind, Meta};
 
-/// A file in a folder is gone on with if it is larger than this, in bytes. Below, its sender need
-/// not wait to be told that nothing of it is there.
-pub const RESUMED_ENTRY: u64 = 1024 * 1024;
+/// So many files are synced one by one; for more, all that the file system has.
+const FEW: usize = 3;
 
 /// One session's files and folders, one after another. Dropped in the middle of one, it leaves its
 /// part.
@@ -25,6 +26,8 @@ pub struct Delivery {
     total: u64,
     folder: Option<IncomingFolder>,
     current: Option<Current>,
+    /// Files that are whole, in their order: they land together.
+    whole: Vec<(File, Part)>,
 }
 
 /// The message that is coming.
@@ -40,13 +43,12 @@ enum Current {
 
 impl Delivery {
     pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Self {
-        Self { shared, sender, total: 0, folder: None, current: None }
+        Self { shared, sender, total: 0, folder: None, current: None, whole: Vec::new() }
     }
 
-    /// A file, a folder or an entry of it begins, at `now_ms` of our clock. With a [`Resume`]
-    /// nothing may come before [`Self::start_at`]; its hash is of all that is there, which takes
-    /// its time. Only a file, the first message of a folder, and a file in it above
-    /// [`RESUMED_ENTRY`] ever have one.
+    /// A file, a folder or an entry of it begins, at `now_ms` of our clock. There is a [`Resume`]
+    /// for what asks for one ([`Meta::asks_resume`]) and for nothing else; with it, nothing may
+    /// come before [`Self::start_at`]. Its hash is of all that is there, which takes its time.
     ///
     /// # Errors
     /// [`Declined`]: nothing of it is taken. The folder of a declined entry goes on.
@@ -105,7 +107,7 @@ impl Delivery {
         self.folder = Some(folder);
         self.current = Some(Current::Opening);
         self.check_room(missing)?;
-        Ok(resume)
+        Ok(Some(resume))
     }
 
     fn begin_entry(
@@ -120,12 +122,13 @@ impl Delivery {
         let mut resume = None;
         let entry = match type_of(meta.mode) {
             FileType::RegularFile => {
-                let (mut file, offer) = self.open_file(meta, now_ms)?;
-                match meta.size {
-                    Some(size) if size > RESUMED_ENTRY => resume = offer,
-                    _ => file.start_at(0)?,
-                }
+                let (file, offer) = self.open_file(meta, now_ms)?;
+                resume = offer;
                 Entry::File(file, path)
+            }
+            // Neither is so long that its sender would wait for an answer.
+            FileType::Symlink | FileType::Directory if meta.asks_resume() => {
+                return Err(Declined::Length);
             }
             FileType::Symlink => Entry::Link(Vec::new(), meta.mtime, path),
             FileType::Directory => {
@@ -201,6 +204,45 @@ impl Delivery {
         Ok(())
     }
 
+    /// Whether what comes is a file that is in no folder.
+    pub fn is_file(&self) -> bool {
+        matches!(self.current, Some(Current::File(_)))
+    }
+
+    /// The file is whole, and lands with [`Self::land`]; until then nothing else may end.
+    ///
+    /// # Errors
+    /// [`Declined`]; what was there stays. None of those that wait for [`Self::land`] is concerned.
+    pub fn set_whole(&mut self) -> Result<(), Declined> {
+        match self.current.take() {
+            Some(Current::File(file)) => self.whole.push(file.complete()?),
+            _ => return Err(Declined::Order),
+        }
+        Ok(())
+    }
+
+    /// The files that are whole get their names, in their order, once the disk has them: it is
+    /// waited for once and not for each.
+    pub fn land(&mut self) -> Vec<Result<String, Declined>> {
+        let whole = std::mem::take(&mut self.whole);
+        let directory = self.shared.directory.directory();
+        let synced = match &whole[..] {
+            [] => return Vec::new(),
+            // Others may have much more to sync than these.
+            [few @ ..] if few.len() <= FEW => few.iter().try_for_each(|(file, _)| fsync(file)),
+            _ => sync_all(directory),
+        };
+        let landed = whole.iter().map(|(_, part)| {
+            synced?;
+            part.land(directory)
+        });
+        let landed: Vec<_> = landed.collect();
+        match fsync(directory) {
+            Ok(()) => landed,
+            Err(errno) => landed.into_iter().map(|_| Err(errno.into())).collect(),
+        }
+    }
+
     /// It is whole. For a file and the last message of a folder: returns the name under which it
     /// landed, and stays through a power cut; waits for the disk. For others nothing, and it does
     /// not wait.
@@ -209,27 +251,27 @@ impl Delivery {
     /// [`Declined`]; what was there stays.
     pub fn end(&mut self) -> Result<Option<String>, Declined> {
         let directory = self.shared.directory.directory();
-        let name = match self.current.take().ok_or(Declined::Order)? {
-            Current::File(file) => {
-                let (file, part) = file.complete()?;
-                fsync(&file)?;
-                part.land(directory)?
+        match self.current.take().ok_or(Declined::Order)? {
+            current @ Current::File(_) => {
+                self.current = Some(current);
+                self.set_whole()?;
+                self.land().pop().transpose()
             }
             Current::Opening => {
                 let started = self.folder.as_ref().is_some_and(IncomingFolder::started);
-                return if started { Ok(None) } else { Err(Declined::Order) };
+                if started { Ok(None) } else { Err(Declined::Order) }
             }
             Current::Entry(entry) => {
                 let folder = self.folder.as_ref().ok_or(Declined::Order)?;
-                return folder.put(&self.shared.directory, entry).map(|()| None);
+                folder.put(&self.shared.directory, entry).map(|()| None)
             }
             Current::Closing(mode, mtime) => {
                 let folder = self.folder.take().ok_or(Declined::Order)?;
-                folder.land(directory, mode, mtime)?
+                let name = folder.land(directory, mode, mtime)?;
+                fsync(directory)?;
+                Ok(Some(name))
             }
-        };
-        fsync(directory)?;
-        Ok(Some(name))
+        }
     }
 
     /// The sender gave up this message; its part stays, to be gone on with, and so does its folder.

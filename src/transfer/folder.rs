@@ -12,7 +12,7 @@ use super::beneath::Beneath;
 use super::declined::Declined;
 use super::incoming::{IncomingFile, Resume, set_attributes, timestamps};
 use super::names::{BadPath, MAX_PATH, check_link};
-use super::part::{Part, lock};
+use super::part::{Part, take};
 use super::walk::{Found, Listing, Node, NodeKind, Walk};
 
 /// Entries of one folder.
@@ -44,25 +44,16 @@ pub enum Entry {
 }
 
 impl IncomingFolder {
-    /// Opens the part, or makes it; what it may offer.
+    /// Opens the part, or makes it, and says what is there.
     ///
     /// # Errors
     /// [`Declined::Busy`], [`Declined::Disk`].
-    pub fn open(
-        directory: &Beneath,
-        part: Part,
-        name: &str,
-    ) -> Result<(Self, Option<Resume>), Declined> {
+    pub fn open(directory: &Beneath, part: Part, name: &str) -> Result<(Self, Resume), Declined> {
         let tree = open_part(directory, &part.name)?;
-        lock(tree.directory())?;
         touch(tree.directory())?;
-        let (offer, there) = whole_entries(&tree).unwrap_or_default();
-        let offered = offer.map_or(0, |offer| offer.offset);
-        let mut folder = Self { name: name.to_owned(), part, tree, offered, there, entries: None };
-        if offer.is_none() {
-            folder.start_at(0)?;
-        }
-        Ok((folder, offer))
+        let (offer, there) = whole_entries(&tree).unwrap_or((Resume::nothing(), 0));
+        let (name, offered) = (name.to_owned(), offer.offset);
+        Ok((Self { name, part, tree, offered, there, entries: None }, offer))
     }
 
     /// The sender leaves out `count` entries: as many as were offered, or none.
@@ -181,13 +172,14 @@ impl Entry {
     }
 }
 
-/// The part, a folder of mine that I can write to.
+/// The part, ours alone: a folder of mine that I can write to.
 fn open_part(directory: &Beneath, name: &str) -> Result<Beneath, Declined> {
     match mkdirat(directory.directory(), name, Mode::RWXU) {
         Ok(()) | Err(Errno::EXIST) => {}
         Err(errno) => return Err(errno.into()),
     }
     let folder = directory.folder(name)?;
+    take(&folder, Some((directory.directory(), name)))?;
     let stat = fstat(&folder)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(Errno::EXIST.into());
@@ -205,29 +197,37 @@ fn touch(folder: &File) -> rustix::io::Result<()> {
 
 /// What is there: up to the last entry that is no folder, since one that is may not be complete.
 /// Nothing if anything is there that we did not make.
-fn whole_entries(tree: &Beneath) -> Option<(Option<Resume>, u64)> {
+fn whole_entries(tree: &Beneath) -> Option<(Resume, u64)> {
     let mut walk = Walk::new(tree.directory()).ok()?;
     let mut listing = Listing::default();
-    let (mut offer, mut there) = (None, 0);
+    let (mut offer, mut there) = (Resume::nothing(), 0);
     while let Some(found) = walk.step().ok()? {
         let Found::Node(node) = found else { return None };
         listing.add(&node);
         if let Node { kind: NodeKind::File | NodeKind::Link(_), size, .. } = node {
             there += size;
-            offer = Some(Resume { offset: listing.count, hash: listing.finish() });
+            offer = Resume { offset: listing.count, hash: listing.finish() };
         }
     }
     Some((offer, there))
 }
 
+/// Waits until the disk has all that the file system of `folder` was given.
+///
+/// # Errors
+/// What the system says.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn sync_all(folder: &File) -> rustix::io::Result<()> {
+pub fn sync_all(folder: &File) -> rustix::io::Result<()> {
     rustix::fs::syncfs(folder)
 }
 
+/// Waits until the disk has all that it was given.
+///
+/// # Errors
+/// None: as its twin.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-#[allow(clippy::unnecessary_wraps)] // As its twin.
-fn sync_all(_: &File) -> rustix::io::Result<()> {
+#[allow(clippy::unnecessary_wraps)]
+pub fn sync_all(_: &File) -> rustix::io::Result<()> {
     rustix::fs::sync();
     Ok(())
 }

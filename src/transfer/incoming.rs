@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::beneath::Beneath;
 use super::declined::Declined;
-use super::part::{Part, lock};
+use super::part::{Part, take};
 use crate::crypto::prefix_hash::PrefixHash;
 use crate::proto::stream::meta::Meta;
 
@@ -24,6 +24,13 @@ pub struct Resume {
     pub hash: [u8; 32],
 }
 
+impl Resume {
+    /// Nothing is there.
+    pub fn nothing() -> Self {
+        Self { offset: 0, hash: PrefixHash::default().finish() }
+    }
+}
+
 /// A file on its way in. Dropped, it leaves its part.
 #[derive(Debug)]
 pub struct IncomingFile {
@@ -34,13 +41,16 @@ pub struct IncomingFile {
     most: u64,
     mode: u32,
     mtime: Option<i64>,
-    /// Bytes in the part; none counts until it was said where the sender begins.
-    written: Option<u64>,
+    /// Bytes in the part.
+    there: u64,
+    /// It was said where the sender begins: before, nothing may come.
+    started: bool,
     offered: u64,
 }
 
 impl IncomingFile {
-    /// Opens the part, or makes it; what it may offer. `most` is the most bytes it may get.
+    /// Opens the part, or makes it. What it offers, if META asks for that
+    /// ([`Meta::asks_resume`]); else it begins anew. `most` is the most bytes it may get.
     ///
     /// # Errors
     /// [`Declined::Busy`], [`Declined::Disk`].
@@ -51,40 +61,36 @@ impl IncomingFile {
         mode: u32,
         most: u64,
     ) -> Result<(Self, Option<Resume>), Declined> {
-        let (file, len) = open_part(directory, &part.name)?;
-        lock(&file)?;
-        let mut incoming = Self {
-            part,
-            file,
-            size: meta.size,
-            most,
-            mode,
-            mtime: meta.mtime,
-            written: (len == 0).then_some(0),
-            offered: len,
-        };
-        if meta.size.is_none_or(|size| len > size) || len > most {
-            incoming.offered = 0;
-        }
-        if incoming.offered == 0 {
+        let (file, there) = open_part(directory, &part.name)?;
+        let (size, mtime) = (meta.size, meta.mtime);
+        let mut incoming =
+            Self { part, file, size, most, mode, mtime, there, started: false, offered: 0 };
+        if !meta.asks_resume() {
             incoming.start_at(0)?;
             return Ok((incoming, None));
         }
-        let hash = PrefixHash::of(&mut incoming.file, len)?;
-        Ok((incoming, Some(Resume { offset: len, hash })))
+        if there == 0 || there > most || size.is_none_or(|size| there > size) {
+            return Ok((incoming, Some(Resume::nothing())));
+        }
+        let hash = PrefixHash::of(&mut incoming.file, there)?;
+        incoming.offered = there;
+        Ok((incoming, Some(Resume { offset: there, hash })))
     }
 
     /// The sender begins at `offset`: where it was offered to, or at 0.
     ///
     /// # Errors
-    /// [`Declined::Order`] for any other; [`Declined::Disk`].
+    /// [`Declined::Order`] for any other, or the second time; [`Declined::Disk`].
     pub fn start_at(&mut self, offset: u64) -> Result<(), Declined> {
-        if offset != 0 && (self.written.is_some() || offset != self.offered) {
+        if self.started || (offset != 0 && offset != self.offered) {
             return Err(Declined::Order);
         }
-        ftruncate(&self.file, offset)?;
-        self.file.seek(SeekFrom::Start(offset))?;
-        self.written = Some(offset);
+        // Hashing left the file where its part ends.
+        if offset != self.there {
+            ftruncate(&self.file, offset)?;
+            self.file.seek(SeekFrom::Start(offset))?;
+        }
+        (self.there, self.started) = (offset, true);
         Ok(())
     }
 
@@ -94,7 +100,10 @@ impl IncomingFile {
     /// [`Declined::TooLarge`], [`Declined::Length`], [`Declined::Order`], [`Declined::NoRoom`],
     /// [`Declined::Disk`].
     pub fn data(&mut self, piece: &[u8]) -> Result<(), Declined> {
-        let written = self.written.ok_or(Declined::Order)? + piece.len() as u64;
+        if !self.started {
+            return Err(Declined::Order);
+        }
+        let written = self.there + piece.len() as u64;
         if self.size.is_some_and(|size| written > size) {
             return Err(Declined::Length);
         }
@@ -102,13 +111,13 @@ impl IncomingFile {
             return Err(Declined::TooLarge(self.most));
         }
         self.file.write_all(piece)?;
-        self.written = Some(written);
+        self.there = written;
         Ok(())
     }
 
     /// Nothing goes on with it now: the part stays, unless it is empty.
     pub fn set_aside(self, directory: &Beneath) {
-        if self.written == Some(0) {
+        if self.there == 0 {
             // If it cannot be removed it is swept one day.
             let _ = unlinkat(directory.directory(), &self.part.name, AtFlags::empty());
             self.part.forget();
@@ -120,8 +129,10 @@ impl IncomingFile {
     /// # Errors
     /// [`Declined::Length`], [`Declined::Disk`].
     pub fn complete(self) -> Result<(File, Part), Declined> {
-        let written = self.written.ok_or(Declined::Order)?;
-        if self.size.is_some_and(|size| written != size) {
+        if !self.started {
+            return Err(Declined::Order);
+        }
+        if self.size.is_some_and(|size| self.there != size) {
             return Err(Declined::Length);
         }
         set_attributes(&self.file, self.mode, self.mtime)?;
@@ -129,29 +140,43 @@ impl IncomingFile {
     }
 }
 
-/// The part and its length. It is mine, a regular file and has no other name, or it is declined.
+/// The part, ours alone, and its length. It is mine, a regular file and has no other name, or it is
+/// declined.
 fn open_part(directory: &Beneath, name: &str) -> Result<(File, u64), Declined> {
     let mode = Mode::RUSR | Mode::WUSR;
     // NONBLOCK: a FIFO that somebody put there must not hang us.
     let flags = OFlags::RDWR | OFlags::NONBLOCK;
     let made = || directory.file(name, flags | OFlags::CREATE | OFlags::EXCL, mode);
-    let file = match directory.file(name, flags, Mode::empty()) {
-        Err(Errno::NOENT) => {
-            return Ok((made()?, 0));
+    let file = match made() {
+        Err(Errno::EXIST) => match directory.file(name, flags, Mode::empty()) {
+            // Its mode was on it already, and then came a kill.
+            Err(Errno::ACCESS) if writable_again(directory, name).is_ok() => {
+                directory.file(name, flags, Mode::empty())?
+            }
+            Err(Errno::ACCESS) => {
+                unlinkat(directory.directory(), name, AtFlags::empty())?;
+                made()?
+            }
+            result => result?,
+        },
+        result => {
+            let file = result?;
+            take(&file, None)?;
+            return Ok((file, 0));
         }
-        // Its mode was on it already, and then came a kill: begin anew.
-        Err(Errno::ACCESS) => {
-            unlinkat(directory.directory(), name, AtFlags::empty())?;
-            return Ok((made()?, 0));
-        }
-        result => result?,
     };
+    take(&file, Some((directory.directory(), name)))?;
     let stat = fstat(&file)?;
     let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     if !is_file || stat.st_nlink != 1 || stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(Errno::EXIST.into());
     }
     Ok((file, stat.st_size as u64))
+}
+
+fn writable_again(directory: &Beneath, name: &str) -> rustix::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+    fchmod(directory.file(name, flags, Mode::empty())?, Mode::RUSR | Mode::WUSR)
 }
 
 /// Mode and modification time (Unix ms), as far as the file system has such things.

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, renameat,
-    renameat_with, statat, unlinkat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat, flock, fstat, linkat,
+    renameat, renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -107,33 +107,40 @@ impl Parts {
 fn sweep(directory: &Beneath, name: &str, now_ms: u64) -> bool {
     let fd = directory.directory();
     let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) else { return false };
-    let age = (now_ms / 1000).saturating_sub(stat.st_mtime.max(0) as u64);
+    // Not its modification time, which may be its sender's already.
+    let age = (now_ms / 1000).saturating_sub(stat.st_ctime.max(0) as u64);
     if age < KEPT_MS / 1000 {
         return false;
     }
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {
             let file = directory.file(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
-            file.is_ok_and(|file| lock(&file).is_ok())
+            file.is_ok_and(|file| take(&file, None).is_ok())
                 && unlinkat(fd, name, AtFlags::empty()).is_ok()
         }
         FileType::Directory => {
             let folder = directory.folder(name).map(Beneath::new);
-            folder.is_ok_and(|f| lock(f.directory()).is_ok() && f.empty().is_ok())
+            folder.is_ok_and(|f| take(f.directory(), None).is_ok() && f.empty().is_ok())
                 && unlinkat(fd, name, AtFlags::REMOVEDIR).is_ok()
         }
         _ => false,
     }
 }
 
-/// Takes `file` for this session alone.
+/// Takes `file` for this session alone. With a directory and a name, it was there before: whoever
+/// had it until now may have landed or removed it meanwhile, and what landed is not ours to write.
 ///
 /// # Errors
 /// [`Declined::Busy`]. A file system that has no locks is no obstacle.
-pub fn lock(file: &File) -> Result<(), Declined> {
-    match flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(Declined::Busy),
-        _ => Ok(()),
+pub fn take(file: &File, was_there: Option<(&File, &str)>) -> Result<(), Declined> {
+    if flock(file, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        return Err(Declined::Busy);
+    }
+    let Some((directory, name)) = was_there else { return Ok(()) };
+    let same = |a: &Stat, b: &Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if same(&stat, &fstat(file)?) => Ok(()),
+        _ => Err(Declined::Busy),
     }
 }
 
