@@ -19,7 +19,7 @@
 //!
 //! [`history`] keeps a sealed copy on the way, if that is asked for, at either end. [`transfer`] is
 //! files and folders: how they are read, what a peer may call them, and the directory that they land
-//! in; no program has an option for it yet.
+//! in.
 //!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!

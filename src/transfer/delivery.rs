@@ -8,7 +8,7 @@ use rustix::fs::{FileType, fsync};
 use super::declined::Declined;
 use super::folder::{Entry, IncomingFolder, sync_all, type_of};
 use super::inbox::{Sender, Shared};
-use super::incoming::{IncomingFile, Resume};
+use super::incoming::{IncomingFile, Place, Resume};
 use super::names::entry_path;
 use super::part::Part;
 use crate::proto::stream::meta::{MessageKind, Meta};
@@ -77,13 +77,19 @@ impl Delivery {
         meta: &Meta,
         now_ms: u64,
     ) -> Result<(IncomingFile, Option<Resume>), Declined> {
+        let most = self.most(meta)?;
+        let mode = self.shared.file_mode(meta.mode);
+        let part = self.shared.part(&self.sender, meta, now_ms)?;
+        IncomingFile::open(&self.shared.directory, part, meta, mode, most)
+    }
+
+    /// How many bytes a file may have.
+    fn most(&self, meta: &Meta) -> Result<u64, Declined> {
         let most = self.left()?.min(self.shared.limits.max_file.unwrap_or(u64::MAX));
         if meta.size.is_some_and(|size| size > most) {
             return Err(Declined::TooLarge(most));
         }
-        let mode = self.shared.file_mode(meta.mode);
-        let part = self.shared.part(&self.sender, meta, now_ms)?;
-        IncomingFile::open(&self.shared.directory, part, meta, mode, most)
+        Ok(most)
     }
 
     fn open_folder(
@@ -121,10 +127,15 @@ impl Delivery {
         let path = entry_path(path)?;
         let mut resume = None;
         let entry = match type_of(meta.mode) {
-            FileType::RegularFile => {
+            FileType::RegularFile if meta.asks_resume() => {
                 let (file, offer) = self.open_file(meta, now_ms)?;
                 resume = offer;
                 Entry::File(file, path)
+            }
+            FileType::RegularFile => {
+                let (most, mode) = (self.most(meta)?, self.shared.file_mode(meta.mode));
+                let folder = self.folder_named(folder)?;
+                Entry::File(folder.short_file(&path, meta, mode, most)?, path)
             }
             // Neither is so long that its sender would wait for an answer.
             FileType::Symlink | FileType::Directory if meta.asks_resume() => {
@@ -169,10 +180,11 @@ impl Delivery {
     }
 
     /// The sender goes on at `offset`: the one of [`Resume`], or 0 since what it has is another.
+    /// Returns how many bytes are there.
     ///
     /// # Errors
     /// [`Declined`]; the part stays.
-    pub fn start_at(&mut self, offset: u64) -> Result<(), Declined> {
+    pub fn start_at(&mut self, offset: u64) -> Result<u64, Declined> {
         let there = match self.current.as_mut().ok_or(Declined::Order)? {
             Current::File(file) | Current::Entry(Entry::File(file, _)) => {
                 file.start_at(offset)?;
@@ -186,7 +198,7 @@ impl Delivery {
             _ => return Err(Declined::Order),
         };
         self.total = self.total.saturating_add(there);
-        Ok(())
+        Ok(there)
     }
 
     /// The next bytes.
@@ -215,7 +227,10 @@ impl Delivery {
     /// [`Declined`]; what was there stays. None of those that wait for [`Self::land`] is concerned.
     pub fn set_whole(&mut self) -> Result<(), Declined> {
         match self.current.take() {
-            Some(Current::File(file)) => self.whole.push(file.complete()?),
+            Some(Current::File(file)) => match file.complete()? {
+                (file, Place::Part(part)) => self.whole.push((file, part)),
+                (_, Place::Within(..)) => return Err(Declined::Order),
+            },
             _ => return Err(Declined::Order),
         }
         Ok(())
@@ -229,7 +244,7 @@ impl Delivery {
         let synced = match &whole[..] {
             [] => return Vec::new(),
             // Others may have much more to sync than these.
-            [few @ ..] if few.len() <= FEW => few.iter().try_for_each(|(file, _)| fsync(file)),
+            few if few.len() <= FEW => few.iter().try_for_each(|(file, _)| fsync(file)),
             _ => sync_all(directory),
         };
         let landed = whole.iter().map(|(_, part)| {
@@ -262,7 +277,7 @@ impl Delivery {
                 if started { Ok(None) } else { Err(Declined::Order) }
             }
             Current::Entry(entry) => {
-                let folder = self.folder.as_ref().ok_or(Declined::Order)?;
+                let folder = self.folder.as_mut().ok_or(Declined::Order)?;
                 folder.put(&self.shared.directory, entry).map(|()| None)
             }
             Current::Closing(mode, mtime) => {

@@ -1,6 +1,9 @@
-//! A folder on its way in: a part that its entries are put into, each when it is whole.
+//! A folder on its way in: a part that its entries are put into. A long file comes as a part of its
+//! own and is put there when it is whole; a short one is written where it belongs. So what a cut
+//! leaves incomplete is the last of the short ones, since they come in the order of a walk.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, Timespec, Timestamps, UTIME_NOW, fchmod, fstat, futimens, mkdirat,
@@ -10,10 +13,11 @@ use rustix::io::Errno;
 
 use super::beneath::Beneath;
 use super::declined::Declined;
-use super::incoming::{IncomingFile, Resume, set_attributes, timestamps};
+use super::incoming::{IncomingFile, Place, Resume, set_attributes, timestamps};
 use super::names::{BadPath, MAX_PATH, check_link};
 use super::part::{Part, take};
-use super::walk::{Found, Listing, Node, NodeKind, Walk};
+use super::walk::{self, Listing, NodeKind, Walk};
+use crate::proto::stream::meta::{Meta, RESUMED};
 
 /// Entries of one folder.
 pub const MAX_ENTRIES: u64 = 1_000_000;
@@ -30,6 +34,10 @@ pub struct IncomingFolder {
     pub there: u64,
     /// Entries in it; none counts until it was said where the sender begins.
     entries: Option<u64>,
+    /// The short file that came last, which may be incomplete, and is not offered.
+    doubtful: Option<String>,
+    /// The folder in it that the last entry went to, and its path.
+    last: Option<(String, Arc<File>)>,
 }
 
 /// An entry on its way in, and its path below the folder.
@@ -51,9 +59,10 @@ impl IncomingFolder {
     pub fn open(directory: &Beneath, part: Part, name: &str) -> Result<(Self, Resume), Declined> {
         let tree = open_part(directory, &part.name)?;
         touch(tree.directory())?;
-        let (offer, there) = whole_entries(&tree).unwrap_or((Resume::nothing(), 0));
+        let Found { offer, there, doubtful } = found_in(&tree).unwrap_or_default();
         let (name, offered) = (name.to_owned(), offer.offset);
-        Ok((Self { name, part, tree, offered, there, entries: None }, offer))
+        let folder = Self { name, part, tree, offered, there, entries: None, doubtful, last: None };
+        Ok((folder, offer))
     }
 
     /// The sender leaves out `count` entries: as many as were offered, or none.
@@ -67,6 +76,9 @@ impl IncomingFolder {
         if count == 0 {
             self.tree.empty()?;
             self.there = 0;
+        } else if let Some(path) = &self.doubtful {
+            let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
+            unlinkat(self.tree.folder(above)?, last, AtFlags::empty())?;
         }
         self.entries = Some(count);
         Ok(())
@@ -91,7 +103,7 @@ impl IncomingFolder {
     ///
     /// # Errors
     /// [`Declined::Exists`], [`Declined::Name`], [`Declined::Length`], [`Declined::Disk`].
-    pub fn put(&self, directory: &Beneath, entry: Entry) -> Result<(), Declined> {
+    pub fn put(&mut self, directory: &Beneath, entry: Entry) -> Result<(), Declined> {
         match entry {
             Entry::File(file, path) => self.put_file(directory, file, &path),
             Entry::Link(target, mtime, path) => self.put_link(&target, mtime, &path),
@@ -101,14 +113,37 @@ impl IncomingFolder {
         }
     }
 
-    /// The folder of `path`, made where it is missing, and the last part.
-    fn place<'p>(&self, path: &'p str) -> Result<(File, &'p str), Declined> {
-        let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
-        Ok((self.tree.folder_made(above)?, last))
+    /// Makes the short file that `meta` describes at `path`.
+    ///
+    /// # Errors
+    /// [`Declined::Exists`], [`Declined::Disk`].
+    pub fn short_file(
+        &mut self,
+        path: &str,
+        meta: &Meta,
+        mode: u32,
+        most: u64,
+    ) -> Result<IncomingFile, Declined> {
+        let (folder, last) = self.place(path)?;
+        IncomingFile::within(folder, last, meta, mode, most)
     }
 
-    fn put_file(&self, from: &Beneath, file: IncomingFile, path: &str) -> Result<(), Declined> {
-        let (_file, part) = file.complete()?;
+    /// The folder of `path`, made where it is missing, and the last part. Most often it is the one
+    /// of the entry before.
+    fn place<'p>(&mut self, path: &'p str) -> Result<(Arc<File>, &'p str), Declined> {
+        let (above, last) = path.rsplit_once('/').unwrap_or(("", path));
+        match &self.last {
+            Some((before, folder)) if before == above => Ok((Arc::clone(folder), last)),
+            _ => {
+                let folder = Arc::new(self.tree.folder_made(above)?);
+                self.last = Some((above.to_owned(), Arc::clone(&folder)));
+                Ok((folder, last))
+            }
+        }
+    }
+
+    fn put_file(&mut self, from: &Beneath, file: IncomingFile, path: &str) -> Result<(), Declined> {
+        let (_file, Place::Part(part)) = file.complete()? else { return Ok(()) };
         let (folder, last) = self.place(path)?;
         match part.rename(from.directory(), &folder, last) {
             Err(Errno::EXIST) => {
@@ -120,7 +155,7 @@ impl IncomingFolder {
         }
     }
 
-    fn put_link(&self, target: &[u8], mtime: Option<i64>, path: &str) -> Result<(), Declined> {
+    fn put_link(&mut self, target: &[u8], mtime: Option<i64>, path: &str) -> Result<(), Declined> {
         check_link(path, target)?;
         let (folder, last) = self.place(path)?;
         match symlinkat(target, &folder, last) {
@@ -195,21 +230,45 @@ fn touch(folder: &File) -> rustix::io::Result<()> {
     futimens(folder, &Timestamps { last_access: now, last_modification: now })
 }
 
-/// What is there: up to the last entry that is no folder, since one that is may not be complete.
-/// Nothing if anything is there that we did not make.
-fn whole_entries(tree: &Beneath) -> Option<(Resume, u64)> {
+/// What is there of a folder.
+struct Found {
+    offer: Resume,
+    /// Bytes in the files that are offered.
+    there: u64,
+    doubtful: Option<String>,
+}
+
+impl Default for Found {
+    fn default() -> Self {
+        Self { offer: Resume::nothing(), there: 0, doubtful: None }
+    }
+}
+
+/// What is there: up to the last entry that is whole for certain. A folder is not, nor is the last
+/// short file. Nothing if anything is there that we did not make.
+fn found_in(tree: &Beneath) -> Option<Found> {
     let mut walk = Walk::new(tree.directory()).ok()?;
     let mut listing = Listing::default();
-    let (mut offer, mut there) = (Resume::nothing(), 0);
+    let (mut all, mut before) = (Found::default(), None);
     while let Some(found) = walk.step().ok()? {
-        let Found::Node(node) = found else { return None };
+        let walk::Found::Node(node) = found else { return None };
         listing.add(&node);
-        if let Node { kind: NodeKind::File | NodeKind::Link(_), size, .. } = node {
-            there += size;
-            offer = Resume { offset: listing.count, hash: listing.finish() };
+        let is_file = node.kind == NodeKind::File;
+        if node.kind == NodeKind::Folder {
+            continue;
+        }
+        let doubtful = is_file && node.size <= RESUMED;
+        let offer = Resume { offset: listing.count, hash: listing.finish() };
+        let there = all.there + if is_file { node.size } else { 0 };
+        before = Some(std::mem::replace(&mut all, Found { offer, there, doubtful: None }));
+        if doubtful {
+            all.doubtful = Some(node.path);
         }
     }
-    Some((offer, there))
+    match (&all.doubtful, before) {
+        (Some(_), Some(before)) => Some(Found { doubtful: all.doubtful, ..before }),
+        _ => Some(all),
+    }
 }
 
 /// Waits until the disk has all that the file system of `folder` was given.

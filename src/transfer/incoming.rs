@@ -1,11 +1,13 @@
-//! One file on its way in: a part that grows, then gets its mode, its time and its name.
+//! One file on its way in: a part that grows, then gets its mode, its time and its name; or, if it
+//! is short and its folder is a part, a file in that from the beginning.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, fchmod, fstat, ftruncate, futimens,
-    unlinkat,
+    openat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -31,11 +33,19 @@ impl Resume {
     }
 }
 
+/// Where a file on its way in lies.
+#[derive(Debug)]
+pub enum Place {
+    /// It is a part of its own.
+    Part(Part),
+    /// It has its name already, in a folder that is a part.
+    Within(Arc<File>, String),
+}
+
 /// A file on its way in. Dropped, it leaves its part.
 #[derive(Debug)]
 pub struct IncomingFile {
-    /// Its names.
-    pub part: Part,
+    place: Place,
     file: File,
     size: Option<u64>,
     most: u64,
@@ -63,8 +73,9 @@ impl IncomingFile {
     ) -> Result<(Self, Option<Resume>), Declined> {
         let (file, there) = open_part(directory, &part.name)?;
         let (size, mtime) = (meta.size, meta.mtime);
+        let place = Place::Part(part);
         let mut incoming =
-            Self { part, file, size, most, mode, mtime, there, started: false, offered: 0 };
+            Self { place, file, size, most, mode, mtime, there, started: false, offered: 0 };
         if !meta.asks_resume() {
             incoming.start_at(0)?;
             return Ok((incoming, None));
@@ -75,6 +86,28 @@ impl IncomingFile {
         let hash = PrefixHash::of(&mut incoming.file, there)?;
         incoming.offered = there;
         Ok((incoming, Some(Resume { offset: there, hash })))
+    }
+
+    /// Makes a file `name` in `folder`, which is beneath a part: it is gone on with by itself in no
+    /// case.
+    ///
+    /// # Errors
+    /// [`Declined::Exists`], [`Declined::Disk`].
+    pub fn within(
+        folder: Arc<File>,
+        name: &str,
+        meta: &Meta,
+        mode: u32,
+        most: u64,
+    ) -> Result<Self, Declined> {
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match openat(&folder, name, flags, Mode::RUSR | Mode::WUSR) {
+            Err(Errno::EXIST) => return Err(Declined::Exists),
+            result => File::from(result?),
+        };
+        let (size, mtime, place) = (meta.size, meta.mtime, Place::Within(folder, name.to_owned()));
+        Ok(Self { place, file, size, most, mode, mtime, there: 0, started: true, offered: 0 })
     }
 
     /// The sender begins at `offset`: where it was offered to, or at 0.
@@ -117,26 +150,45 @@ impl IncomingFile {
 
     /// Nothing goes on with it now: the part stays, unless it is empty.
     pub fn set_aside(self, directory: &Beneath) {
-        if self.there == 0 {
-            // If it cannot be removed it is swept one day.
-            let _ = unlinkat(directory.directory(), &self.part.name, AtFlags::empty());
-            self.part.forget();
+        // If it cannot be removed it is swept one day.
+        let _ = match self.place {
+            Place::Part(part) if self.there == 0 => {
+                part.forget();
+                unlinkat(directory.directory(), &part.name, AtFlags::empty())
+            }
+            Place::Part(_) => Ok(()),
+            Place::Within(folder, name) => unlinkat(folder, &name, AtFlags::empty()),
+        };
+    }
+
+    /// All bytes are there: gives it its mode and time. Returns the open file and where it is.
+    ///
+    /// # Errors
+    /// [`Declined::Length`], [`Declined::Disk`]; a part stays, a file in its folder does not.
+    pub fn complete(self) -> Result<(File, Place), Declined> {
+        match self.check_whole() {
+            Ok(()) => Ok((self.file, self.place)),
+            Err(why) => {
+                if let Place::Within(folder, name) = self.place {
+                    let _ = unlinkat(folder, &name, AtFlags::empty());
+                }
+                Err(why)
+            }
         }
     }
 
-    /// All bytes are there: gives it its mode and time. Returns the open file and its names.
-    ///
-    /// # Errors
-    /// [`Declined::Length`], [`Declined::Disk`].
-    pub fn complete(self) -> Result<(File, Part), Declined> {
+    fn check_whole(&self) -> Result<(), Declined> {
         if !self.started {
             return Err(Declined::Order);
         }
         if self.size.is_some_and(|size| self.there != size) {
             return Err(Declined::Length);
         }
-        set_attributes(&self.file, self.mode, self.mtime)?;
-        Ok((self.file, self.part))
+        // Somebody may have removed it, with its folder or without.
+        if matches!(self.place, Place::Within(..)) && fstat(&self.file)?.st_nlink == 0 {
+            return Err(Errno::NOENT.into());
+        }
+        Ok(set_attributes(&self.file, self.mode, self.mtime)?)
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Folder {
     name: String,
     total: u64,
     walk: Walk,
+    /// Bytes of what the receiver has.
+    there: u64,
 }
 
 /// What comes next of a folder.
@@ -116,6 +118,11 @@ impl Outgoing {
         let content = Content::Bytes(io::Cursor::new(bytes));
         let kind = MessageKind::DirectoryEntry;
         Self { kind, name, size, mode: node.mode, mtime: node.mtime, content }
+    }
+
+    /// Whether it is the last message of a folder.
+    pub fn closes_folder(&self) -> bool {
+        self.kind == MessageKind::DirectoryEntry && self.size.is_none() && !self.name.contains('/')
     }
 
     /// META of it.
@@ -197,7 +204,7 @@ impl Folder {
         let walk = Walk::new(&root)?;
         // What a terminal would act on in it is written out, so that every entry's name is one.
         let name = entry_path(&name).map_err(|why| io::Error::other(why.to_string()))?;
-        Ok(Self { root, name, total, walk })
+        Ok(Self { root, name, total, walk, there: 0 })
     }
 
     /// The message with which it begins.
@@ -210,16 +217,23 @@ impl Folder {
     }
 
     /// Goes on behind the entries that the receiver has, if they are the first of this folder;
-    /// otherwise from the beginning. Returns how many are left out.
+    /// otherwise from the beginning. Returns how many are left out; [`Self::there`] how many bytes.
     ///
     /// # Errors
     /// What the system says.
     pub fn resume(&mut self, resume: &Resume) -> io::Result<u64> {
+        self.there = 0;
+        if resume.offset == 0 {
+            return Ok(0);
+        }
         self.walk = Walk::new(&self.root)?;
         let mut listing = Listing::default();
         while listing.count < resume.offset {
             match self.walk.step()? {
-                Some(Found::Node(node)) => listing.add(&node),
+                Some(Found::Node(node)) => {
+                    listing.add(&node);
+                    self.there += if node.kind == NodeKind::File { node.size } else { 0 };
+                }
                 Some(Found::Skipped(..)) => {}
                 None => break,
             }
@@ -228,7 +242,18 @@ impl Folder {
             return Ok(listing.count);
         }
         self.walk = Walk::new(&self.root)?;
+        self.there = 0;
         Ok(0)
+    }
+
+    /// Its name, as META has it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes in the files that are left out.
+    pub fn there(&self) -> u64 {
+        self.there
     }
 
     /// The next entry; in the end the folder itself.

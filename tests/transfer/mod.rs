@@ -1,6 +1,8 @@
 //! An inbox of its own for each test, and what a sender says.
 #![allow(dead_code)] // Each test file uses its part of it.
 
+pub mod tree;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
