@@ -216,7 +216,7 @@ def vectors():
     after = alice.seal(PAD, b"")
     assert bob.open(after) == (PAD, b"")
     return {
-        "about": "made by stream.py; PROTOCOL.md, 3.6",
+        "about": "made by stream.py; PROTOCOL.md, 3.7",
         "suite": SUITE.decode(), "prologue": PROLOGUE.decode(), "time_ms": time_ms,
         "responder_secret": responder_secret.hex(),
         "responder_public": public_of(responder_secret).hex(), "access": access.hex(),
