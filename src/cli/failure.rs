@@ -32,6 +32,26 @@ pub enum Code {
     Declined = 8,
 }
 
+impl Code {
+    /// Of what several destinations came to, the code to exit with: the first of these that
+    /// occurred.
+    const WORST_FIRST: [Self; 8] = [
+        Self::Local,
+        Self::Usage,
+        Self::Key,
+        Self::CutOff,
+        Self::NoProof,
+        Self::Unreachable,
+        Self::Declined,
+        Self::Queued,
+    ];
+
+    /// The code that stands for all of `occurred`. ac(7), EXIT STATUS.
+    pub fn worst(occurred: &[Self]) -> Option<Self> {
+        Self::WORST_FIRST.into_iter().find(|code| occurred.contains(code))
+    }
+}
+
 /// One failure: what the user reads, and what the shell reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -119,5 +139,23 @@ pub fn system(e: &std::io::Error) -> String {
             format!("{}{rest}", first.to_lowercase())
         }
         _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn the_worst_of_several_codes_is_the_first_in_the_table() {
+        use Code::{CutOff, Declined, Key, Local, NoProof, Queued, Unreachable};
+        let order = [Local, Key, CutOff, NoProof, Unreachable, Declined, Queued];
+        assert_eq!(order.map(|code| code as u8), [1, 3, 6, 5, 4, 8, 7]);
+        for (i, worse) in order.iter().enumerate() {
+            for better in &order[i..] {
+                assert_eq!(Code::worst(&[*better, *worse, *better]), Some(*worse));
+            }
+        }
+        assert_eq!(Code::worst(&[]), None);
     }
 }

@@ -178,6 +178,52 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         plain: bool,
     },
+    /// What came of a file or a folder, or why something in a folder did not arrive.
+    File {
+        /// Names it, hexadecimal; not there when it was never sent.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+        /// At the recipient: its sender's petname, or what stands for one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<&'a str>,
+        /// At the sender: the destination's name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<&'a str>,
+        /// Its name, as its sender has it.
+        name: &'a str,
+        /// `landed`, `delivered`, `declined`, `failed` or `cut`.
+        status: &'a str,
+        /// Bytes that arrived, those from before this session included.
+        bytes: u64,
+        /// At the sender: of these, what was there before this session.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resumed: Option<u64>,
+        /// Of a folder: entries that arrived in this session.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        entries: Option<u64>,
+        /// Where it landed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path: Option<&'a str>,
+        /// Why it did not arrive.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
+    /// How far a file or a folder is; once a second at most.
+    Progress {
+        /// At the recipient: its sender's petname, or what stands for one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<&'a str>,
+        /// At the sender: the destination's name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        to: Option<&'a str>,
+        /// Its name, as its sender has it.
+        name: &'a str,
+        /// Bytes that are on their way or there.
+        bytes: u64,
+        /// Bytes of all of it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+    },
     /// A caller proved a key that is not heard.
     TurnedAway {
         /// Of the caller's key.

@@ -1,4 +1,5 @@
-//! Times and rates as users write them: `90`, `90s`, `1.5m`, `2h`, `1d`; `20/s`, `600/m`.
+//! Times, rates and sizes as users write them: `90`, `90s`, `1.5m`, `2h`, `1d`; `20/s`, `600/m`;
+//! `1000`, `10M`, `1.5G`.
 
 use std::time::Duration;
 
@@ -62,6 +63,47 @@ pub fn seconds(time: Duration) -> String {
     format!("{} s", (time.as_secs_f64() * 10.0).round() / 10.0)
 }
 
+/// A size in bytes; k, M, G and T are powers of 1024.
+///
+/// # Errors
+/// What a user should read about it.
+pub fn size(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let power = match text[number.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(format!("{:?} is no unit: use k, M, G or T", &text[number.len()..])),
+    };
+    let unit = 1024_u64.pow(power);
+    let too_large = || "that is too large".to_owned();
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(unit).ok_or_else(too_large);
+    }
+    let digits = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let value: f64 = number.parse().ok().filter(|_| digits).ok_or("not a number")?;
+    let bytes = value * unit as f64;
+    if bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(too_large()) }
+}
+
+/// A size for people: `999 bytes`, `1.2 MB`.
+pub fn bytes(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} bytes");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "";
+    for larger in ["kB", "MB", "GB", "TB"] {
+        if value < 999.95 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, larger);
+    }
+    format!("{value:.1} {unit}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,6 +118,25 @@ mod tests {
         {
             assert!(rate(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn sizes_take_units() {
+        assert_eq!(size("0"), Ok(0));
+        assert_eq!(size("1000"), Ok(1000));
+        assert_eq!(size("10M"), Ok(10 << 20));
+        assert_eq!(size("1.5k"), Ok(1536));
+        assert_eq!(size("2g"), Ok(2 << 30));
+        assert!(size("5x").is_err_and(|why| why.contains("k, M, G or T")));
+        for wrong in ["", "k", "-1", "1 k", "1e3", "99999999999999999999", "1.2.3", "9999999999T"] {
+            assert!(size(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_with_one_decimal() {
+        let shown = [0, 999, 1000, 1_234_567, 999_999, 4 << 30].map(bytes);
+        assert_eq!(shown, ["0 bytes", "999 bytes", "1.0 kB", "1.2 MB", "1.0 MB", "4.3 GB"]);
     }
 
     #[test]

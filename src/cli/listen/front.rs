@@ -1,21 +1,24 @@
 //! Who is heard, and what the user is told beside the messages.
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::inbox::{self, Desk};
 use crate::cli::common::CommonOptions;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
+use crate::cli::outputs::Told;
 use crate::cli::{local_time, plain, trace};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::{ContactsStamp, Keyring, fingerprint};
-use crate::net::listen::{Caller, Heard, Host, Notice, Origin};
-use crate::net::output::Output;
+use crate::net::listen::{Caller, Heard, Host, Notice, Origin, SessionId};
+use crate::net::receiver::{Hired, Route};
 use crate::net::sockets::{Transport, own_addresses};
 use crate::proto::limits::{Limit, Network};
+use crate::proto::stream::meta::{MessageKind, Meta};
+use crate::proto::stream::record::RefuseCode;
 
 /// How often the user reads that somebody was turned away, or came to a limit.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -45,42 +48,7 @@ pub struct Front<'a> {
     quiet: bool,
     verbose: bool,
     told: Told,
-}
-
-/// Where a listener tells things beside the messages. None of it waits for its reader: what does
-/// not fit any more is not told.
-pub struct Told {
-    /// For people.
-    pub stderr: Rc<RefCell<Output>>,
-    /// Where NDJSON goes, if it goes anywhere.
-    pub reports: Vec<Rc<RefCell<Output>>>,
-}
-
-impl Told {
-    /// One line for people.
-    pub fn say(&self, line: &str) {
-        let mut stderr = self.stderr.borrow_mut();
-        if stderr.has_room() {
-            stderr.write(line.as_bytes());
-            stderr.write(b"\n");
-            stderr.push();
-        }
-    }
-
-    /// One object for programs.
-    pub fn report(&self, event: &Event<'_>) {
-        if self.reports.is_empty() {
-            return;
-        }
-        let line = json::line(event);
-        for output in &self.reports {
-            let mut output = output.borrow_mut();
-            if output.has_room() {
-                output.write(line.as_bytes());
-                output.push();
-            }
-        }
-    }
+    files: Desk,
 }
 
 impl<'a> Front<'a> {
@@ -93,6 +61,7 @@ impl<'a> Front<'a> {
         policy: Policy,
         options: &CommonOptions,
         told: Told,
+        files: Desk,
     ) -> Result<Self, Failure> {
         let mut front = Self {
             keyring,
@@ -105,6 +74,7 @@ impl<'a> Front<'a> {
             quiet: options.quiet,
             verbose: options.verbose > 0,
             told,
+            files,
         };
         for broken in front.load()? {
             front.told.say(&format!("ac-listen: {broken} (passed over)"));
@@ -287,6 +257,21 @@ impl Host for Front<'_> {
         Caller { name, origin: Origin::Plain(address), known: false }
     }
 
+    fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
+        if inbox::is_file(meta.kind) {
+            return self.files.route(session, caller, meta);
+        }
+        let shown = [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind);
+        match shown {
+            true => Route::Output,
+            false => Route::Refused(RefuseCode::NotWanted, String::new()),
+        }
+    }
+
+    fn hire(&mut self, _: usize, _: SessionId, caller: &Caller) -> io::Result<Hired> {
+        self.files.hire(caller)
+    }
+
     fn notice(&mut self, notice: Notice<'_>) {
         match notice {
             Notice::TurnedAway(caller) => self.say_turned_away(caller),
@@ -296,6 +281,8 @@ impl Host for Front<'_> {
                 let plain = is_plain(caller);
                 self.told.report(&Event::Connected { peer: &caller.name, address: &shown, plain });
             }
+            // Whoever takes files tells what became of them.
+            Notice::Delivered(heard, _) | Notice::Cut(heard, _) if inbox::is_file(heard.kind) => {}
             Notice::Delivered(heard, bytes) => self.say_delivered(heard, bytes),
             Notice::Cut(heard, why) => {
                 let name = &heard.caller.name;

@@ -2,9 +2,9 @@
 
 mod bind;
 mod front;
+mod inbox;
 mod limits;
 mod open;
-mod outputs;
 mod recorded;
 mod replay;
 mod settings;
@@ -20,8 +20,8 @@ use clap::Parser;
 
 use self::bind::{BindWord, Sockets, bind};
 use self::front::{Front, Policy};
+use self::inbox::{Desk, InboxOptions};
 use self::limits::LimitOptions;
-use self::outputs::Outputs;
 use self::recorded::Recorded;
 use self::settings::Settings;
 use self::stage::{Form, JsonParts, Printer, Terminal};
@@ -29,6 +29,7 @@ use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::Event;
 use super::output::check_stdout;
+use super::outputs::Outputs;
 use super::{history, units};
 use crate::history::entry::State;
 use crate::history::record::Recorder;
@@ -116,6 +117,10 @@ pub struct Options {
     #[command(flatten)]
     pub limits: LimitOptions,
 
+    /// Files and folders.
+    #[command(flatten)]
+    pub inbox: InboxOptions,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -153,19 +158,26 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         let owner = history::owner(&keyring, options.history.as_deref())?;
         Ok((Some(keyring), keys, groups, owner))
     })?;
+    options.check_files()?;
+    let inbox = options.common.prepare(|| options.inbox.open())?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
     let mut recorder = options.common.prepare(open)?;
     let outputs = Outputs::open(&options.common, &hub)?;
+    let outputs = match &inbox {
+        Some(_) => outputs.with_bars(&options.common, true),
+        None => outputs,
+    };
     let policy = Policy {
         from: options.from.clone(),
         accept_unknown: options.accept_unknown,
         groups: groups.clone(),
     };
     let told = outputs.told();
+    let desk = Desk::new(inbox, &options.inbox, hub.waker(), told.clone(), options.common.quiet);
     let mut front = options.common.prepare(|| {
-        let front = Front::new(keyring.as_ref(), policy, &options.common, told)?;
+        let front = Front::new(keyring.as_ref(), policy, &options.common, told, desk)?;
         match front.unknown_names().first() {
             Some(stranger) => Err(unknown_contact(stranger)),
             None => Ok(front),
@@ -286,6 +298,18 @@ fn listen(
 }
 
 impl Options {
+    /// Refuses `-d` where no file can come.
+    fn check_files(&self) -> Result<(), Failure> {
+        let what = match self {
+            Self { inbox: InboxOptions { directory: None, .. }, .. } => return Ok(()),
+            Self { udp: true, .. } => "datagrams bring no files",
+            Self { plain: true, .. } => "without encryption no files are taken",
+            _ => return Ok(()),
+        };
+        let hint = if self.udp { "leave out -u: files come over TCP" } else { "leave out --plain" };
+        Err(Failure::new(Code::Usage, format!("-d: {what}")).hint(hint))
+    }
+
     fn transport(&self) -> Transport {
         if self.udp { Transport::Udp } else { Transport::Tcp }
     }

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::outputs::Outputs;
 use super::stage::{Part, Printer, Shown, message_event};
 use super::{Ended, Options, answering, cannot_write, conclude, form, local, unknown_contact};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::Event;
 use crate::cli::local_time;
+use crate::cli::outputs::Outputs;
 use crate::cli::sanitize::sanitize_line;
 use crate::crypto::sodium::PublicKey;
 use crate::history::entry::{Direction, Head, State};

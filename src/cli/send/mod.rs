@@ -1,5 +1,6 @@
 //! ac-send: from options to one delivered message, and from how it ended to an exit code.
 
+mod files;
 mod plain;
 mod why;
 
@@ -43,17 +44,27 @@ pub const PROGRAM: &str = "ac-send";
 /// A session may be silent this long, unless -w says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Seal what comes on stdin and deliver it
+/// Seal what comes on stdin, or files and folders, and deliver it
 ///
 /// Exit status 0 says delivered: the recipient proved its key, and acknowledged every byte after
 /// its own output was flushed.
 #[derive(Parser, Debug)]
 #[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
-#[command(override_usage = "ac-send [OPTIONS] DESTINATION\n       ac-send [OPTIONS] HOST PORT")]
+#[command(
+    override_usage = "ac-send [OPTIONS] DESTINATION [-- PATH...]\n       ac-send [OPTIONS] HOST PORT [-- PATH...]"
+)]
 pub struct Options {
     /// NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT; a NAME with a / is the path of a key file
     #[arg(required = true, num_args = 1..=2, value_name = "DESTINATION")]
     pub destination: Vec<String>,
+
+    /// Send the file or folder at PATH instead of stdin (repeatable); so is everything after --
+    #[arg(short, long = "file", value_name = "PATH")]
+    pub file: Vec<PathBuf>,
+
+    #[allow(missing_docs)] // Told with -f.
+    #[arg(last = true, value_name = "PATH", hide = true)]
+    pub paths: Vec<PathBuf>,
 
     /// Send datagrams (UDP) instead of a stream (TCP)
     #[arg(short, long)]
@@ -97,6 +108,23 @@ pub struct Options {
 }
 
 impl Options {
+    /// What is sent instead of stdin.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.file.iter().chain(&self.paths)
+    }
+
+    /// How long a session may be silent.
+    fn silence(&self) -> Duration {
+        self.wait.unwrap_or(SILENCE)
+    }
+
+    /// How often the recipient should show that it lives, ms, if that is oftener than it does
+    /// anyhow: before our patience ends.
+    fn keepalive_ms(&self) -> Option<u64> {
+        let often = self.silence() / 3;
+        (often < KEEPALIVE).then_some(often.as_millis() as u64)
+    }
+
     /// What exit status 0 means here.
     fn success(&self) -> &'static str {
         match self {
@@ -129,6 +157,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                 .hint("report on another descriptor: --status-fd N"));
         }
     }
+    options.common.prepare(|| files::check(options))?;
     if options.plain {
         return plain::run(options);
     }
@@ -136,6 +165,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     // It may wait for a reader: signals still end the program here, and leave nothing behind.
     let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
     let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    if options.files().next().is_some() {
+        return files::run(options, &mut hub, &me, &destination);
+    }
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
     let recorder = options.common.prepare(open)?;
     let record = recorder.map(|recorder| {
@@ -267,6 +299,16 @@ fn seal(
     Ok(Delivered { address: None, total })
 }
 
+fn call<'a>(options: &Options, me: &'a KeyPair, destination: &Destination) -> Call<'a> {
+    Call {
+        me,
+        peer: destination.contact.public,
+        access: *destination.contact.access.as_bytes(),
+        patience: CONNECT_TIME.min(options.silence()),
+        trace: options.common.trace(),
+    }
+}
+
 fn send(
     options: &Options,
     hub: &mut Hub,
@@ -274,18 +316,11 @@ fn send(
     destination: &Destination,
     record: Option<&Rc<RefCell<SentRecord>>>,
 ) -> Result<Delivered, SendError> {
-    let silence = options.wait.unwrap_or(SILENCE);
-    let call = Call {
-        me,
-        peer: destination.contact.public,
-        access: *destination.contact.access.as_bytes(),
-        patience: CONNECT_TIME.min(silence),
-        trace: options.common.trace(),
-    };
+    let call = call(options, me, destination);
     let mut show = |crossing: &_| note(&trace::lines(crossing));
     let trace: Option<&mut dyn FnMut(&_)> =
         if options.common.trace() { Some(&mut show) } else { None };
-    let mut limits = Limits { silence, trace };
+    let mut limits = Limits { silence: options.silence(), trace };
     if options.udp {
         let reliability =
             if options.no_ack { Reliability::FireAndForget } else { Reliability::Acked };
@@ -296,9 +331,7 @@ fn send(
         Task::Ping
     } else {
         let mut meta = Meta::message(random(), hub.clock.now().unix_ms);
-        // Signs of life must come more often than our patience ends.
-        let often = silence / 3;
-        meta.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
+        meta.keepalive_ms = options.keepalive_ms();
         Task::Say(Box::new(OneMessage::new(meta, stdin(hub, record)?)))
     };
     send_stream(hub, &call, &destination.targets, task, &mut limits)

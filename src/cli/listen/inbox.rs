@@ -1,0 +1,218 @@
+//! Files and folders that come: into the directory of `-d`, and what the user is told of each.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::tz::TimeZone;
+use mio::Waker;
+use rustix::fs::{Access, access};
+
+use crate::cli::failure::{Code, Failure, system};
+use crate::cli::json::{self, Event};
+use crate::cli::moving::{Moving, Peer};
+use crate::cli::outputs::Told;
+use crate::cli::sanitize::sanitize_line;
+use crate::cli::units;
+use crate::net::clock::Clock;
+use crate::net::listen::{Caller, Origin, SessionId};
+use crate::net::receiver::{Hired, Route};
+use crate::proto::stream::meta::{MessageKind, Meta};
+use crate::proto::stream::record::RefuseCode;
+use crate::transfer::inbox::{Inbox, Limits, Sender};
+use crate::transfer::intake::{self, Intake};
+
+/// The number of the receiver that takes files.
+pub const RECEIVER: usize = 1;
+/// The largest file, unless --max-file says otherwise, in bytes.
+const MAX_FILE: u64 = 10 * 1024 * 1024;
+
+/// Where files go, and how large they may be.
+#[derive(Args, Debug)]
+pub struct InboxOptions {
+    /// Take files and folders, into DIR, as YYYYMMDD_HHMMSS_FROM_NAME; without it they are declined
+    #[arg(short = 'd', long = "directory", value_name = "DIR",
+          conflicts_with_all = ["open", "replay"])]
+    pub directory: Option<PathBuf>,
+
+    /// With -d: decline files larger than SIZE (10M; 0: none is too large)
+    #[arg(long, value_name = "SIZE", requires = "directory", value_parser = units::size)]
+    pub max_file: Option<u64>,
+
+    /// With -d: decline what makes a session bring more than SIZE in all (0: nothing is too much)
+    #[arg(long, value_name = "SIZE", requires = "directory", value_parser = units::size)]
+    pub max_total: Option<u64>,
+}
+
+impl InboxOptions {
+    /// Opens the directory, if there is one. Before there are threads: it looks at the umask.
+    ///
+    /// # Errors
+    /// [`Code::Local`] when it is not there or cannot be written to.
+    pub fn open(&self) -> Result<Option<Inbox>, Failure> {
+        let Some(path) = &self.directory else { return Ok(None) };
+        let limit = |size: u64| (size > 0).then_some(size);
+        let limits = Limits {
+            max_file: limit(self.max_file.unwrap_or(MAX_FILE)),
+            max_total: self.max_total.and_then(limit),
+        };
+        let now_ms = Clock::default().now().unix_ms;
+        access(path, Access::WRITE_OK | Access::EXEC_OK)
+            .and_then(|()| Inbox::open(path, limits, TimeZone::system(), now_ms))
+            .map(Some)
+            .map_err(|errno| cannot_open(path, &errno.into()))
+    }
+}
+
+fn cannot_open(path: &Path, error: &io::Error) -> Failure {
+    let failure = Failure::new(Code::Local, format!("{}: {}", path.display(), system(error)));
+    match error.kind() {
+        io::ErrorKind::NotFound => failure.hint(format!("make it first: mkdir {}", path.display())),
+        _ => failure,
+    }
+}
+
+/// Who takes the files of all sessions.
+pub struct Desk {
+    /// Nothing is taken without one.
+    inbox: Option<(Inbox, PathBuf)>,
+    waker: Arc<Waker>,
+    told: Told,
+    quiet: bool,
+    /// The session whose file was declined last because none is taken.
+    declined: Option<SessionId>,
+}
+
+/// Whether it is a file or a part of a folder.
+pub fn is_file(kind: u8) -> bool {
+    [MessageKind::File as u8, MessageKind::DirectoryEntry as u8].contains(&kind)
+}
+
+impl Desk {
+    /// Takes files into `inbox`, which is at `directory`.
+    pub fn new(
+        inbox: Option<Inbox>,
+        options: &InboxOptions,
+        waker: Arc<Waker>,
+        told: Told,
+        quiet: bool,
+    ) -> Self {
+        let inbox = inbox.zip(options.directory.clone());
+        Self { inbox, waker, told, quiet, declined: None }
+    }
+
+    /// Where a file or a part of a folder goes.
+    pub fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
+        if self.inbox.is_some() {
+            return Route::Receiver(RECEIVER);
+        }
+        let again = self.declined.replace(session) == Some(session);
+        if !again && !self.quiet {
+            let name = sanitize_line(meta.name.as_deref().unwrap_or_default());
+            let from = &caller.name;
+            self.told.say(&format!(
+                "ac-listen: {from}: {name}: declined: no files are taken\n\
+                 hint: say where they go: -d DIR"
+            ));
+        }
+        Route::Refused(RefuseCode::NotWanted, String::new())
+    }
+
+    /// Somebody for the files of `caller`'s session.
+    ///
+    /// # Errors
+    /// None that [`Desk::route`] does not exclude.
+    pub fn hire(&self, caller: &Caller) -> io::Result<Hired> {
+        let unsupported = io::ErrorKind::Unsupported;
+        let (inbox, directory) = self.inbox.as_ref().ok_or(unsupported)?;
+        let Origin::Key(key) = caller.origin else { return Err(unsupported.into()) };
+        let sender = Sender { key: *key.as_bytes(), name: caller.name.clone() };
+        let witness = self.witness(caller, directory.clone());
+        let intake = Intake::new(inbox.delivery(sender), Arc::clone(&self.waker), witness);
+        Ok(Hired { receiver: Box::new(intake), feed: None })
+    }
+
+    fn witness(&self, caller: &Caller, directory: PathBuf) -> intake::Witness {
+        let from = caller.name.clone();
+        let mut moving = Moving::new(Peer::From(from.clone()), self.told.clone());
+        let teller = Teller { from, directory, told: self.told.clone(), quiet: self.quiet };
+        Box::new(move |event| match event {
+            intake::Event::Begun(meta) => moving.begin(meta),
+            intake::Event::Resumed(bytes) => moving.skip(bytes),
+            intake::Event::Came(bytes) => moving.advance(bytes),
+            other => teller.tell(&other),
+        })
+    }
+}
+
+/// Says what became of what one session brought.
+struct Teller {
+    from: String,
+    directory: PathBuf,
+    told: Told,
+    quiet: bool,
+}
+
+impl Teller {
+    fn tell(&self, event: &intake::Event<'_>) {
+        match event {
+            intake::Event::Landed { id, name, landed, bytes, entries } => {
+                let path = self.directory.join(landed);
+                self.landed(id, name, &path.to_string_lossy(), *bytes, *entries);
+            }
+            intake::Event::Declined { id, name, why } => {
+                self.missed(id, name, "declined", &format!("declined: {why}"));
+            }
+            intake::Event::Cut { id, name } => {
+                self.missed(
+                    id,
+                    name,
+                    "cut",
+                    "cut off; what came of it is kept, to be gone on with",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn landed(&self, id: &[u8; 16], name: &str, path: &str, bytes: u64, entries: Option<u64>) {
+        let from = &self.from;
+        if !self.quiet {
+            let (name, path, size) =
+                (sanitize_line(name), sanitize_line(path), units::bytes(bytes));
+            self.told.say(&format!("ac-listen: {from}: {name} ({size}) -> {path}"));
+        }
+        self.told.report(&Event::File {
+            id: Some(&json::hex(id)),
+            from: Some(from),
+            to: None,
+            name,
+            status: "landed",
+            bytes,
+            resumed: None,
+            entries,
+            path: Some(path),
+            error: None,
+        });
+    }
+
+    fn missed(&self, id: &[u8; 16], name: &str, status: &str, why: &str) {
+        let from = &self.from;
+        if !self.quiet {
+            self.told.say(&format!("ac-listen: {from}: {}: {why}", sanitize_line(name)));
+        }
+        self.told.report(&Event::File {
+            id: Some(&json::hex(id)),
+            from: Some(from),
+            to: None,
+            name,
+            status,
+            bytes: 0,
+            resumed: None,
+            entries: None,
+            path: None,
+            error: Some(why),
+        });
+    }
+}
