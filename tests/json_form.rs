@@ -377,6 +377,55 @@ fn a_sender_reports_what_came_of_it() {
 }
 
 #[test]
+fn files_are_told_at_both_ends_with_what_came_of_them_and_how_far_they_are() {
+    let (bob, alice) = bob_and_alice();
+    let (long, inbox) = (alice.path().join("long"), bob.path().join("in"));
+    fs::create_dir(&inbox).unwrap();
+    fs::write(&long, vec![7; 64 << 20]).unwrap();
+    fs::write(alice.path().join("\u{202e}a\nb"), "x").unwrap();
+    fs::create_dir(alice.path().join("folder")).unwrap();
+    fs::write(alice.path().join("large"), vec![7; 80 << 20]).unwrap();
+    let inbox_name = inbox.to_str().unwrap();
+    let args = ["--json", "-1", "-d", inbox_name, "--max-file", "64M", "127.0.0.1:0"];
+    let mut listener = Listener::spawn(&bob, &args);
+    let to = listener.destination("bob");
+    let args = ["--json", &to, "--", "long", "folder", "large", "none", "\u{202e}a\nb"];
+    let mut command = alice.command("ac-send", &args);
+    command.current_dir(alice.path());
+    let mut sender = Running::start(command);
+    let begun = || fs::read_dir(&inbox).unwrap().next().map(drop);
+    eventually("some of it", DEADLINE, begun);
+    // Long enough for both to tell.
+    sender.signal(rustix::process::Signal::STOP);
+    let stopped = std::time::Instant::now();
+    eventually("a second", DEADLINE, || (stopped.elapsed().as_millis() > 1100).then_some(()));
+    sender.signal(rustix::process::Signal::CONT);
+    assert_eq!(sender.wait_exit(DEADLINE).code(), Some(1));
+    assert!(listener.wait_exit(DEADLINE).success());
+
+    let (here, there) = (objects(&sender.stdout()), objects(&listener.stdout()));
+    for progress in [&events(&here, "progress"), &events(&there, "progress")] {
+        assert_eq!(
+            (&progress[0]["name"], &progress[0]["size"]),
+            (&"long".into(), &(64 << 20).into())
+        );
+    }
+    let told = |objects: &[Value]| -> Vec<String> {
+        let files = events(objects, "file");
+        let told = files.iter().map(|f| format!("{} {}", f["name"].as_str().unwrap(), f["status"]));
+        told.map(|line| line.replace('"', "")).collect()
+    };
+    let mut expected: Vec<String> =
+        ["long", "folder", "\u{202e}a\nb"].iter().map(|name| format!("{name} landed")).collect();
+    expected.insert(2, "large declined".into());
+    assert_eq!(told(&there), expected);
+    let mut mine = told(&here);
+    mine.retain(|line| line != "none failed");
+    assert_eq!(mine.len(), told(&here).len() - 1);
+    assert_eq!(mine, expected.iter().map(|l| l.replace("landed", "delivered")).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_history_is_told_as_what_arrived_and_what_was_sent() {
     let (bob, alice) = bob_and_alice();
     let (ours, theirs) = (alice.path().join("history"), bob.path().join("history"));
