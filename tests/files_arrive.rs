@@ -55,6 +55,18 @@ fn a_listener_that_counts_hears_so_many_lists() {
 }
 
 #[test]
+fn a_list_whose_last_folder_is_declined_is_heard_all_the_same() {
+    let scene = Scene::new();
+    scene.write("a", "a");
+    scene.write("tree/large", bytes(2000));
+    let mut listener = scene.listen(&["-1", "--max-total", "1k"]);
+    assert_code(&scene.send(&listener, &[], &["tree"]), 8);
+    assert_code(&scene.send(&listener, &[], &["a", "tree"]), 8);
+    assert!(listener.wait_exit(DEADLINE).success(), "the first brought nothing, the second did");
+    assert_eq!(scene.landed().len(), 1);
+}
+
+#[test]
 fn stdin_is_not_read_when_files_are_named() {
     let scene = Scene::new();
     scene.write("a", "a");

@@ -360,11 +360,13 @@ impl Hearing {
 
     /// The connection is over: what was not whole never will be.
     pub fn leave(&mut self, source: Source, shared: &mut Shared<'_>) {
+        // A sender whose last folder was refused has nothing more to say, and ends in order.
+        let mut delivered = !self.is_busy() && std::mem::take(&mut self.run_delivered);
         if let Some(current) = self.give_up(source, shared) {
             shared.host.notice(Notice::Cut(&current.heard, "the connection ended"));
         }
         for _ in 0..std::mem::take(&mut self.open_runs) {
-            shared.run_ended(false);
+            shared.run_ended(std::mem::take(&mut delivered));
         }
     }
 }
