@@ -43,6 +43,34 @@ fn live(alice: &Home, listener: &Listener) -> Running {
     sender
 }
 
+#[test]
+fn an_inbox_takes_files_and_limits_them_unless_the_command_line_says_otherwise() {
+    let (bob, alice) = bob_and_alice();
+    write(&bob, "inbox = \"~/inbox\"\n[limits]\nmax-file = \"1k\"\n");
+    fs::write(alice.path().join("file"), [1; 2000]).unwrap();
+    let (code, said) = refused(&bob, &["127.0.0.1:0"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("/inbox: no such file or directory"), "{said}");
+    for name in ["inbox", "elsewhere"] {
+        fs::create_dir(bob.path().join(name)).unwrap();
+    }
+    let sent = |args: &[&str]| {
+        let listener = Listener::spawn(&bob, &[args, &["127.0.0.1:0"]].concat());
+        let file = alice.path().join("file");
+        send(&alice, &[&listener.destination("bob"), "-f", file.to_str().unwrap()], b"")
+    };
+    let count = |name: &str| fs::read_dir(bob.path().join(name)).unwrap().count();
+    assert_code(&sent(&[]), 8);
+    assert_code(&sent(&["--max-file", "2k"]), 0);
+    assert_eq!(count("inbox"), 1);
+    let elsewhere = bob.path().join("elsewhere");
+    assert_code(&sent(&["--max-file", "0", "-d", elsewhere.to_str().unwrap()]), 0);
+    assert_eq!((count("inbox"), count("elsewhere")), (1, 1));
+    // No file can come, so that there need not be a place for one.
+    drop(Listener::spawn(&bob, &["-u", "127.0.0.1:0"]));
+    assert_eq!(refused(&alice, &["--max-file", "1k", "127.0.0.1:0"]).0, Some(2));
+}
+
 /// A port that nobody listens on now.
 fn free_port() -> u16 {
     std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap().local_addr().unwrap().port()
@@ -53,12 +81,15 @@ fn all_keys_are_read() {
     let text = "\
 # What I like.
 port = 1234
+inbox = \"~/inbox\"
 [limits]
 max-clients = 50
 max-per-contact = 5
 max-per-address = 0
 rate = \"20/s\"
 silence = \"1m\"
+max-file = \"1G\"
+max-total = 0
 ";
     let limits = LimitDefaults {
         max_clients: Some(50),
@@ -66,8 +97,10 @@ silence = \"1m\"
         max_per_address: Some(0),
         rate: Some(MaybeRate(Some(Rate::a_second(20)))),
         silence: Some(Duration::from_secs(60)),
+        max_file: Some(1 << 30),
+        max_total: Some(0),
     };
-    let all = Config { port: Some(1234), limits };
+    let all = Config { port: Some(1234), inbox: Some("~/inbox".into()), limits };
     assert_eq!(Config::parse(text), Ok(all.clone()));
     assert_eq!(Config::parse(&text.replace('\n', "\r\n")), Ok(all.clone()), "DOS line ends");
     assert_eq!(Config::parse(&format!("\u{feff}{text}")), Ok(all), "a byte order mark");
@@ -99,13 +132,14 @@ fn what_is_not_in_order_is_named_with_its_line_and_what_was_meant() {
         ),
         ("[limits]\nport = 1", 2, "unknown key 'limits.port'", "perhaps port, before any table?"),
         ("[limit]\nrate = 1", 1, "unknown key 'limit'", "perhaps limits?"),
-        ("relay = \"home\"", 1, "unknown key 'relay'", "the keys here are port, limits"),
-        ("colour = 1", 1, "unknown key 'colour'", "the keys here are port, limits"),
+        ("relay = \"home\"", 1, "unknown key 'relay'", "the keys here are port, inbox, limits"),
+        ("colour = 1", 1, "unknown key 'colour'", "the keys here are port, inbox, limits"),
         (
             "[limits]\nwhatever = 1",
             2,
             "unknown key 'limits.whatever'",
-            "the keys here are max-clients, max-per-contact, max-per-address, rate, silence",
+            "the keys here are max-clients, max-per-contact, max-per-address, rate, silence, \
+             max-file, max-total",
         ),
         ("b-second = 1\nport = 5", 1, "unknown key 'b-second'", ""),
         ("z = 1\na = 1", 1, "unknown key 'z'", ""),
@@ -128,6 +162,8 @@ fn what_is_not_in_order_is_named_with_its_line_and_what_was_meant() {
         ("[limits]\nrate = 20", 2, "limits.rate: a rate is a number and", ""),
         ("[limits]\nrate = true", 2, "limits.rate: is not a string", ""),
         ("[limits]\nsilence = \"0\"", 2, "limits.silence: must be more than 0", ""),
+        ("inbox = \"here\"", 1, "inbox: must begin with / or ~/", ""),
+        ("[limits]\nmax-file = \"1x\"", 2, "limits.max-file: \"x\" is no unit: use k, M, G", ""),
         ("[limits]\nsilence = \"1x\"", 2, "limits.silence: \"x\" is no unit of time", ""),
         ("port = 1\nport = 2", 2, "is not TOML: duplicate key", ""),
         ("port = 1\n= 5", 2, "is not TOML: ", ""),

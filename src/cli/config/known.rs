@@ -1,10 +1,17 @@
 //! The keys that a configuration may have.
 
 /// Outside of any table.
-pub const TOP: &[&str] = &["port", "limits"];
+pub const TOP: &[&str] = &["port", "inbox", "limits"];
 /// In the table `limits`.
-pub const LIMITS: &[&str] =
-    &["max-clients", "max-per-contact", "max-per-address", "rate", "silence"];
+pub const LIMITS: &[&str] = &[
+    "max-clients",
+    "max-per-contact",
+    "max-per-address",
+    "rate",
+    "silence",
+    "max-file",
+    "max-total",
+];
 
 /// What `key`, which is not among `known`, was probably meant to be; else all that there are.
 pub fn hint(key: &str, prefix: &str, known: &[&str]) -> String {

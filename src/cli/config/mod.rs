@@ -28,6 +28,8 @@ pub const MAX_LEN: usize = 64 * 1024;
 pub struct Config {
     /// Where ac-listen listens without an operand.
     pub port: Option<u16>,
+    /// Of `-d`: begins with `/` or `~/`.
+    pub inbox: Option<String>,
     /// The table `limits`.
     pub limits: LimitDefaults,
 }
@@ -45,6 +47,10 @@ pub struct LimitDefaults {
     pub rate: Option<MaybeRate>,
     /// A session may be silent this long. Not all of `-w`: a listener goes on.
     pub silence: Option<Duration>,
+    /// Of `--max-file`, in bytes.
+    pub max_file: Option<u64>,
+    /// Of `--max-total`, in bytes.
+    pub max_total: Option<u64>,
 }
 
 /// What is wrong with a configuration.
@@ -98,12 +104,13 @@ impl Config {
         let mut top = Table { text, prefix: "", known: TOP, fields: fields.into_inner() };
         let port = top.number("port", 1..=u32::from(u16::MAX))?;
         let port = port.and_then(|port| u16::try_from(port).ok());
+        let inbox = top.word("inbox", directory)?;
         let limits = match top.table("limits", "limits.", LIMITS)? {
             Some(table) => LimitDefaults::take(table)?,
             None => LimitDefaults::default(),
         };
         top.finish()?;
-        Ok(Self { port, limits })
+        Ok(Self { port, inbox, limits })
     }
 }
 
@@ -115,6 +122,8 @@ impl LimitDefaults {
             max_per_address: table.number("max-per-address", 0..=u32::MAX)?,
             rate: table.word("rate", units::rate)?,
             silence: table.word("silence", units::duration)?,
+            max_file: table.word("max-file", units::size)?,
+            max_total: table.word("max-total", units::size)?,
         };
         table.finish()?;
         Ok(limits)
@@ -185,6 +194,15 @@ impl<'i> Table<'i> {
         let what = format!("unknown key '{}{}'", self.prefix, excerpt(key));
         let hint = Some(known::hint(key, self.prefix, self.known));
         Err(Wrong { hint, ..wrong(self.text, &span, what) })
+    }
+}
+
+/// A directory that is the same wherever a program is started.
+fn directory(text: &str) -> Result<String, String> {
+    if text.starts_with('/') || text.starts_with("~/") {
+        Ok(text.to_owned())
+    } else {
+        Err("must begin with / or ~/".into())
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use mio::Waker;
 use rustix::fs::{Access, access};
 
+use crate::cli::config::Config;
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::{self, Event};
 use crate::cli::moving::{Moving, Peer};
@@ -29,7 +30,7 @@ pub const RECEIVER: usize = 1;
 const MAX_FILE: u64 = 10 * 1024 * 1024;
 
 /// Where files go, and how large they may be.
-#[derive(Args, Debug)]
+#[derive(Args, Debug, Clone, Default)]
 pub struct InboxOptions {
     /// Take files and folders, into DIR, as YYYYMMDD_HHMMSS_FROM_NAME; without it they are declined
     #[arg(short = 'd', long = "directory", value_name = "DIR",
@@ -37,15 +38,32 @@ pub struct InboxOptions {
     pub directory: Option<PathBuf>,
 
     /// With -d: decline files larger than SIZE (10M; 0: none is too large)
-    #[arg(long, value_name = "SIZE", requires = "directory", value_parser = units::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_file: Option<u64>,
 
     /// With -d: decline what makes a session bring more than SIZE in all (0: nothing is too much)
-    #[arg(long, value_name = "SIZE", requires = "directory", value_parser = units::size)]
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_total: Option<u64>,
 }
 
 impl InboxOptions {
+    /// These, and what the configuration says where they say nothing; no directory of its where no
+    /// file can come.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] for a limit of what is not taken at all.
+    pub fn or(&self, config: &Config, files_come: bool) -> Result<Self, Failure> {
+        let default = config.inbox.as_deref().filter(|_| files_come).map(at_home);
+        let directory = self.directory.clone().or(default);
+        if directory.is_none() && (self.max_file.is_some() || self.max_total.is_some()) {
+            return Err(Failure::new(Code::Usage, "a limit for files, and no files are taken")
+                .hint("say where they go: -d DIR"));
+        }
+        let max_file = self.max_file.or(config.limits.max_file);
+        let max_total = self.max_total.or(config.limits.max_total);
+        Ok(Self { directory, max_file, max_total })
+    }
+
     /// Opens the directory, if there is one. Before there are threads: it looks at the umask.
     ///
     /// # Errors
@@ -62,6 +80,14 @@ impl InboxOptions {
             .and_then(|()| Inbox::open(path, limits, TimeZone::system(), now_ms))
             .map(Some)
             .map_err(|errno| cannot_open(path, &errno.into()))
+    }
+}
+
+/// `~/` is the user's own directory.
+fn at_home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(path),
     }
 }
 

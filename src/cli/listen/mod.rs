@@ -147,6 +147,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
+    options.common.prepare(|| options.check_files())?;
     let settings = options.common.prepare(|| Settings::new(options))?;
     let (keyring, keys, groups, owner) = options.common.prepare(|| {
         if options.plain {
@@ -158,8 +159,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         let owner = history::owner(&keyring, options.history.as_deref())?;
         Ok((Some(keyring), keys, groups, owner))
     })?;
-    options.check_files()?;
-    let inbox = options.common.prepare(|| options.inbox.open())?;
+    let inbox = options.common.prepare(|| settings.inbox.open())?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
@@ -175,7 +175,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         groups: groups.clone(),
     };
     let told = outputs.told();
-    let desk = Desk::new(inbox, &options.inbox, hub.waker(), told.clone(), options.common.quiet);
+    let desk = Desk::new(inbox, &settings.inbox, hub.waker(), told.clone(), options.common.quiet);
     let mut front = options.common.prepare(|| {
         let front = Front::new(keyring.as_ref(), policy, &options.common, told, desk)?;
         match front.unknown_names().first() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Options;
 use super::bind::BindWord;
+use super::inbox::InboxOptions;
 use crate::cli::config::Config;
 use crate::cli::failure::{Code, Failure};
 use crate::keys::Keyring;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// A session may be silent this long.
     pub silence: Duration,
+    /// Where files go.
+    pub inbox: InboxOptions,
 }
 
 impl Settings {
@@ -45,7 +48,9 @@ impl Settings {
             ([], None) if options.open.is_none() => return Err(no_port()),
             (given, _) => given.to_vec(),
         };
-        Ok(Self { addresses, bounds, silence })
+        let files_come = options.open.is_none() && !options.plain && !options.udp;
+        let inbox = options.inbox.or(&config, files_come)?;
+        Ok(Self { addresses, bounds, silence, inbox })
     }
 }
 
