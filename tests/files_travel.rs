@@ -351,6 +351,45 @@ fn a_session_that_is_cut_anywhere_is_gone_on_with_by_the_next_at_once() {
     }
 }
 
+/// A `Meta` of a file of `size` bytes.
+fn long(size: u64) -> Meta {
+    let meta = Meta::message([0; 16], NOW);
+    Meta { kind: 1, name: Some("long".into()), size: Some(size), ..meta }
+}
+
+#[test]
+fn of_a_message_that_was_given_up_nothing_more_is_said() {
+    let to = Dir::in_memory();
+    let limits = Limits { max_file: Some(3_000_000), max_total: None };
+    let inbox = open(to.path(), Resolution::Kernel, limits, NOW);
+    for size in [2_000_000, 4_000_000] {
+        for waits in [true, false] {
+            let mut poll = Poll::new().unwrap();
+            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+            let mut intake = Intake::new(alice(&inbox), waker, tell_receiver(&Telling::default()));
+            intake.begin(&long(size), NOW);
+            let mut events = Events::with_capacity(8);
+            if waits {
+                // The offer, or why it is declined, is there and was not asked for.
+                poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap();
+                assert!(!events.is_empty());
+            }
+            intake.abort();
+            intake.begin(&long(3), NOW);
+            intake.data(b"abc");
+            intake.end();
+            let answer = loop {
+                match intake.progress() {
+                    Some(answer) => break answer,
+                    None => poll.poll(&mut events, Some(Duration::from_secs(20))).unwrap(),
+                }
+                assert!(!events.is_empty(), "nobody woke the loop");
+            };
+            assert!(matches!(answer, Progress::Delivered), "{size}: {answer:?}");
+        }
+    }
+}
+
 #[test]
 fn a_second_session_with_the_same_file_is_declined_after_a_while() {
     let (from, to) = (Dir::in_memory(), Dir::in_memory());

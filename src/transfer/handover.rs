@@ -44,6 +44,13 @@ pub(super) enum Said {
     Declined(Declined),
 }
 
+impl Said {
+    /// Whether the sender of a message that is still coming is told.
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Offer { .. } | Self::Declined(_))
+    }
+}
+
 /// Between the loop and the thread.
 pub(super) struct Shared {
     state: Mutex<State>,
@@ -95,11 +102,11 @@ impl Shared {
         room
     }
 
-    /// The sender gave up the message of this number. If it was declined and the loop has not heard
-    /// of that yet, it will not.
+    /// The message of this number was given up. What the loop has not heard of it yet, an offer or
+    /// that it is declined, it will not hear.
     pub(super) fn give_up(&self, number: u64) {
         let mut state = self.lock();
-        state.said.retain(|(n, said)| *n != number || !matches!(said, Said::Declined(_)));
+        state.said.retain(|(n, said)| *n != number || !said.is_answer());
         state.aborted.push_back(number);
     }
 
@@ -155,7 +162,7 @@ impl Shared {
         true
     }
 
-    /// Hands `news` to the loop. It need not hear that something is declined that was given up.
+    /// Hands `news` to the loop; see [`Self::give_up`].
     pub(super) fn tell(&self, news: &mut Vec<(u64, Said)>) {
         if news.is_empty() {
             return;
@@ -163,8 +170,7 @@ impl Shared {
         let mut state = self.lock();
         let unread = !state.said.is_empty();
         let State { said, aborted, .. } = &mut *state;
-        let given_up =
-            |(n, said): &(u64, Said)| matches!(said, Said::Declined(_)) && aborted.contains(n);
+        let given_up = |(n, said): &(u64, Said)| said.is_answer() && aborted.contains(n);
         said.extend(news.drain(..).filter(|item| !given_up(item)));
         if !unread {
             self.wake();
