@@ -65,6 +65,18 @@ impl Moving {
         }
     }
 
+    /// The rest of what is called `name` will not come.
+    pub fn leave(&mut self, name: &str) {
+        if name != self.name {
+            return;
+        }
+        let rest = self.size.unwrap_or_default().saturating_sub(self.bytes);
+        self.size = Some(self.bytes);
+        if let Some(bar) = &mut self.bar {
+            bar.forget(rest);
+        }
+    }
+
     /// So many bytes are there already.
     pub fn skip(&mut self, bytes: u64) {
         self.bytes += bytes;

@@ -107,6 +107,14 @@ impl Bar {
         }
     }
 
+    /// So many bytes will not come.
+    pub fn forget(&mut self, bytes: u64) {
+        self.total = self.total.saturating_sub(bytes);
+        if let Some(bar) = &self.shown {
+            bar.set_length(self.total);
+        }
+    }
+
     /// So many bytes are there already: they took no time.
     pub fn skip(&mut self, bytes: u64) {
         self.done = self.done.saturating_add(bytes);

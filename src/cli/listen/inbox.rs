@@ -167,7 +167,14 @@ impl Desk {
             intake::Event::Begun(meta) => moving.begin(meta),
             intake::Event::Resumed(bytes) => moving.skip(bytes),
             intake::Event::Came(bytes) => moving.advance(bytes),
-            other => teller.tell(&other),
+            other => {
+                if let intake::Event::Declined { name, .. } | intake::Event::Cut { name, .. } =
+                    other
+                {
+                    moving.leave(name);
+                }
+                teller.tell(&other);
+            }
         })
     }
 }

@@ -161,7 +161,12 @@ impl Sending {
             Event::Begun(meta) => moving.begin(meta),
             Event::Resumed(bytes) => moving.skip(bytes),
             Event::Moved(bytes) => moving.advance(bytes),
-            other => theirs.borrow_mut().hear(&other),
+            other => {
+                if let Event::Declined { name, .. } | Event::Unread(name, _) = other {
+                    moving.leave(name);
+                }
+                theirs.borrow_mut().hear(&other);
+            }
         });
         let paths: Vec<PathBuf> = options.files().cloned().collect();
         Ok((FileFeed::new(paths, keepalive_ms, waker, witness)?, Self(verdict)))
