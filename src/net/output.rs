@@ -147,15 +147,20 @@ impl Output {
     /// The first error of the output.
     pub fn finish(&mut self, give_up: impl Fn() -> bool) -> io::Result<()> {
         let last = self.mark();
-        while self.flushed() < last && !give_up() {
-            if let Some(e) = self.take_error() {
-                return Err(e);
-            }
+        // What failed is over, even if somebody else has its error already.
+        while self.flushed() < last && !self.has_failed() && !give_up() {
             if let Way::Threaded { shared, .. } = &self.way {
                 shared.wait_a_little();
             }
         }
         self.take_error().map_or(Ok(()), Err)
+    }
+
+    fn has_failed(&self) -> bool {
+        match &self.way {
+            Way::Direct { error, .. } => error.is_some(),
+            Way::Threaded { shared, .. } => shared.lock().failed,
+        }
     }
 
     /// The first error, once.
@@ -213,6 +218,8 @@ struct State {
     /// Emptied buffers, to be filled again.
     spare: Vec<Vec<u8>>,
     flushed: u64,
+    /// The thread has ended, with an error.
+    failed: bool,
     error: Option<io::Error>,
 }
 
@@ -297,7 +304,7 @@ impl Shared {
         match written {
             Ok(()) => (was_full && state.waiting < WAITING, Ok(())),
             Err(e) => {
-                state.error = Some(e);
+                (state.error, state.failed) = (Some(e), true);
                 (true, Err(()))
             }
         }
