@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use mio::Waker;
 use rustix::event::PollFlags;
 
+use super::fan::Reader;
 use super::stdio::{never_waits, wait};
 
 /// What the reading thread may be ahead of the loop, in bytes.
@@ -67,6 +68,8 @@ enum Way {
         /// How much of that is used up.
         used: usize,
     },
+    /// One of several readers of another input.
+    Shared(Reader),
 }
 
 impl Input {
@@ -85,6 +88,11 @@ impl Input {
     pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
         let way = if never_waits(&file) { Way::Direct(file) } else { Way::threaded(file, waker)? };
         Ok(Self { way, copyist: None })
+    }
+
+    /// What this reader takes of an input that it shares.
+    pub(super) fn of(reader: Reader) -> Self {
+        Self { way: Way::Shared(reader), copyist: None }
     }
 
     /// The same, and `copyist` keeps a copy.
@@ -154,6 +162,7 @@ impl Way {
                 *used += n;
                 Ok(Got::Bytes(n))
             }
+            Self::Shared(reader) => reader.read(space),
         }
     }
 }

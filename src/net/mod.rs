@@ -13,6 +13,7 @@
 pub mod box_file;
 pub mod clock;
 pub mod dial;
+pub mod fan;
 pub mod feed;
 pub mod hub;
 pub mod input;
