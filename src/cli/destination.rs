@@ -23,7 +23,30 @@ enum Words {
     Both(String, HostPort),
 }
 
-/// Reads one or two operands and asks the keyring.
+/// The operands of each destination that is named: `HOST PORT` is two of one, and everything else
+/// one of one.
+pub fn each(operands: &[String]) -> Vec<&[String]> {
+    match operands {
+        [_, port] if is_port(port) => vec![operands],
+        _ => operands.chunks(1).collect(),
+    }
+}
+
+fn is_port(word: &str) -> bool {
+    !word.is_empty() && word.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// How a report calls a destination that cannot be resolved: its NAME, or its address.
+pub fn shown(operands: &[String]) -> String {
+    let text = match parse(operands) {
+        Ok(Words::Name(name) | Words::Both(name, _)) => name,
+        Ok(Words::Address(address)) => address.to_string(),
+        Err(_) => operands.join(" "),
+    };
+    super::sanitize::sanitize_line(&text)
+}
+
+/// Reads the one or two operands of one destination and asks the keyring.
 ///
 /// # Errors
 /// [`Code::Usage`] for what makes no sense, [`Code::Key`] for a key that is missing or bad.
@@ -71,7 +94,7 @@ pub fn plain_target(operands: &[String]) -> Result<HostPort, Failure> {
 fn parse(operands: &[String]) -> Result<Words, Failure> {
     match operands {
         [one] => parse_one(one),
-        [host, port] if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => {
+        [host, port] if is_port(port) => {
             let bracketed = host.contains(':') && !host.starts_with('[');
             let host = if bracketed { format!("[{host}]") } else { host.clone() };
             Ok(Words::Address(host_port(&format!("{host}:{port}"))?))
@@ -182,6 +205,23 @@ mod tests {
             words(&["bob@[fe80::1%eth0]:9"]).unwrap(),
             Words::Both("bob".into(), at("fe80::1%eth0", 9))
         );
+    }
+
+    #[test]
+    fn two_operands_are_one_destination_only_if_the_second_is_a_port() {
+        for (operands, counts) in [
+            (&["bob"][..], &[1][..]),
+            (&["h", "1"], &[2]),
+            (&["bob", "carol"], &[1, 1]),
+            (&["h", "1a"], &[1, 1]),
+            (&["h", ""], &[1, 1]),
+            (&["h", "1", "2"], &[1, 1, 1]),
+            (&["bob@h:1", "team"], &[1, 1]),
+        ] {
+            let operands: Vec<_> = operands.iter().map(|o| (*o).to_owned()).collect();
+            let found: Vec<_> = each(&operands).iter().map(|words| words.len()).collect();
+            assert_eq!(found, counts, "{operands:?}");
+        }
     }
 
     #[test]

@@ -92,6 +92,12 @@ impl fmt::Display for Failure {
 
 /// Prints a failure as `program: message` and its hint, and gives the exit code.
 pub fn exit_with(program: &str, failure: &Failure) -> ExitCode {
+    print(program, failure);
+    ExitCode::from(failure.code as u8)
+}
+
+/// Prints one failure of several as `program: message` and its hint.
+pub fn print(program: &str, failure: &Failure) {
     use std::io::Write;
     let mut text = format!("{program}: {}\n", failure.message);
     if let Some(hint) = &failure.hint {
@@ -99,7 +105,6 @@ pub fn exit_with(program: &str, failure: &Failure) -> ExitCode {
     }
     // Nowhere is left to say that stderr is gone.
     let _ = std::io::stderr().write_all(text.as_bytes());
-    ExitCode::from(failure.code as u8)
 }
 
 /// The table of exit codes that ends every `--help`.

@@ -24,6 +24,7 @@ pub mod receiver;
 pub mod resolve;
 pub mod send;
 pub mod send_datagrams;
+pub mod several;
 pub mod signals;
 pub mod sockets;
 pub mod speaker;

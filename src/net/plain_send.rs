@@ -299,7 +299,7 @@ fn first_reachable(
 ) -> Result<(UdpSocket, SocketAddr), SendError> {
     let mut failure = None;
     for address in addresses {
-        match connect(hub, address) {
+        match connect(hub, address, PEER) {
             Ok(socket) => return Ok((socket, address)),
             Err(e) => failure = Some(DialError::Refused(address, e).or_better(failure)),
         }

@@ -56,6 +56,8 @@ pub enum Cut {
     Stopped,
     /// The peer broke the protocol.
     Broken(Violation),
+    /// Others were held up by it, so many bytes behind them.
+    TooSlow(u64),
 }
 
 /// What was delivered, and where.

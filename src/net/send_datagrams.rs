@@ -1,17 +1,20 @@
 //! One message to one peer over UDP: a run of datagrams, each acknowledged.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::net::UdpSocket;
-use mio::{Events, Interest};
+use mio::{Events, Interest, Token};
 
 use super::dial::{Call, DialError, NoProof};
 use super::hub::Hub;
 use super::input::{Got, Input};
 use super::resolve::{HostPort, Lookup};
 use super::send::{Cut, Delivered, Limits, PEER, SendError};
+use super::several::{Peer, Turn, send_to_one};
 use super::sockets::Bind;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::datagram::ack::ACK_LEN;
@@ -54,15 +57,142 @@ pub fn send_datagrams(
     job: Job,
     limits: &mut Limits<'_>,
 ) -> Result<Delivered, SendError> {
-    let mut events = Events::with_capacity(16);
-    let addresses = look_up(hub, targets, call.patience, &mut events)?;
-    let mut peer = Peer::new(addresses, hub.clock.now(), call.patience);
-    match job {
-        Job::Ping => ping(hub, call, &mut peer, &mut events),
-        Job::Run(input, reliability) => {
-            Run::new(call, input, reliability).send(hub, &mut peer, &mut events, limits)
+    send_to_one(hub, Datagrams::new(hub, call, targets, job, PEER), limits)
+}
+
+/// A peer that is spoken to over UDP.
+pub struct Datagrams<'a> {
+    call: &'a Call<'a>,
+    token: Token,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Its addresses are looked up.
+    Seeking(Search, Option<Job>),
+    /// Is it there?
+    Pinging(Ping, Route),
+    /// It is told.
+    Running(Box<Run>, Route),
+}
+
+impl<'a> Datagrams<'a> {
+    /// What `call` and `targets` say; its socket registers as `token`.
+    pub fn new(
+        hub: &Hub,
+        call: &'a Call<'a>,
+        targets: &[HostPort],
+        job: Job,
+        token: Token,
+    ) -> Self {
+        let search = Search::new(hub, targets, call.patience);
+        Self { call, token, stage: Stage::Seeking(search, Some(job)) }
+    }
+
+    fn start(&mut self, addresses: Vec<SocketAddr>, job: Job, limits: &Limits<'_>, now: Now) {
+        let route = Route::new(addresses, now, self.call.patience, self.token);
+        self.stage = match job {
+            Job::Ping => Stage::Pinging(Ping::new(self.call), route),
+            Job::Run(input, reliability) => {
+                let run = Run::new(self.call, input, reliability, limits.silence, now);
+                Stage::Running(Box::new(run), route)
+            }
+        };
+    }
+
+    fn advance(&mut self, hub: &Hub, limits: &mut Limits<'_>) -> Result<Turn, SendError> {
+        let now = hub.clock.now();
+        if let Stage::Seeking(search, job) = &mut self.stage {
+            let Some(addresses) = search.advance(hub)? else { return Ok(Turn::Wait) };
+            if let Some(job) = job.take() {
+                self.start(addresses, job, limits, now);
+            }
+        }
+        match &mut self.stage {
+            Stage::Seeking(..) => Ok(Turn::Wait),
+            Stage::Pinging(ping, route) => ping.turn(hub, route, now),
+            Stage::Running(run, route) => run.turn(hub, route, now, limits),
         }
     }
+}
+
+impl Peer for Datagrams<'_> {
+    /// Every turn tries everything.
+    fn on_event(&mut self, _: &Event) {}
+
+    fn turn(&mut self, hub: &Hub, limits: &mut Limits<'_>) -> Turn {
+        self.advance(hub, limits).unwrap_or_else(|e| Turn::Over(Err(e)))
+    }
+
+    fn deadline(&self, limits: &Limits<'_>) -> Duration {
+        match &self.stage {
+            Stage::Seeking(search, _) => search.until,
+            Stage::Pinging(ping, route) => ping.next.min(route.until),
+            Stage::Running(run, route) => run.next_look(route, limits),
+        }
+    }
+
+    /// Datagrams have no word for it.
+    fn stop(&mut self, _: &Hub) {}
+
+    fn too_slow(&mut self, hub: &Hub, behind: u64) -> SendError {
+        match &self.stage {
+            Stage::Seeking(..) => SendError::Dial(DialError::NotFound(no_answer())),
+            Stage::Running(run, route) if run.is_proven() => {
+                SendError::CutOff(route.address(), Cut::TooSlow(behind))
+            }
+            Stage::Pinging(_, route) | Stage::Running(_, route) => {
+                let silence = NoProof::Silence(hub.clock.now().mono.saturating_sub(route.since()));
+                SendError::Dial(DialError::NoProof(route.address(), silence))
+            }
+        }
+    }
+}
+
+/// All addresses of all targets, in order.
+pub(super) struct Search {
+    targets: VecDeque<HostPort>,
+    lookup: Option<Lookup>,
+    found: Vec<SocketAddr>,
+    failure: Option<io::Error>,
+    until: Duration,
+}
+
+impl Search {
+    fn new(hub: &Hub, targets: &[HostPort], patience: Duration) -> Self {
+        let until = hub.clock.now().mono + patience;
+        let targets = targets.iter().cloned().collect();
+        Self { targets, lookup: None, found: Vec::new(), failure: None, until }
+    }
+
+    /// Goes as far as it can. `None`: wait for the waker, or `until`.
+    fn advance(&mut self, hub: &Hub) -> Result<Option<Vec<SocketAddr>>, SendError> {
+        loop {
+            let Some(lookup) = &mut self.lookup else {
+                let Some(target) = self.targets.pop_front() else { break };
+                let started = Lookup::start(&target, hub.waker()).map_err(SendError::Local)?;
+                self.lookup = Some(started);
+                continue;
+            };
+            match lookup.poll() {
+                Ok(Some(addresses)) => self.found.extend(addresses),
+                Err(e) => self.failure = Some(e),
+                Ok(None) if hub.clock.now().mono < self.until => return Ok(None),
+                Ok(None) => self.failure = Some(no_answer()),
+            }
+            self.lookup = None;
+        }
+        if self.found.is_empty() {
+            let none = || io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            let failure = self.failure.take().unwrap_or_else(none);
+            return Err(SendError::Dial(DialError::NotFound(failure)));
+        }
+        Ok(Some(std::mem::take(&mut self.found)))
+    }
+}
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the name server did not answer")
 }
 
 /// All addresses of all targets, in order.
@@ -72,26 +202,13 @@ pub(super) fn look_up(
     patience: Duration,
     events: &mut Events,
 ) -> Result<Vec<SocketAddr>, SendError> {
-    let until = hub.clock.now().mono + patience;
-    let mut found = Vec::new();
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for target in targets {
-        let mut lookup = Lookup::start(target, hub.waker()).map_err(SendError::Local)?;
-        loop {
-            match lookup.poll() {
-                Ok(Some(addresses)) => break found.extend(addresses),
-                Err(e) => break failure = e,
-                Ok(None) if hub.clock.now().mono >= until => {
-                    let silent = "the name server did not answer";
-                    failure = io::Error::new(io::ErrorKind::TimedOut, silent);
-                    break;
-                }
-                Ok(None) => {}
-            }
-            wait(hub, events, Some(until))?;
+    let mut search = Search::new(hub, targets, patience);
+    loop {
+        if let Some(found) = search.advance(hub)? {
+            return Ok(found);
         }
+        wait(hub, events, Some(search.until))?;
     }
-    if found.is_empty() { Err(SendError::Dial(DialError::NotFound(failure))) } else { Ok(found) }
 }
 
 /// Waits for events; a signal is an error.
@@ -105,7 +222,8 @@ pub(super) fn wait(
 }
 
 /// The addresses of a peer, and the socket to the one that is tried.
-struct Peer {
+struct Route {
+    token: Token,
     untried: std::vec::IntoIter<SocketAddr>,
     current: Option<(UdpSocket, SocketAddr)>,
     /// Until when a proof must have come from the current address.
@@ -115,11 +233,16 @@ struct Peer {
     failure: Option<DialError>,
 }
 
-impl Peer {
-    fn new(addresses: Vec<SocketAddr>, now: Now, patience: Duration) -> Self {
+impl Route {
+    fn new(addresses: Vec<SocketAddr>, now: Now, patience: Duration, token: Token) -> Self {
         let share = patience / (addresses.len().max(1) as u32);
         let untried = addresses.into_iter();
-        Self { untried, current: None, until: now.mono, patience, share, failure: None }
+        Self { token, untried, current: None, until: now.mono, patience, share, failure: None }
+    }
+
+    /// When the current address was first tried, or its time began anew.
+    fn since(&self) -> Duration {
+        self.until.saturating_sub(self.share)
     }
 
     /// The socket, connected to the address that is tried.
@@ -131,7 +254,7 @@ impl Peer {
                 return Err(SendError::Dial(failure));
             };
             self.until = hub.clock.now().mono + self.share;
-            match connect(hub, address) {
+            match connect(hub, address, self.token) {
                 Ok(socket) => self.current = Some((socket, address)),
                 Err(e) => self.give_up(DialError::Refused(address, e)),
             }
@@ -166,57 +289,66 @@ impl Peer {
     }
 }
 
-/// A socket that is registered as [`PEER`] and sends to `address` alone.
-pub(super) fn connect(hub: &Hub, address: SocketAddr) -> io::Result<UdpSocket> {
+/// A socket that is registered as `token` and sends to `address` alone.
+pub(super) fn connect(hub: &Hub, address: SocketAddr, token: Token) -> io::Result<UdpSocket> {
     let any = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
     let mut socket = Bind { address: Some(any), port: 0 }.udp()?;
     socket.connect(address)?;
-    hub.registry().register(&mut socket, PEER, Interest::READABLE | Interest::WRITABLE)?;
+    hub.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(socket)
 }
 
-fn ping(
-    hub: &mut Hub,
-    call: &Call<'_>,
-    peer: &mut Peer,
-    events: &mut Events,
-) -> Result<Delivered, SendError> {
-    let prober = Prober::new(call.me, &call.peer, &call.access, &mut OsRandom);
-    let mut packet = [0; PACKET_LEN];
-    let mut space = [0; READ_SPACE];
-    let mut next = Duration::ZERO;
-    loop {
-        let now = hub.clock.now();
-        peer.check_proof(now);
-        let socket = peer.socket(hub)?;
-        let mut failed = None;
-        if now.mono >= next {
-            prober.packet(now, &mut OsRandom, &mut packet);
-            failed = socket.send(&packet).err();
-            next = now.mono + PROBE_EVERY;
-        }
-        for _ in 0..ANSWERS_A_TURN {
-            match socket.recv(&mut space) {
-                Ok(n) if prober.is_answer(&space[..n], now) => {
-                    return Ok(Delivered { address: Some(peer.address()), total: 0 });
+/// The question whether the peer is there.
+struct Ping {
+    prober: Prober,
+    next: Duration,
+}
+
+impl Ping {
+    fn new(call: &Call<'_>) -> Self {
+        let prober = Prober::new(call.me, &call.peer, &call.access, &mut OsRandom);
+        Self { prober, next: Duration::ZERO }
+    }
+
+    fn turn(&mut self, hub: &Hub, route: &mut Route, now: Now) -> Result<Turn, SendError> {
+        loop {
+            route.check_proof(now);
+            match self.ask(route.socket(hub)?, now) {
+                Ok(true) => {
+                    let address = Some(route.address());
+                    return Ok(Turn::Over(Ok(Delivered { address, total: 0 })));
                 }
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => {
-                    failed = Some(e);
-                    break;
+                Err(e) if is_final(&e) => {
+                    route.give_up(DialError::Refused(route.address(), e));
+                    self.next = Duration::ZERO;
                 }
+                _ => return Ok(Turn::Wait),
             }
         }
-        if let Some(e) = failed.filter(is_final) {
-            peer.give_up(DialError::Refused(peer.address(), e));
-            next = Duration::ZERO;
-            continue;
+    }
+
+    /// Asks if it is time; whether it was answered.
+    fn ask(&mut self, socket: &UdpSocket, now: Now) -> io::Result<bool> {
+        let mut failed = None;
+        if now.mono >= self.next {
+            let mut packet = [0; PACKET_LEN];
+            self.prober.packet(now, &mut OsRandom, &mut packet);
+            failed = socket.send(&packet).err();
+            self.next = now.mono + PROBE_EVERY;
         }
-        wait(hub, events, Some(next.min(peer.until)))?;
+        let mut space = [0; READ_SPACE];
+        for _ in 0..ANSWERS_A_TURN {
+            match socket.recv(&mut space) {
+                Ok(n) if self.prober.is_answer(&space[..n], now) => return Ok(true),
+                Ok(_) => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) => return Err(e),
+            }
+        }
+        failed.map_or(Ok(false), Err)
     }
 }
 
@@ -246,8 +378,15 @@ struct Run {
 }
 
 impl Run {
-    fn new(call: &Call<'_>, input: Input, reliability: Reliability) -> Self {
-        let sender = Sender::new(call.me, &call.peer, &call.access, reliability, &mut OsRandom);
+    fn new(
+        call: &Call<'_>,
+        input: Input,
+        reliability: Reliability,
+        silence: Duration,
+        now: Now,
+    ) -> Self {
+        let mut sender = Sender::new(call.me, &call.peer, &call.access, reliability, &mut OsRandom);
+        sender.ask_at_least_every(silence / 3);
         input.begin(sender.next_id().to_bytes());
         Self {
             sender,
@@ -258,41 +397,35 @@ impl Run {
             since: None,
             input_ended: false,
             total: 0,
-            offered: Duration::ZERO,
+            offered: now.mono,
             drained: true,
         }
     }
 
-    fn send(
-        mut self,
-        hub: &mut Hub,
-        peer: &mut Peer,
-        events: &mut Events,
+    fn turn(
+        &mut self,
+        hub: &Hub,
+        route: &mut Route,
+        now: Now,
         limits: &mut Limits<'_>,
-    ) -> Result<Delivered, SendError> {
-        self.offered = hub.clock.now().mono;
-        self.sender.ask_at_least_every(limits.silence / 3);
-        loop {
-            let now = hub.clock.now();
-            self.gather(now)?;
-            if self.sender.progress() == Progress::Ready {
-                peer.restart(now);
-                self.offer(now, limits);
-            }
-            let full = self.exchange(hub, peer, now, limits)?;
-            match self.sender.progress() {
-                Progress::Finished => {
-                    let address = (!self.is_unheard()).then(|| peer.address());
-                    return Ok(Delivered { address, total: self.total });
-                }
-                Progress::Declined => return Err(SendError::Declined(0, String::new())),
-                Progress::Expired => return Err(self.silence(peer, limits)),
-                Progress::Ready | Progress::InFlight => {}
-            }
-            self.check_silence(peer, now, limits)?;
-            let until = if full { self.next_look(peer, limits) } else { now.mono };
-            wait(hub, events, Some(until))?;
+    ) -> Result<Turn, SendError> {
+        self.gather(now)?;
+        if self.sender.progress() == Progress::Ready {
+            route.restart(now);
+            self.offer(now, limits);
         }
+        let full = self.exchange(hub, route, now, limits)?;
+        match self.sender.progress() {
+            Progress::Finished => {
+                let address = (!self.is_unheard()).then(|| route.address());
+                return Ok(Turn::Over(Ok(Delivered { address, total: self.total })));
+            }
+            Progress::Declined => return Err(SendError::Declined(0, String::new())),
+            Progress::Expired => return Err(self.silence(route, limits)),
+            Progress::Ready | Progress::InFlight => {}
+        }
+        self.check_silence(route, now, limits)?;
+        Ok(if full { Turn::Wait } else { Turn::Busy })
     }
 
     /// Reads until a message is full, or the input pauses or ends.
@@ -342,15 +475,15 @@ impl Run {
     fn exchange(
         &mut self,
         hub: &Hub,
-        peer: &mut Peer,
+        route: &mut Route,
         now: Now,
         limits: &mut Limits<'_>,
     ) -> Result<bool, SendError> {
-        let proven = self.sender.last_proof().is_some() || self.is_unheard();
+        let proven = self.is_proven() || self.is_unheard();
         if !proven {
-            peer.check_proof(now);
+            route.check_proof(now);
         }
-        let socket = peer.socket(hub)?;
+        let socket = route.socket(hub)?;
         let mut failed = None;
         let mut packet = [0; PACKET_LEN];
         let mut all_sent = false;
@@ -367,7 +500,7 @@ impl Run {
         if let Some(e) = failed.filter(is_final)
             && !proven
         {
-            peer.give_up(DialError::Refused(peer.address(), e));
+            route.give_up(DialError::Refused(route.address(), e));
             return Ok(false);
         }
         Ok(all_sent && self.drained)
@@ -401,15 +534,20 @@ impl Run {
         None
     }
 
+    /// Whether somebody showed that the peer's key opens what is sent.
+    fn is_proven(&self) -> bool {
+        self.sender.last_proof().is_some()
+    }
+
     /// Nobody answers what asks for no ack.
     fn is_unheard(&self) -> bool {
         self.reliability == Reliability::FireAndForget
     }
 
     /// While a message is in flight, somebody must show that it arrives.
-    fn check_silence(&self, peer: &Peer, now: Now, limits: &Limits<'_>) -> Result<(), SendError> {
+    fn check_silence(&self, route: &Route, now: Now, limits: &Limits<'_>) -> Result<(), SendError> {
         match self.silence_at(limits) {
-            Some(at) if now.mono >= at => Err(self.silence(peer, limits)),
+            Some(at) if now.mono >= at => Err(self.silence(route, limits)),
             _ => Ok(()),
         }
     }
@@ -420,24 +558,24 @@ impl Run {
         Some(since + limits.silence)
     }
 
-    fn silence(&self, peer: &Peer, limits: &Limits<'_>) -> SendError {
+    fn silence(&self, route: &Route, limits: &Limits<'_>) -> SendError {
         match self.sender.last_proof() {
-            Some(_) => SendError::CutOff(peer.address(), Cut::Silence(limits.silence)),
+            Some(_) => SendError::CutOff(route.address(), Cut::Silence(limits.silence)),
             None => {
-                let silence = NoProof::Silence(peer.patience);
-                SendError::Dial(DialError::NoProof(peer.address(), silence))
+                let silence = NoProof::Silence(route.patience);
+                SendError::Dial(DialError::NoProof(route.address(), silence))
             }
         }
     }
 
-    fn next_look(&self, peer: &Peer, limits: &Limits<'_>) -> Duration {
+    fn next_look(&self, route: &Route, limits: &Limits<'_>) -> Duration {
         let ready = self.sender.progress() == Progress::Ready;
         let offer = ready.then(|| self.offer_at(limits));
         let in_flight = self.sender.progress() == Progress::InFlight;
         let unproven = in_flight && self.sender.last_proof().is_none() && !self.is_unheard();
-        let proof = unproven.then_some(peer.until);
+        let proof = unproven.then_some(route.until);
         let looks = [self.sender.next_timeout(), offer, proof, self.silence_at(limits)];
-        looks.into_iter().flatten().min().unwrap_or(peer.until)
+        looks.into_iter().flatten().min().unwrap_or(route.until)
     }
 }
 

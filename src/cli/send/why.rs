@@ -1,6 +1,7 @@
 //! Why nothing was delivered, for a person and for the shell.
 
 use std::io;
+use std::net::SocketAddr;
 
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
@@ -23,6 +24,7 @@ pub(super) fn failure(error: &SendError) -> Failure {
                 Cut::Closed => format!("cut off: {address} closed the connection"),
                 Cut::Stopped => "cut off: the recipient was stopped".into(),
                 Cut::Broken(violation) => format!("cut off: {address}: {violation}"),
+                Cut::TooSlow(behind) => return too_slow(*address, *behind),
             },
         ),
         SendError::Declined(code, text) => declined(*code, text),
@@ -33,6 +35,12 @@ pub(super) fn failure(error: &SendError) -> Failure {
         SendError::Local(e) => Failure::new(Code::Local, system(e)),
         SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),
     }
+}
+
+fn too_slow(address: SocketAddr, behind: u64) -> Failure {
+    let mib = behind / (1024 * 1024);
+    let why = format!("cut off: {address} is too slow, {mib} MiB behind, and held the others up");
+    Failure::new(Code::CutOff, why).hint("send to it by itself")
 }
 
 fn dial_failure(error: &DialError) -> Failure {
