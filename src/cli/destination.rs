@@ -13,6 +13,8 @@ pub struct Destination {
     pub contact: Contact,
     /// Where to try, in turn; empty when only the name is known.
     pub targets: Vec<HostPort>,
+    /// Whether the keyring has it; a key file that is named by its path is not in it.
+    pub known: bool,
 }
 
 /// What the operands say, before the keyring is asked.
@@ -60,6 +62,7 @@ pub fn resolve(
         Words::Address(target) => (None, Some(target)),
         Words::Both(name, target) => (Some(name), Some(target)),
     };
+    let known = name.as_ref().is_none_or(|name| !name.contains('/'));
     let (name, contact) = match (name, &target) {
         (Some(name), _) => {
             let (shown, contact, _) = keyring.peer(&name, passphrases)?;
@@ -72,7 +75,7 @@ pub fn resolve(
         Some(target) => vec![target],
         None => contact.hints.address.iter().filter_map(|a| host_port(a).ok()).collect(),
     };
-    Ok(Destination { name, contact, targets })
+    Ok(Destination { name, contact, targets, known })
 }
 
 /// Reads the operands of `--plain`: an address, and nobody's name.

@@ -195,6 +195,13 @@ impl<O: Opening + Copy> Calling<O> {
             }
         }
     }
+
+    /// Nobody waits for it any longer, as if its time were over: of all failures the one that says
+    /// most.
+    pub fn give_up(&mut self, now: Now) -> DialError {
+        let failure = self.dialing.take().map(|dialing| dialing.give_up(now));
+        failure.map_or_else(no_address, |failure| failure.or_better(self.failure.take()))
+    }
 }
 
 /// A call to one place under way.
@@ -252,13 +259,7 @@ impl<O: Opening> Dialing<O> {
         if let Some(lookup) = &mut self.lookup {
             match lookup.poll().map_err(DialError::NotFound)? {
                 Some(addresses) => self.candidates = addresses.into(),
-                None if now.mono >= self.until => {
-                    let silent = "the name server did not answer";
-                    return Err(DialError::NotFound(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        silent,
-                    )));
-                }
+                None if now.mono >= self.until => return Err(DialError::NotFound(silent())),
                 None => return Ok(None),
             }
             self.lookup = None;
@@ -285,6 +286,15 @@ impl<O: Opening> Dialing<O> {
                 }
             }
         }
+    }
+
+    fn give_up(mut self, now: Now) -> DialError {
+        let waited = self.opening.patience().saturating_sub(self.until.saturating_sub(now.mono));
+        match self.attempt.take() {
+            Some(attempt) => self.note(attempt.no_answer(waited)),
+            None => self.note(DialError::NotFound(silent())),
+        }
+        self.failure.unwrap_or_else(no_address)
     }
 
     fn note(&mut self, failure: DialError) {
@@ -339,11 +349,14 @@ impl<U> Attempt<U> {
         if now.mono < self.until {
             return Ok(None);
         }
-        Err(if self.connected {
-            DialError::NoProof(self.address, NoProof::Silence(opening.patience()))
-        } else {
-            DialError::NoAnswer(self.address, opening.patience())
-        })
+        Err(self.no_answer(opening.patience()))
+    }
+
+    fn no_answer(&self, waited: Duration) -> DialError {
+        match self.connected {
+            true => DialError::NoProof(self.address, NoProof::Silence(waited)),
+            false => DialError::NoAnswer(self.address, waited),
+        }
     }
 
     /// A socket is writable when it is connected, when it failed, or spuriously.
@@ -450,6 +463,11 @@ impl Handshake {
             _ => Err(NoProof::WrongAnswer),
         }
     }
+}
+
+/// What is said of a name server that does not answer.
+pub(super) fn silent() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the name server did not answer")
 }
 
 fn no_address() -> DialError {

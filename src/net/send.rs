@@ -4,12 +4,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mio::event::Event;
 use mio::{Events, Token};
 
-use super::dial::{Call, Calling, DialError, Dialed, NoProof, Opening};
+use super::dial::{CONNECT_TIME, Call, Calling, DialError, Dialed, NoProof, Opening};
 use super::feed::Feed;
-use super::hub::{Hub, WAKE};
+use super::hub::Hub;
 use super::resolve::HostPort;
+use super::several::{Peer, Turn, send_to_one};
 use super::speaker::Speaker;
 use super::wire::{Read, Wire, Wrote};
 use crate::proto::stream::link::{Crossing, Link};
@@ -96,9 +98,87 @@ pub fn send_stream(
     task: Task,
     limits: &mut Limits<'_>,
 ) -> Result<Delivered, SendError> {
-    let mut events = Events::with_capacity(16);
-    let dialed = dial_any(hub, call, targets, &mut events)?;
-    Pump::new(dialed, task, limits.silence).run(hub, &mut events, limits)
+    send_to_one(hub, Stream::new(call, targets, task, limits.silence, PEER), limits)
+}
+
+/// A peer that is spoken to over TCP.
+pub struct Stream<'a> {
+    silence: Duration,
+    stage: Stage<'a>,
+}
+
+enum Stage<'a> {
+    /// It is called, and will be told this.
+    Calling(Calling<&'a Call<'a>>, Option<Task>),
+    /// It is told.
+    Talking(Box<Pump>),
+}
+
+impl<'a> Stream<'a> {
+    /// What `call` and `targets` say; its connection registers as `token`.
+    pub fn new(
+        call: &'a Call<'a>,
+        targets: &[HostPort],
+        task: Task,
+        silence: Duration,
+        token: Token,
+    ) -> Self {
+        let calling = Calling::new(call, targets, token);
+        Self { silence, stage: Stage::Calling(calling, Some(task)) }
+    }
+
+    fn advance(&mut self, hub: &Hub) -> Result<Option<&mut Pump>, DialError> {
+        if let Stage::Calling(calling, task) = &mut self.stage {
+            let Some(dialed) = calling.advance(hub)? else { return Ok(None) };
+            let Some(task) = task.take() else { return Ok(None) };
+            self.stage = Stage::Talking(Box::new(Pump::new(dialed, task, self.silence)));
+        }
+        Ok(match &mut self.stage {
+            Stage::Calling(..) => None,
+            Stage::Talking(pump) => Some(pump),
+        })
+    }
+}
+
+impl Peer for Stream<'_> {
+    fn on_event(&mut self, event: &Event) {
+        match &mut self.stage {
+            Stage::Calling(calling, _) => calling.on_event(event),
+            Stage::Talking(pump) => pump.wire.on_event(event),
+        }
+    }
+
+    fn turn(&mut self, hub: &Hub, limits: &mut Limits<'_>) -> Turn {
+        match self.advance(hub) {
+            Ok(Some(pump)) => pump.turn(hub.clock.now(), limits),
+            Ok(None) => Turn::Wait,
+            Err(e) => Turn::Over(Err(SendError::Dial(e))),
+        }
+    }
+
+    fn deadline(&self, _: &Limits<'_>) -> Duration {
+        match &self.stage {
+            Stage::Calling(calling, _) => calling.deadline(),
+            Stage::Talking(pump) => pump.deadline(),
+        }
+    }
+
+    fn stop(&mut self, hub: &Hub) {
+        if let Stage::Talking(pump) = &mut self.stage {
+            pump.give_up(AbortCode::Stopped, hub.clock.now());
+        }
+    }
+
+    fn too_slow(&mut self, hub: &Hub, behind: u64) -> SendError {
+        let now = hub.clock.now();
+        match &mut self.stage {
+            Stage::Calling(calling, _) => SendError::Dial(calling.give_up(now)),
+            Stage::Talking(pump) => {
+                pump.give_up(AbortCode::Stopped, now);
+                pump.too_slow(now, behind)
+            }
+        }
+    }
 }
 
 /// Each target in turn; of all failures the one that says most.
@@ -152,39 +232,27 @@ impl Pump {
         }
     }
 
-    fn run(
-        mut self,
-        hub: &mut Hub,
-        events: &mut Events,
-        limits: &mut Limits<'_>,
-    ) -> Result<Delivered, SendError> {
-        let mut space = vec![0; READ_SPACE];
-        loop {
-            let now = hub.clock.now();
-            let busy = self.progress(now, &mut space);
-            if let Some(trace) = &mut limits.trace {
-                self.link.take_trace().iter().for_each(trace);
-            }
-            if let Some(outcome) = self.outcome.take() {
+    fn turn(&mut self, now: Now, limits: &mut Limits<'_>) -> Turn {
+        let busy = self.progress(now);
+        if let Some(trace) = &mut limits.trace {
+            self.link.take_trace().iter().for_each(trace);
+        }
+        match self.outcome.take() {
+            Some(outcome) => {
                 let address = Some(self.wire.address);
-                return outcome.map(|total| Delivered { address, total });
+                Turn::Over(outcome.map(|total| Delivered { address, total }))
             }
-            let until = if busy { now.mono } else { self.deadline() };
-            hub.wait(events, Some(until)).map_err(SendError::Local)?;
-            events.iter().filter(|e| e.token() != WAKE).for_each(|e| self.wire.on_event(e));
-            if let Some(signal) = hub.signals.arrived() {
-                self.give_up(AbortCode::Stopped, hub.clock.now());
-                return Err(SendError::Signal(signal));
-            }
+            None if busy => Turn::Busy,
+            None => Turn::Wait,
         }
     }
 
     /// What can be done without waiting, up to a limit; whether there is more.
-    fn progress(&mut self, now: Now, space: &mut [u8]) -> bool {
+    fn progress(&mut self, now: Now) -> bool {
         if now.mono >= self.deadline() {
             self.wire.look_again();
         }
-        self.read(now, space);
+        self.read(now);
         if self.outcome.is_some() {
             return false;
         }
@@ -227,9 +295,10 @@ impl Pump {
         });
     }
 
-    fn read(&mut self, now: Now, space: &mut [u8]) {
+    fn read(&mut self, now: Now) {
+        let mut space = [0; READ_SPACE];
         while self.outcome.is_none() {
-            match self.wire.read(space) {
+            match self.wire.read(&mut space) {
                 Read::Bytes(n) => self.take(&space[..n], now),
                 Read::Later => return,
                 Read::Closed | Read::Broken => self.ended(Cut::Closed, now),
@@ -304,10 +373,20 @@ impl Pump {
             return;
         }
         if !self.welcomed && now.mono >= self.until {
-            let refusal = NoProof::NotLetIn(super::dial::CONNECT_TIME.min(self.silence));
+            let refusal = NoProof::NotLetIn(CONNECT_TIME.min(self.silence));
             self.outcome = Some(Err(SendError::Dial(DialError::NoProof(address, refusal))));
         } else if self.welcomed && now.mono >= self.link.heard() + self.silence {
             self.outcome = Some(Err(SendError::CutOff(address, Cut::Silence(self.silence))));
         }
+    }
+
+    fn too_slow(&self, now: Now, behind: u64) -> SendError {
+        let address = self.wire.address;
+        if self.welcomed {
+            return SendError::CutOff(address, Cut::TooSlow(behind));
+        }
+        let left = self.until.saturating_sub(now.mono);
+        let waited = CONNECT_TIME.min(self.silence).saturating_sub(left);
+        SendError::Dial(DialError::NoProof(address, NoProof::NotLetIn(waited)))
     }
 }

@@ -9,7 +9,7 @@ use mio::event::Event;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Token};
 
-use super::dial::{Call, DialError, NoProof};
+use super::dial::{Call, DialError, NoProof, silent};
 use super::hub::Hub;
 use super::input::{Got, Input};
 use super::resolve::{HostPort, Lookup};
@@ -137,7 +137,7 @@ impl Peer for Datagrams<'_> {
 
     fn too_slow(&mut self, hub: &Hub, behind: u64) -> SendError {
         match &self.stage {
-            Stage::Seeking(..) => SendError::Dial(DialError::NotFound(no_answer())),
+            Stage::Seeking(..) => SendError::Dial(DialError::NotFound(silent())),
             Stage::Running(run, route) if run.is_proven() => {
                 SendError::CutOff(route.address(), Cut::TooSlow(behind))
             }
@@ -178,7 +178,7 @@ impl Search {
                 Ok(Some(addresses)) => self.found.extend(addresses),
                 Err(e) => self.failure = Some(e),
                 Ok(None) if hub.clock.now().mono < self.until => return Ok(None),
-                Ok(None) => self.failure = Some(no_answer()),
+                Ok(None) => self.failure = Some(silent()),
             }
             self.lookup = None;
         }
@@ -189,10 +189,6 @@ impl Search {
         }
         Ok(Some(std::mem::take(&mut self.found)))
     }
-}
-
-fn no_answer() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the name server did not answer")
 }
 
 /// All addresses of all targets, in order.

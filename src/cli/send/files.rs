@@ -116,7 +116,7 @@ pub fn run(
     }
     let sent = sending.end(sent);
     outputs.finish(hub).map_err(|e| history::cannot("write the output", &e))?;
-    tell(options, &to.name, &sent)?;
+    tell(options, &to.name, &sent, options.common.verbose > 0)?;
     sent.map(|_| ExitCode::SUCCESS)
 }
 

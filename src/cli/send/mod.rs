@@ -1,7 +1,8 @@
-//! ac-send: from options to one delivered message, and from how it ended to an exit code.
+//! ac-send: from options to delivered messages, and from how that ended to an exit code.
 
 mod files;
 mod plain;
+mod several;
 mod why;
 
 use std::cell::RefCell;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use clap::Parser;
 
 use super::common::CommonOptions;
-use super::destination::{Destination, resolve};
+use super::destination::{self, Destination, resolve};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
 use super::output::{check_stdout, note};
@@ -23,7 +24,7 @@ use super::{history, trace, units};
 use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
 use crate::history::entry::{Direction, Head, State};
 use crate::history::record::SentRecord;
-use crate::keys::Keyring;
+use crate::keys::{Keyring, Passphrases};
 use crate::net::box_file::{self, SealError};
 use crate::net::dial::{CONNECT_TIME, Call};
 use crate::net::feed::OneMessage;
@@ -51,11 +52,12 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Parser, Debug)]
 #[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 #[command(
-    override_usage = "ac-send [OPTIONS] DESTINATION [-- PATH...]\n       ac-send [OPTIONS] HOST PORT [-- PATH...]"
+    override_usage = "ac-send [OPTIONS] DESTINATION... [-- PATH...]\n       ac-send [OPTIONS] HOST PORT [-- PATH...]"
 )]
 pub struct Options {
-    /// NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT; a NAME with a / is the path of a key file
-    #[arg(required = true, num_args = 1..=2, value_name = "DESTINATION")]
+    /// NAME, NAME@HOST:PORT, HOST:PORT or HOST PORT; a NAME with a / is the path of a key file.
+    /// With several, all get what is read once, and each has a line of result
+    #[arg(required = true, num_args = 1.., value_name = "DESTINATION")]
     pub destination: Vec<String>,
 
     /// Send the file or folder at PATH instead of stdin (repeatable); so is everything after --
@@ -161,6 +163,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.plain {
         return plain::run(options);
     }
+    if let several @ [_, _, ..] = &destination::each(&options.destination)[..] {
+        return several::run(options, several);
+    }
     let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
     // It may wait for a reader: signals still end the program here, and leave nothing behind.
     let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
@@ -180,7 +185,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         }
         None => send(options, &mut hub, &me, &destination, record.as_ref()),
     };
-    let kept = record.map_or(Ok(()), |record| keep(&mut record.borrow_mut(), options, &sent, &hub));
+    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
+    let kept =
+        record.map_or(Ok(()), |record| keep(&mut record.borrow_mut(), options, &sent, &hub, until));
     end(options, &destination.name, sent, kept)
 }
 
@@ -195,34 +202,62 @@ fn end(
         die_of(signal);
         return Ok(ExitCode::from(128 + signal as u8));
     }
-    let sent = sent.map_err(|e| why::failure(&e).about(name));
-    let sent = sent.and_then(|delivered| {
-        kept.map_err(|failure| {
-            failure.about(format!("{name}: {}, but not recorded", options.success()))
-        })?;
-        Ok(delivered)
-    });
-    tell(options, name, &sent)?;
+    let sent = outcome(options, name, sent, kept);
+    tell(options, name, &sent, options.ping || options.common.verbose > 0)?;
     sent.map(|_| ExitCode::SUCCESS)
+}
+
+/// What came of a destination, for a person.
+fn outcome(
+    options: &Options,
+    name: &str,
+    sent: Result<Delivered, SendError>,
+    kept: Result<(), Failure>,
+) -> Result<Delivered, Failure> {
+    let delivered = sent.map_err(|e| why::failure(&e).about(name))?;
+    kept.map_err(|failure| {
+        failure.about(format!("{name}: {}, but not recorded", options.success()))
+    })?;
+    Ok(delivered)
 }
 
 /// Who calls and who is called. Signals still end the program here: it may ask for passphrases.
 fn prepare(options: &Options) -> Result<(KeyPair, Destination, Option<PublicKey>), Failure> {
     let keyring = Keyring::locate()?;
     let mut passphrases = options.common.passphrases.source();
-    let destination = resolve(&options.destination, &keyring, &mut passphrases)?;
+    let destination = locate(options, &options.destination, &keyring, &mut passphrases)?;
+    let me = caller(options, &keyring, &mut passphrases)?;
+    let owner = history::owner(&keyring, options.history.as_deref())?;
+    Ok((me, destination, owner))
+}
+
+/// One destination, and where it is.
+fn locate(
+    options: &Options,
+    operands: &[String],
+    keyring: &Keyring,
+    passphrases: &mut dyn Passphrases,
+) -> Result<Destination, Failure> {
+    let destination = resolve(operands, keyring, passphrases)?;
     if destination.targets.is_empty() && options.output.is_none() {
         let name = &destination.name;
         return Err(Failure::new(Code::Unreachable, format!("{name}: no address is known"))
             .hint(format!("say where: {name}@HOST:PORT, or put an address into the key file")));
     }
-    let me = match &options.key {
+    Ok(destination)
+}
+
+/// The key that calls.
+fn caller(
+    options: &Options,
+    keyring: &Keyring,
+    passphrases: &mut dyn Passphrases,
+) -> Result<KeyPair, Failure> {
+    Ok(match &options.key {
         _ if options.anonymous => KeyPair::generate(),
-        Some(key) => keyring.local_key(key, &mut passphrases)?.pair,
-        None => keyring.identity(&mut passphrases)?.pair,
-    };
-    let owner = history::owner(&keyring, options.history.as_deref())?;
-    Ok((me, destination, owner))
+        Some(key) => keyring.local_key(key, passphrases)?.pair,
+        None => keyring.identity(passphrases)?.pair,
+    })
 }
 
 /// What the history says of the message; its id comes when it begins.
@@ -239,19 +274,19 @@ fn head(options: &Options, to: &Destination, now_ms: u64) -> Head {
         },
         peer: to.contact.public,
         name: to.name.clone(),
-        // Whose name is a path is not in the keyring.
-        known: !options.destination.iter().any(|word| word.contains('/')),
+        known: to.known,
         sent_ms: now_ms,
         began_ms: now_ms,
     }
 }
 
-/// What came of it goes into the history.
-fn keep(
+/// What came of it goes into the history; after a signal, only if that is done at `until`.
+fn keep<T>(
     record: &mut SentRecord,
     options: &Options,
-    sent: &Result<Delivered, SendError>,
+    sent: &Result<T, SendError>,
     hub: &Hub,
+    until: Duration,
 ) -> Result<(), Failure> {
     let state = match sent {
         Ok(_) if options.no_ack || options.output.is_some() => State::Unacknowledged,
@@ -259,7 +294,6 @@ fn keep(
         Err(_) => State::Cut,
     };
     let stopped = matches!(sent, Err(SendError::Signal(_)));
-    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
     let give_up = || match stopped {
         true => hub.clock.now().mono >= until,
         false => hub.signals.arrived().is_some(),
@@ -321,24 +355,36 @@ fn send(
     let trace: Option<&mut dyn FnMut(&_)> =
         if options.common.trace() { Some(&mut show) } else { None };
     let mut limits = Limits { silence: options.silence(), trace };
+    let input = if options.ping { None } else { Some(stdin(hub, record)?) };
+    let targets = &destination.targets;
     if options.udp {
-        let reliability =
-            if options.no_ack { Reliability::FireAndForget } else { Reliability::Acked };
-        let job = if options.ping { Job::Ping } else { Job::Run(stdin(hub, record)?, reliability) };
-        return send_datagrams(hub, &call, &destination.targets, job, &mut limits);
+        return send_datagrams(hub, &call, targets, job(options, input), &mut limits);
     }
-    let task = if options.ping {
-        Task::Ping
-    } else {
-        let mut meta = Meta::message(random(), hub.clock.now().unix_ms);
-        meta.keepalive_ms = options.keepalive_ms();
-        Task::Say(Box::new(OneMessage::new(meta, stdin(hub, record)?)))
-    };
-    send_stream(hub, &call, &destination.targets, task, &mut limits)
+    let task = task(options, input, hub.clock.now().unix_ms);
+    send_stream(hub, &call, targets, task, &mut limits)
 }
 
-/// Reports in every way that was asked for.
-fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Result<(), Failure> {
+/// What is sent over UDP: `input`, or the question whether the peer is there.
+fn job(options: &Options, input: Option<Input>) -> Job {
+    let reliability = if options.no_ack { Reliability::FireAndForget } else { Reliability::Acked };
+    input.map_or(Job::Ping, |input| Job::Run(input, reliability))
+}
+
+/// The same over TCP.
+fn task(options: &Options, input: Option<Input>, now_ms: u64) -> Task {
+    let Some(input) = input else { return Task::Ping };
+    let mut meta = Meta::message(random(), now_ms);
+    meta.keepalive_ms = options.keepalive_ms();
+    Task::Say(Box::new(OneMessage::new(meta, input)))
+}
+
+/// Reports in every way that was asked for; a success on stderr too, if `aloud`.
+fn tell(
+    options: &Options,
+    name: &str,
+    sent: &Result<Delivered, Failure>,
+    aloud: bool,
+) -> Result<(), Failure> {
     let report = match sent {
         Ok(delivered) => Report {
             to: name,
@@ -352,8 +398,7 @@ fn tell(options: &Options, name: &str, sent: &Result<Delivered, Failure>) -> Res
         }
     };
     let common = &options.common;
-    let told = report.failure.is_none() && !common.quiet;
-    if told && (options.ping || common.verbose > 0) {
+    if aloud && report.failure.is_none() && !common.quiet {
         let place = report.address.as_ref().map_or(String::new(), |a| format!(", {a}"));
         let status = report.status;
         let bytes = if options.ping { String::new() } else { format!("{} bytes ", report.bytes) };
