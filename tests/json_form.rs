@@ -506,6 +506,26 @@ fn what_keygen_shows_is_described_too() {
 }
 
 #[test]
+fn each_of_several_destinations_has_a_result() {
+    let (bob, alice) = bob_and_alice();
+    let carol = Home::with_identity();
+    befriend(&alice, "alice", &carol, "carol");
+    let listeners = [&bob, &carol].map(|home| Listener::spawn(home, &["127.0.0.1:0"]));
+    let to = [listeners[0].destination("bob"), listeners[1].destination("carol")];
+    let sent = send(&alice, &["--json", "nobody", &to[0], "carol", &to[1]], b"hi\n");
+    assert_code(&sent, 3);
+    let results: Vec<_> = objects(&sent.stdout);
+    let of = |name: &str| -> Vec<_> {
+        let named = results.iter().filter(|result| result["to"] == name);
+        named.map(|result| (result["status"].as_str().unwrap(), result["code"].as_u64())).collect()
+    };
+    assert_eq!(results.len(), 4);
+    assert_eq!(of("nobody"), [("failed", Some(3))]);
+    assert_eq!(of("bob"), [("delivered", Some(0))]);
+    assert_eq!(of("carol"), [("failed", Some(4)), ("delivered", Some(0))]);
+}
+
+#[test]
 fn the_schema_describes_every_event_once() {
     let schema: Value = serde_json::from_str(SCHEMA).unwrap();
     let defined = schema["$defs"].as_object().unwrap();

@@ -109,7 +109,7 @@ pub struct Stream<'a> {
 
 enum Stage<'a> {
     /// It is called, and will be told this.
-    Calling(Calling<&'a Call<'a>>, Option<Task>),
+    Calling(Box<Calling<&'a Call<'a>>>, Option<Task>),
     /// It is told.
     Talking(Box<Pump>),
 }
@@ -123,7 +123,7 @@ impl<'a> Stream<'a> {
         silence: Duration,
         token: Token,
     ) -> Self {
-        let calling = Calling::new(call, targets, token);
+        let calling = Box::new(Calling::new(call, targets, token));
         Self { silence, stage: Stage::Calling(calling, Some(task)) }
     }
 

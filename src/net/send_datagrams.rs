@@ -71,7 +71,7 @@ enum Stage {
     /// Its addresses are looked up.
     Seeking(Search, Option<Job>),
     /// Is it there?
-    Pinging(Ping, Route),
+    Pinging(Box<Ping>, Route),
     /// It is told.
     Running(Box<Run>, Route),
 }
@@ -92,7 +92,7 @@ impl<'a> Datagrams<'a> {
     fn start(&mut self, addresses: Vec<SocketAddr>, job: Job, limits: &Limits<'_>, now: Now) {
         let route = Route::new(addresses, now, self.call.patience, self.token);
         self.stage = match job {
-            Job::Ping => Stage::Pinging(Ping::new(self.call), route),
+            Job::Ping => Stage::Pinging(Box::new(Ping::new(self.call)), route),
             Job::Run(input, reliability) => {
                 let run = Run::new(self.call, input, reliability, limits.silence, now);
                 Stage::Running(Box::new(run), route)

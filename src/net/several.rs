@@ -41,16 +41,21 @@ pub fn token(number: usize) -> Token {
     Token(PEER.0 + number)
 }
 
+/// Sees what crosses the wire to and from which peer.
+pub type Trace<'a> = dyn FnMut(usize, &Crossing) + 'a;
+/// Learns what came of which peer.
+pub type Each<'a> = dyn FnMut(&Hub, usize, Result<Delivered, SendError>) + 'a;
+
 /// What watches over several peers.
 pub struct Watch<'a> {
     /// A peer may be silent this long.
     pub silence: Duration,
     /// Sees what crosses the wire to and from which peer, if anybody does.
-    pub trace: Option<&'a mut dyn FnMut(usize, &Crossing)>,
+    pub trace: Option<&'a mut Trace<'a>>,
     /// What they are all told, reader by reader, if it is one input.
     pub fan: Option<&'a Fan>,
     /// Learns what came of each, as soon as that is known.
-    pub each: &'a mut dyn FnMut(&Hub, usize, Result<Delivered, SendError>),
+    pub each: &'a mut Each<'a>,
 }
 
 /// Sends to one peer.
