@@ -7,7 +7,7 @@ mod proxy;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{PipeReader, Write as _};
+use std::io::{PipeReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::Output;
@@ -32,8 +32,12 @@ fn friends<const N: usize>(names: [&str; N]) -> (Home, [Home; N]) {
     (alice, homes)
 }
 
+/// A pattern whose length divides no chunk's.
 fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n % 251) as u8 ^ (n >> 13) as u8).collect()
+    let pattern: Vec<u8> = (0..65_537).map(|n| (n % 251) as u8 ^ (n >> 13) as u8).collect();
+    let mut bytes = pattern.repeat(len / pattern.len() + 1);
+    bytes.truncate(len);
+    bytes
 }
 
 /// The lines on stderr about `name`, without the name.
@@ -127,11 +131,11 @@ fn a_file_on_stdin_and_an_empty_input_reach_all_too() {
 fn one_whose_reader_pauses_is_cut_and_named_and_the_others_have_everything() {
     let (alice, [bob, carol, dave]) = friends(["bob", "carol", "dave"]);
     let mut good = [&bob, &dave].map(|home| Listener::spawn(home, &["-1", "127.0.0.1:0"]));
-    let (stuck, _reader) = paused(&carol, &["127.0.0.1:0"]);
+    let (stuck, mut reader) = paused(&carol, &["127.0.0.1:0"]);
     let to = [good[0].destination("bob"), stuck.destination("carol"), good[1].destination("dave")];
-    let started = Instant::now();
     let mut sender = Running::start(alice.command("ac-send", &to.each_ref().map(String::as_str)));
     sender.feed(bytes(MUCH));
+    let started = Instant::now();
     let mut peak = 0;
     eventually("its end", DEADLINE, || {
         peak = peak.max(peak_resident_kib(&sender).unwrap_or(0));
@@ -148,6 +152,11 @@ fn one_whose_reader_pauses_is_cut_and_named_and_the_others_have_everything() {
         assert_said(name, &format!("{MUCH} bytes delivered"), &output);
     }
     assert!((1..40 * 1024).contains(&peak), "{peak} KiB of memory");
+    // Gone on, the reader has the beginning, and is told that it is no more than that.
+    let mut beginning = vec![0; 1 << 20];
+    reader.read_exact(&mut beginning).unwrap();
+    assert!(beginning == bytes(1 << 20));
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     stuck.wait_stderr("cut off");
 }
 
