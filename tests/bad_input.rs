@@ -75,8 +75,8 @@ fn destinations_that_make_no_sense_are_wrong_usage() {
         &[&long],
         &["127.0.0.1", "99999"],
         &["127.0.0.1", "0"],
-        &["bob", "carol"],
-        &["a", "1", "2"],
+        &["bob@127.0.0.1:1", "bob@127.0.0.1:1"],
+        &["bob@127.0.0.1:1", "bob@"],
         &[],
     ] {
         let said = fails(&send(&alice, operands, b""), 2);
