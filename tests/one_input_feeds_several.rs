@@ -66,12 +66,17 @@ enum Pace {
     GoneAt(usize, usize),
     /// Begins only at this turn, as one that is still being called.
     From(usize, usize),
+    /// So many bytes a turn from this turn on, out of a buffer of this size that is filled at once:
+    /// a socket.
+    Buffered(usize, usize, usize),
 }
 
 struct Taker {
     input: Option<Input>,
     pace: Pace,
     got: Vec<u8>,
+    /// What has left its buffer.
+    drained: usize,
     over: Option<Duration>,
     cut: Option<Duration>,
 }
@@ -91,6 +96,7 @@ impl World {
             input: Some(input),
             pace: *pace,
             got: Vec::new(),
+            drained: 0,
             over: None,
             cut: None,
         };
@@ -104,7 +110,7 @@ impl World {
             self.turn += 1;
             self.now += TURN;
             let mut budgets: Vec<_> =
-                self.takers.iter().map(|taker| budget(taker, self.turn, dice)).collect();
+                self.takers.iter_mut().map(|taker| budget(taker, self.turn, dice)).collect();
             loop {
                 for (number, budget) in budgets.iter_mut().enumerate() {
                     self.take(number, budget);
@@ -166,12 +172,17 @@ impl World {
     }
 }
 
-fn budget(taker: &Taker, turn: usize, dice: &mut Dice) -> usize {
+fn budget(taker: &mut Taker, turn: usize, dice: &mut Dice) -> usize {
     match taker.pace {
         Pace::Steady(n) | Pace::GoneAt(n, _) => n,
         Pace::Ragged(n) => dice.below(2 * n),
         Pace::StopsAt(n, at) => n.min(at.saturating_sub(taker.got.len())),
         Pace::From(n, first) => n * usize::from(turn >= first),
+        Pace::Buffered(n, first, size) => {
+            let leaves = n * usize::from(turn >= first);
+            taker.drained = (taker.drained + leaves).min(taker.got.len());
+            size - (taker.got.len() - taker.drained)
+        }
     }
 }
 
@@ -241,6 +252,17 @@ fn one_that_is_a_little_slower_is_waited_for() {
     for (fast, slow) in [(9000, 8999), (9000, 6000), (60_000, 40_000), (MIB, MIB / 4)] {
         let world = play(&content, &[Pace::Steady(fast), Pace::Steady(slow)]);
         assert!(world.takers.iter().all(|taker| taker.over.is_some()), "{slow} for {fast}");
+    }
+}
+
+#[test]
+fn what_sockets_hide_makes_nobody_the_slower_of_two_that_are_as_fast() {
+    let content = content(80 * MIB);
+    for (pace, size) in [(10_000, MIB), (80_000, 3 * MIB), (MIB / 2, 6 * MIB), (MIB, 40 * MIB)] {
+        let late = turns(PATIENCE / 2);
+        let paces = [Pace::Buffered(pace, 0, size), Pace::Buffered(pace, late, size)];
+        let world = play(&content, &paces);
+        assert!(world.takers.iter().all(|taker| taker.over.is_some()), "{pace} {size}");
     }
 }
 
