@@ -186,16 +186,17 @@ fn one_that_is_silent_holds_up_nobody_whom_the_buffer_serves() {
     let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
     let silent = Silent::new();
     let to = [silent.destination("carol"), listener.destination("bob"), nowhere("dave")];
-    let mut sender = Running::start(alice.command("ac-send", &to.each_ref().map(String::as_str)));
+    let args = ["-w", "3s", &to[0], &to[1], &to[2]];
+    let mut sender = Running::start(alice.command("ac-send", &args));
     sender.feed(bytes(1_000_000));
     let line = sender.wait_stderr("ac-send: bob: ");
     assert!(line.contains("1000000 bytes delivered"), "{line}");
     assert!(listener.wait_exit(DEADLINE).success());
-    assert!(sender.poll_exit().is_none(), "the silent one has 10 s");
+    assert!(sender.poll_exit().is_none(), "the silent one has 3 s");
     let status = sender.wait_exit(DEADLINE);
     let output = Output { status, stdout: Vec::new(), stderr: sender.stderr().into() };
     assert_code(&output, 5);
-    assert_said("carol", "gave no proof of the key within 10 s", &output);
+    assert_said("carol", "gave no proof of the key within 3 s", &output);
     assert_said("dave", "connection refused", &output);
 }
 
