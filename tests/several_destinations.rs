@@ -440,3 +440,55 @@ fn a_history_has_a_record_for_each_with_what_came_of_it() {
     let text: String = objects.iter().filter(part).map(|o| o["text"].as_str().unwrap()).collect();
     assert!(text.as_bytes() == message);
 }
+
+#[test]
+fn files_and_folders_reach_each_that_takes_them() {
+    let (alice, [bob, carol, dave]) = friends(["bob", "carol", "dave"]);
+    let folder = alice.path().join("photos");
+    std::fs::create_dir(&folder).unwrap();
+    let contents =
+        [("photos/1", bytes(3_000_000)), ("photos/2", bytes(7)), ("song", bytes(70_000))];
+    for (name, content) in &contents {
+        std::fs::write(alice.path().join(name), content).unwrap();
+    }
+    let taking = [&bob, &carol].map(|home| {
+        let inbox = home.path().join("inbox");
+        std::fs::create_dir(&inbox).unwrap();
+        let args = ["-1", "-d", inbox.to_str().unwrap(), "127.0.0.1:0"];
+        (Listener::spawn(home, &args), inbox)
+    });
+    let declining = Listener::spawn(&dave, &["127.0.0.1:0"]);
+    let to = [
+        taking[0].0.destination("bob"),
+        declining.destination("dave"),
+        taking[1].0.destination("carol"),
+    ];
+    let paths = ["photos", "song"].map(|name| alice.path().join(name));
+    let [photos, song] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let sent = send(&alice, &[&to[0], &to[1], "nobody", &to[2], "--", photos, song], b"");
+    assert_code(&sent, 3);
+    assert_said("bob", "delivered, 127.0.0.1", &sent);
+    assert_said("carol", "delivered, 127.0.0.1", &sent);
+    assert!(said_of("dave", &sent).iter().all(|line| line.contains("declined")));
+    for (mut listener, inbox) in taking {
+        assert!(listener.wait_exit(DEADLINE).success());
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&inbox).unwrap() {
+            let path = entry.unwrap().path();
+            let landed = path.file_name().unwrap().to_str().unwrap().to_owned();
+            // YYYYMMDD_HHMMSS_FROM_NAME
+            let name = landed.rsplit('_').next().unwrap().to_owned();
+            match path.is_dir() {
+                true => found.extend(std::fs::read_dir(&path).unwrap().map(|entry| {
+                    let path = entry.unwrap().path();
+                    let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+                    (format!("{name}/{file}"), std::fs::read(&path).unwrap())
+                })),
+                false => found.push((name, std::fs::read(&path).unwrap())),
+            }
+        }
+        found.sort();
+        let wanted = contents.iter().map(|(name, content)| ((*name).to_owned(), content.clone()));
+        assert!(found == wanted.collect::<Vec<_>>(), "{inbox:?} has something else");
+    }
+}
