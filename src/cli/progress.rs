@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,8 @@ impl Bars {
     /// None is shown yet.
     pub fn new(stderr: Rc<RefCell<Output>>) -> Self {
         let drawn = Arc::default();
-        let terminal = Box::new(Terminal { drawn: Arc::clone(&drawn), width: width() });
+        let (width, behind) = (width(), AtomicBool::new(false));
+        let terminal = Box::new(Terminal { drawn: Arc::clone(&drawn), width, behind });
         let target = ProgressDrawTarget::term_like_with_hz(terminal, RATE);
         Self { all: MultiProgress::with_draw_target(target), drawn, stderr }
     }
@@ -175,6 +177,8 @@ fn width() -> u16 {
 struct Terminal {
     drawn: Arc<Mutex<Vec<u8>>>,
     width: u16,
+    /// What is written next stands on a line of its own.
+    behind: AtomicBool,
 }
 
 impl Terminal {
@@ -214,7 +218,16 @@ impl TermLike for Terminal {
         self.draw(&format!("{s}\r\n"))
     }
 
+    /// A line, then as many blanks as fill it, so that the next one wraps. It would not: the last
+    /// columns are free.
     fn write_str(&self, s: &str) -> io::Result<()> {
+        if s.bytes().all(|b| b == b' ') {
+            self.behind.store(true, Ordering::Relaxed);
+            return self.draw("\x1b[K");
+        }
+        if self.behind.swap(false, Ordering::Relaxed) {
+            self.draw("\r\n")?;
+        }
         self.draw(s)
     }
 
@@ -223,6 +236,7 @@ impl TermLike for Terminal {
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.behind.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
