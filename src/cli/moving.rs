@@ -34,6 +34,8 @@ impl Peer {
 pub struct Moving {
     peer: Peer,
     told: Told,
+    /// Its bar says whose other end it is.
+    named: bool,
     bar: Option<Bar>,
     /// The file or folder that began last.
     name: String,
@@ -46,7 +48,13 @@ impl Moving {
     /// Nothing moves yet.
     pub fn new(peer: Peer, told: Told) -> Self {
         let (name, looked) = (String::new(), Instant::now());
-        Self { peer, told, bar: None, name, size: None, bytes: 0, looked }
+        Self { peer, told, named: false, bar: None, name, size: None, bytes: 0, looked }
+    }
+
+    /// The same beside others.
+    #[must_use]
+    pub fn among_several(self) -> Self {
+        Self { named: true, ..self }
     }
 
     /// A message begins. Entries of a folder are a part of it.
@@ -61,7 +69,11 @@ impl Moving {
         (self.size, self.bytes) = (meta.size, 0);
         if let Some(bars) = &self.told.bars {
             let bar = self.bar.get_or_insert_with(|| bars.bar());
-            bar.expect(&sanitize_line(name), meta.size.unwrap_or_default());
+            let mut label = sanitize_line(name);
+            if let ((Some(peer), _) | (_, Some(peer)), true) = (self.peer.fields(), self.named) {
+                label = format!("{peer}: {label}");
+            }
+            bar.expect(&label, meta.size.unwrap_or_default());
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use mio::Waker;
 
 use super::{Options, PROGRAM, call, tell, why};
-use crate::cli::destination::Destination;
+use crate::cli::destination::{self, Destination};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::moving::{Moving, Peer};
 use crate::cli::output::note;
@@ -148,6 +148,9 @@ impl Sending {
         waker: Arc<Waker>,
     ) -> io::Result<(FileFeed, Self)> {
         let mut moving = Moving::new(Peer::To(to.to_owned()), told.clone());
+        if destination::each(&options.destination).len() > 1 {
+            moving = moving.among_several();
+        }
         let verdict = Verdict {
             to: to.to_owned(),
             told,
