@@ -167,6 +167,15 @@ impl Way {
     }
 }
 
+impl Drop for Way {
+    /// The thread ends, and closes what it reads from, as soon as it does not wait for that.
+    fn drop(&mut self) {
+        if let Self::Threaded { shared, .. } = self {
+            shared.abandon();
+        }
+    }
+}
+
 /// What the thread has read and the loop has not taken.
 #[derive(Default)]
 struct Shared {
@@ -181,11 +190,18 @@ struct State {
     error: Option<io::Error>,
     /// The loop found nothing and wants to be woken.
     starving: bool,
+    /// The loop takes no more.
+    abandoned: bool,
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn abandon(&self) {
+        self.lock().abandoned = true;
+        self.room.notify_one();
     }
 
     fn fill_from(&self, mut file: File, waker: &Waker) {
@@ -197,8 +213,11 @@ impl Shared {
                 continue;
             }
             let mut state = self.lock();
-            while state.bytes.len() >= AHEAD {
+            while state.bytes.len() >= AHEAD && !state.abandoned {
                 state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.abandoned {
+                return;
             }
             match read {
                 Ok(0) => state.ended = true,

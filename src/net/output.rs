@@ -144,7 +144,7 @@ impl Output {
     /// Waits until everything was written, or `give_up` says so.
     ///
     /// # Errors
-    /// The first error of the output.
+    /// The first error of the output, unless it was taken before.
     pub fn finish(&mut self, give_up: impl Fn() -> bool) -> io::Result<()> {
         let last = self.mark();
         // What failed is over, even if somebody else has its error already.
@@ -168,6 +168,15 @@ impl Output {
         match &mut self.way {
             Way::Direct { error, .. } => error.take(),
             Way::Threaded { shared, .. } => shared.lock().error.take(),
+        }
+    }
+}
+
+impl Drop for Output {
+    /// What was handed on is still written; then the thread ends and closes what it writes to.
+    fn drop(&mut self) {
+        if let Way::Threaded { shared, .. } = &self.way {
+            shared.close();
         }
     }
 }
@@ -217,6 +226,8 @@ struct State {
     waiting: usize,
     /// Emptied buffers, to be filled again.
     spare: Vec<Vec<u8>>,
+    /// Nothing more comes.
+    closed: bool,
     flushed: u64,
     /// The thread has ended, with an error.
     failed: bool,
@@ -257,6 +268,11 @@ impl Shared {
         self.push(Item::Bytes(bytes), len);
     }
 
+    fn close(&self) {
+        self.lock().closed = true;
+        self.news.notify_one();
+    }
+
     /// Until the thread has news, or the caller should look for a signal.
     fn wait_a_little(&self) {
         let state = self.lock();
@@ -273,6 +289,7 @@ impl Shared {
         let item = loop {
             match state.items.pop_front() {
                 Some(item) => break item,
+                None if state.closed => return Err(()),
                 None => state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
             }
         };
