@@ -117,6 +117,7 @@ impl Session {
                     }
                     self.feed.answered(&Answer::Refused(code as u8, text));
                 }
+                Progress::Sufficed => panic!("of a file all is needed"),
             }
         }
         any

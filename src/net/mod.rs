@@ -12,7 +12,9 @@
 
 pub mod box_file;
 pub mod clock;
+pub mod command;
 pub mod dial;
+pub mod duplex;
 pub mod fan;
 pub mod feed;
 pub mod hub;

@@ -18,6 +18,9 @@ pub enum Progress {
     },
     /// The oldest message without an answer is delivered: all of it is where it belongs.
     Delivered,
+    /// The oldest message without an answer, which is still coming, has done what it should: the
+    /// rest of it is not needed.
+    Sufficed,
     /// The oldest message without an answer, which may still be coming, is not wanted. The text is
     /// for its sender.
     Refused(RefuseCode, String),

@@ -71,6 +71,8 @@ enum State {
     Awaited(usize, Heard, u64),
     /// ACK.
     Delivered(Heard, u64),
+    /// REFUSE, which is as good.
+    Sufficed(Heard, u64),
     /// REFUSE.
     Refused(RefuseCode, String),
 }
@@ -287,7 +289,7 @@ impl Hearing {
                     link.send(Kind::Resume, &offer_body(offset, &hash), now);
                 }
             }
-            (Progress::Delivered, Some(due)) => {
+            (Progress::Delivered | Progress::Sufficed, Some(due)) => {
                 let refused = State::Refused(RefuseCode::CannotWrite, String::new());
                 if let State::Awaited(_, heard, total) = std::mem::replace(&mut due.state, refused)
                 {
@@ -299,6 +301,13 @@ impl Hearing {
                 if let Some(current) = self.current.take_if(|c| c.receiver == Some(number)) {
                     self.inbound.refuse();
                     let state = State::Refused(code, text);
+                    self.dues.push_back(Due { state, ends_run: current.ends_run });
+                }
+            }
+            (Progress::Sufficed, None) => {
+                if let Some(current) = self.current.take_if(|c| c.receiver == Some(number)) {
+                    self.inbound.refuse();
+                    let state = State::Sufficed(current.heard, current.bytes);
                     self.dues.push_back(Due { state, ends_run: current.ends_run });
                 }
             }
@@ -322,6 +331,12 @@ impl Hearing {
             match self.dues.front().map(|due| &due.state) {
                 Some(State::Delivered(heard, total)) => {
                     link.send(Kind::Ack, &total.to_be_bytes(), now);
+                    shared.host.notice(Notice::Delivered(heard, *total));
+                    self.run_delivered |= self.open_runs > 0;
+                }
+                Some(State::Sufficed(heard, total)) => {
+                    let body = refuse_body(RefuseCode::NeedsNoMore, "");
+                    link.send(Kind::Refuse, &body, now);
                     shared.host.notice(Notice::Delivered(heard, *total));
                     self.run_delivered |= self.open_runs > 0;
                 }

@@ -165,6 +165,10 @@ pub enum RefuseCode {
     TooSlow = 6,
     /// The answer to ABORT of a file or of an entry of a folder.
     GivenUp = 7,
+    /// The command that took it failed; the text says how.
+    CommandFailed = 8,
+    /// The command that took it ended well and needs no more of it. No failure.
+    NeedsNoMore = 9,
 }
 
 impl RefuseCode {
@@ -178,6 +182,8 @@ impl RefuseCode {
             Self::Enough => "enough messages were heard",
             Self::TooSlow => "the sender paused while others waited",
             Self::GivenUp => "the sender gave it up",
+            Self::CommandFailed => "the command failed",
+            Self::NeedsNoMore => "the command needs no more of it",
         }
     }
 }
