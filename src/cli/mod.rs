@@ -4,6 +4,7 @@ pub mod common;
 pub mod config;
 pub mod descriptor;
 pub mod destination;
+mod duplex;
 pub mod failure;
 mod history;
 pub mod json;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::inbox::{self, Desk};
+use super::work::Work;
 use crate::cli::common::CommonOptions;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
@@ -49,6 +50,7 @@ pub struct Front<'a> {
     verbose: bool,
     told: Told,
     files: Desk,
+    work: Work,
 }
 
 impl<'a> Front<'a> {
@@ -75,11 +77,23 @@ impl<'a> Front<'a> {
             verbose: options.verbose > 0,
             told,
             files,
+            work: Work::default(),
         };
         for broken in front.load()? {
             front.told.say(&format!("ac-listen: {broken} (passed over)"));
         }
         Ok(front)
+    }
+
+    /// The same, and what is heard goes where `work` says.
+    #[must_use]
+    pub fn doing(self, work: Work) -> Self {
+        Self { work, ..self }
+    }
+
+    /// The work, which it does no more.
+    pub fn take_work(&mut self) -> Work {
+        std::mem::take(&mut self.work)
     }
 
     /// Petnames of `--from` that no contact has.
@@ -258,8 +272,11 @@ impl Host for Front<'_> {
     }
 
     fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
-        if inbox::is_file(meta.kind) {
+        if inbox::is_file(meta.kind) && !self.work.takes_files(self.files.is_open()) {
             return self.files.route(session, caller, meta);
+        }
+        if let Some(route) = self.work.route(session, caller, meta) {
+            return route;
         }
         let shown = [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind);
         match shown {
@@ -268,8 +285,12 @@ impl Host for Front<'_> {
         }
     }
 
-    fn hire(&mut self, _: usize, _: SessionId, caller: &Caller) -> io::Result<Hired> {
-        self.files.hire(caller)
+    fn hire(&mut self, number: usize, _: SessionId, caller: &Caller) -> io::Result<Hired> {
+        self.work.hire(number, caller).unwrap_or_else(|| self.files.hire(caller))
+    }
+
+    fn is_over(&self) -> bool {
+        self.work.is_over()
     }
 
     fn notice(&mut self, notice: Notice<'_>) {
@@ -286,15 +307,16 @@ impl Host for Front<'_> {
             Notice::Delivered(heard, bytes) => self.say_delivered(heard, bytes),
             Notice::Cut(heard, why) => {
                 let name = &heard.caller.name;
-                if !self.quiet {
+                if !self.quiet && !self.work.is_stream() {
                     self.told.say(&format!("ac-listen: {name}: the message was cut off: {why}"));
                 }
                 let plain = is_plain(&heard.caller);
                 self.told.report(&Event::Cut { id: &json::hex(&heard.id), from: name, why, plain });
             }
-            Notice::Disconnected(..) | Notice::Reached(..) | Notice::NotReached(..) => {}
             Notice::Kept(limit, caller) => self.say_kept(limit, Some(&caller.name), None),
             Notice::KeptOut(limit, network) => self.say_kept(limit, None, Some(network)),
+            Notice::Disconnected(session, _, parting) => self.work.parted(session, parting),
+            Notice::Reached(..) | Notice::NotReached(..) => {}
             Notice::Crossed(crossing) => self.told.say(&trace::lines(crossing)),
         }
     }

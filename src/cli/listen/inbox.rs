@@ -128,6 +128,11 @@ impl Desk {
         Self { inbox, waker, told, quiet, declined: None }
     }
 
+    /// Whether files are taken.
+    pub fn is_open(&self) -> bool {
+        self.inbox.is_some()
+    }
+
     /// Where a file or a part of a folder goes.
     pub fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
         if self.inbox.is_some() {

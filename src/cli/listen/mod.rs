@@ -9,6 +9,7 @@ mod recorded;
 mod replay;
 mod settings;
 mod stage;
+mod work;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use self::limits::LimitOptions;
 use self::recorded::Recorded;
 use self::settings::Settings;
 use self::stage::{Form, JsonParts, Printer, Terminal};
+use self::work::{Work, WorkOptions};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::Event;
@@ -36,6 +38,7 @@ use crate::history::record::Recorder;
 use crate::keys::names::petname;
 use crate::keys::ring::name_of_file;
 use crate::keys::{Keyring, LocalKind};
+use crate::net::duplex::Quiet;
 use crate::net::hub::Hub;
 use crate::net::listen::{Answering, End, Limits, ListenError, Listener, Stage};
 use crate::net::signals::die_of;
@@ -121,6 +124,10 @@ pub struct Options {
     #[command(flatten)]
     pub inbox: InboxOptions,
 
+    /// A command, or a stream both ways.
+    #[command(flatten)]
+    pub work: WorkOptions,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -144,6 +151,7 @@ fn name(text: &str) -> Result<String, String> {
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
+    options.work.check(options.udp, options.common.json)?;
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
@@ -176,16 +184,19 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     };
     let told = outputs.told();
     let desk = Desk::new(inbox, &settings.inbox, hub.waker(), told.clone(), options.common.quiet);
+    let work = options.common.prepare(|| Work::new(options, &outputs, &hub))?;
     let mut front = options.common.prepare(|| {
         let front = Front::new(keyring.as_ref(), policy, &options.common, told, desk)?;
         match front.unknown_names().first() {
             Some(stranger) => Err(unknown_contact(stranger)),
-            None => Ok(front),
+            None => Ok(front.doing(work)),
         }
     })?;
     let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
+    let mut quiet = Quiet(Rc::clone(&outputs.messages));
     let mut recorded;
     let stage: &mut dyn Stage = match &mut recorder {
+        _ if options.work.duplex => &mut quiet,
         Some(recorder) => {
             recorded = Recorded { printer: &mut printer, recorder };
             &mut recorded
@@ -197,6 +208,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         None => listen(options, &settings, &mut hub, &keys, &groups, &mut front, stage)
             .and_then(|end| outcome(end, options)),
     };
+    let stopped = matches!(ended, Err(Ended::Signal(_)));
+    let worked = front.take_work().finish(&hub, stopped);
+    let ended = ended.and_then(|()| worked.map_err(Ended::from));
     let kept = recorder.as_mut().map_or(Ok(()), |recorder| keep(recorder, &ended, &hub));
     conclude(ended.and(kept.map_err(Ended::from)), &outputs, &hub)
 }

@@ -76,6 +76,9 @@ fn check_sense(options: &Options) -> Result<(), Failure> {
             "--plain knows no files",
             "send the bytes of one: ac-send --plain HOST:PORT < FILE, or tar c FILES | ...",
         ),
+        Options { duplex: true, .. } => {
+            usage("-b: a stream both ways carries no files", "leave out -b, or the files")
+        }
         Options { ping: true, .. } => usage("-z sends nothing", "leave out -z, or the files"),
         _ => Ok(()),
     }

@@ -1,9 +1,10 @@
 //! ac-send: from options to delivered messages, and from how that ended to an exit code.
 
+mod duplex;
 mod files;
 mod plain;
 mod several;
-mod why;
+pub(in crate::cli) mod why;
 
 use std::cell::RefCell;
 use std::io;
@@ -96,6 +97,10 @@ pub struct Options {
     #[arg(short = 'z', long)]
     pub ping: bool,
 
+    /// Carry bytes both ways: stdin to the peer, and what it says to stdout
+    #[arg(short = 'b', long, conflicts_with_all = ["output", "ping", "history", "plain"])]
+    pub duplex: bool,
+
     /// Append what is sent to FILE, sealed to your own key
     #[arg(long, value_name = "FILE", conflicts_with = "ping")]
     pub history: Option<PathBuf>,
@@ -162,6 +167,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     options.common.prepare(|| files::check(options))?;
     if options.plain {
         return plain::run(options);
+    }
+    if options.duplex {
+        return duplex::run(options);
     }
     if let several @ [_, _, ..] = &destination::each(&options.destination)[..] {
         return several::run(options, several);

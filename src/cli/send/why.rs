@@ -12,7 +12,7 @@ use crate::net::send::{Cut, SendError};
 use crate::proto::stream::record::RefuseCode;
 
 /// What a person reads, and what the shell reads.
-pub(super) fn failure(error: &SendError) -> Failure {
+pub(in crate::cli) fn failure(error: &SendError) -> Failure {
     match error {
         SendError::Dial(e) => dial_failure(e),
         SendError::CutOff(address, cut) => Failure::new(
@@ -43,7 +43,8 @@ fn too_slow(address: SocketAddr, behind: u64) -> Failure {
     Failure::new(Code::CutOff, why).hint("send to it by itself")
 }
 
-fn dial_failure(error: &DialError) -> Failure {
+/// Why nobody was reached.
+pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
     match error {
         DialError::NotFound(e) => {
             Failure::new(Code::Unreachable, format!("the host was not found: {}", system(e)))
@@ -102,6 +103,8 @@ fn declined(code: u8, text: &str) -> Failure {
         (RefuseCode::NotWanted, "the recipient does not take this kind of message"),
         (RefuseCode::Enough, "the recipient has heard as many messages as it wanted"),
         (RefuseCode::TooSlow, "the recipient did not wait: others did"),
+        (RefuseCode::CommandFailed, "the recipient's command failed"),
+        (RefuseCode::NeedsNoMore, "the recipient needs no more of it"),
     ];
     let known = why.iter().find(|(known, _)| *known as u8 == code).map(|(_, why)| *why);
     let mut message = match known {
