@@ -3,12 +3,14 @@
 
 mod common;
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
 use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 /// Two people, of whom bob listens with `args`.
 struct Pair {
@@ -154,7 +156,7 @@ fn a_reader_that_pauses_stalls_only_its_own_direction() {
     }
     assert!(sender.poll_exit().is_none() && listener.poll_exit().is_none());
     let mut got = vec![0; flood.len()];
-    std::io::Read::read_exact(&mut reader, &mut got).unwrap();
+    reader.read_exact(&mut got).unwrap();
     assert!(got == flood);
     sender.close_stdin();
     assert_eq!((code(&mut sender), code(&mut listener)), (Some(0), Some(0)));
@@ -298,7 +300,7 @@ fn a_reader_may_leave_when_there_is_nothing_more_for_it() {
     wait_for(&listener, "question");
     say(&mut listener, "answer");
     let mut answer = [0; 6];
-    std::io::Read::read_exact(&mut reader, &mut answer).unwrap();
+    reader.read_exact(&mut answer).unwrap();
     drop(reader);
     say(&mut sender, "thanks");
     sender.close_stdin();
@@ -313,7 +315,7 @@ fn input_that_cannot_be_read_is_an_error_here_and_a_cut_there() {
     let mut listener = pair.listener(&["-b"]);
     let mut command = pair.command(&listener, &["-b"]);
     // Reading a folder fails.
-    command.stdin(Stdio::from(std::fs::File::open("/").unwrap()));
+    command.stdin(Stdio::from(File::open("/").unwrap()));
     let mut sender = Running::start(command);
     assert_eq!((code(&mut sender), code(&mut listener)), (Some(1), Some(6)));
     assert!(sender.stderr().contains("cannot read the input"), "{}", sender.stderr());
@@ -328,7 +330,7 @@ fn any_kind_of_stdin_will_do() {
         let mut listener = pair.listener(&["-b"]);
         listener.close_stdin();
         let mut command = pair.command(&listener, &["-b"]);
-        command.stdin(Stdio::from(std::fs::File::open(stdin).unwrap()));
+        command.stdin(Stdio::from(File::open(stdin).unwrap()));
         let mut sender = Running::start(command);
         assert_eq!((code(&mut sender), code(&mut listener)), (Some(0), Some(0)));
         assert_eq!(listener.stdout(), content);
@@ -350,9 +352,37 @@ fn nobody_there_is_code_4_and_the_wrong_key_is_code_5() {
 }
 
 #[test]
+fn on_a_terminal_what_the_peer_says_is_made_harmless() {
+    let opened = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).and_then(|controller| {
+        grantpt(&controller)?;
+        unlockpt(&controller)?;
+        let user = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        Ok((File::from(controller), user))
+    });
+    if !common::possible(opened.is_ok(), "mount /dev/pts") {
+        return;
+    }
+    let (mut controller, user) = opened.unwrap();
+    let pair = Pair::new();
+    let mut listener = pair.listener(&["-b"]);
+    let mut command = pair.command(&listener, &["-b"]);
+    command.stdout(user);
+    let mut sender = Running::start(command);
+    say(&mut listener, "\x1b[2Jwiped\u{202e}\n");
+    listener.close_stdin();
+    sender.close_stdin();
+    assert_eq!((code(&mut sender), code(&mut listener)), (Some(0), Some(0)));
+    let mut shown = [0; 256];
+    let len = controller.read(&mut shown).unwrap();
+    assert_eq!(String::from_utf8_lossy(&shown[..len]), "^[[2Jwiped\\u{202e}\r\n");
+}
+
+#[test]
 fn what_cannot_be_is_refused_with_what_to_use_instead() {
     let pair = Pair::new();
-    let cases: [(&str, &[&str], &str); 4] = [
+    let cases: [(&str, &[&str], &str); 6] = [
+        ("ac-send", &["-b", "bob@127.0.0.1:1", "bob@127.0.0.1:2"], "name one destination"),
+        ("ac-send", &["-b", "bob@127.0.0.1:1", "--", "/dev/null"], "leave out -b"),
         ("ac-send", &["-b", "-u", "bob@127.0.0.1:1"], "leave out -u"),
         ("ac-send", &["-b", "--json", "bob@127.0.0.1:1"], "--status-fd"),
         ("ac-listen", &["-b", "-u", "127.0.0.1:0"], "leave out -u"),

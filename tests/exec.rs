@@ -175,6 +175,49 @@ fn the_environment_says_whose_it_is() {
 }
 
 #[test]
+fn a_file_is_a_message_with_a_name() {
+    let pair = Pair::new();
+    let mut listener =
+        pair.script("echo \"$AC_KIND $AC_NAME\" >> names; cat | wc -c >> sizes", &["-1"]);
+    let large = pair.alice.path().join("large");
+    std::fs::write(&large, vec![b'x'; 3_000_000]).unwrap();
+    let hostile = pair.alice.path().join("$(touch pwned);\x1b[2J\n.txt");
+    std::fs::write(&hostile, b"y").unwrap();
+    // A list of files is one run of ac-send, and a run of the command for each.
+    let files = ["--", large.to_str().unwrap(), hostile.to_str().unwrap()];
+    let to = listener.destination("bob");
+    assert_code(&send(&pair.alice, &[&[to.as_str()], &files[..]].concat(), b""), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert_eq!(pair.file("sizes"), "3000000\n1\n");
+    assert_eq!(pair.file("names"), "file large\nfile $(touch pwned);[2J.txt\n");
+    assert!(!pair.at("pwned").exists());
+}
+
+#[test]
+fn a_folder_is_for_no_command_and_files_go_to_the_directory_if_there_is_one() {
+    let pair = Pair::new();
+    let folder = pair.alice.path().join("folder");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("file"), b"content").unwrap();
+    let listener = pair.script("echo ran >> ran", &[]);
+    let to = listener.destination("bob");
+    let sent = send(&pair.alice, &[&to, "--", folder.to_str().unwrap()], b"");
+    assert_code(&sent, 8);
+    assert!(said(&sent).contains("send a tar"), "{}", said(&sent));
+
+    let inbox = pair.at("inbox");
+    std::fs::create_dir(&inbox).unwrap();
+    let listener = pair.script("echo ran >> ran", &["-d", "inbox"]);
+    let to = listener.destination("bob");
+    assert_code(&send(&pair.alice, &[&to, "--", folder.to_str().unwrap()], b""), 0);
+    assert!(!pair.at("ran").exists());
+    assert_code(&send(&pair.alice, &[&to], b"x"), 0);
+    assert_eq!(pair.file("ran"), "ran\n");
+    let landed: Vec<_> = std::fs::read_dir(&inbox).unwrap().collect();
+    assert_eq!(landed.len(), 1);
+}
+
+#[test]
 fn nothing_of_a_peer_becomes_an_argument_or_a_command() {
     let hostile = "$(touch${IFS}pwned);`touch${IFS}pwned`|touch";
     let pair = Pair::with_names(hostile);
