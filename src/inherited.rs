@@ -1,11 +1,15 @@
-//! Which of the standard descriptors were open when the program was started.
+//! Which of the standard descriptors were open when the program was started, and that the others are
+//! for us alone.
 //!
 //! Before `main` Rust's runtime opens `/dev/null` in place of each that is closed, so that
 //! `ac-listen >&-` would acknowledge messages that nobody can ever read. A function in `.init_array`
 //! runs before the runtime and looks. This is the only module with `unsafe` in it: to be run that
 //! early, and to look at a descriptor by its number, cannot be said otherwise.
 
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::FdFlags;
 
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
@@ -13,6 +17,18 @@ static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 /// other than Linux), it was not.
 pub fn stdout_was_closed() -> bool {
     STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// What the shell opened for us at descriptor `number` is not for the programs that we run. Those of
+/// stdin, stdout and stderr stay theirs.
+pub fn keep_from_children(number: i32) {
+    #![allow(unsafe_code)]
+    if number <= rustix::stdio::raw_stderr() {
+        return;
+    }
+    // SAFETY: only a flag of it is changed; if it is closed, that is an error of no interest.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let _ = rustix::io::fcntl_setfd(descriptor, FdFlags::CLOEXEC);
 }
 
 #[cfg(target_os = "linux")]

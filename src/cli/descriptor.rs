@@ -6,12 +6,15 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
+use crate::inherited::keep_from_children;
+
 /// A copy of descriptor `number`, closed on exec, sharing its position. The number itself stays
-/// open, and nothing is assumed about who owns it, so this needs no `unsafe`.
+/// open, but not in programs that we run, and nothing is assumed about who owns it.
 ///
 /// # Errors
 /// When there is no such descriptor.
 pub fn duplicate(number: i32) -> io::Result<OwnedFd> {
+    keep_from_children(number);
     // A descriptor of our own process, fetched like one of another's (Linux 5.6).
     let fetched = pidfd_open(getpid(), PidfdFlags::empty())
         .and_then(|me| pidfd_getfd(me, number, PidfdGetfdFlags::empty()));
