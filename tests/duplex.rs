@@ -93,7 +93,7 @@ fn what_is_said_arrives_at_once_both_ways() {
 #[test]
 fn when_the_callers_input_ends_the_other_direction_goes_on() {
     let pair = Pair::new();
-    let mut listener = pair.listener(&["-b"]);
+    let mut listener = pair.listener(&["-1", "-b"]);
     let mut sender = pair.sender(&listener);
     say(&mut sender, "question");
     sender.close_stdin();

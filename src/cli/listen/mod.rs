@@ -280,7 +280,8 @@ fn listen(
         silence: settings.silence,
         bounds: settings.bounds,
         idle: options.wait,
-        count: if options.once { Some(1) } else { options.count },
+        // A duplex stream is over when both its halves are, not when one message was heard.
+        count: if options.once && !options.work.duplex { Some(1) } else { options.count },
         trace: options.common.trace(),
     };
     let sockets = Sockets::bind(&settings.addresses, options.transport())?;

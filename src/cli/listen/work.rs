@@ -37,7 +37,7 @@ const STREAM: usize = 18;
 pub struct WorkOptions {
     /// Carry bytes both ways, from stdin and to stdout, for one session with an ac-send -b
     #[arg(short = 'b', long,
-          conflicts_with_all = ["exec", "directory", "once", "count", "null", "open", "replay",
+          conflicts_with_all = ["exec", "directory", "count", "null", "open", "replay",
                                 "history", "plain"])]
     pub duplex: bool,
 
