@@ -1,5 +1,6 @@
 //! What the programs share in front of a user: options, destinations, output, errors.
 
+pub mod chat;
 pub mod common;
 pub mod config;
 pub mod descriptor;
