@@ -25,6 +25,7 @@ pub struct Output {
     /// Not yet handed on: small writes become one.
     gathered: Vec<u8>,
     tickets: u64,
+    written: u64,
 }
 
 enum Way {
@@ -62,7 +63,7 @@ impl Output {
             let watched = Some(file.try_clone()?);
             Way::Threaded { shared: Shared::start("stdout", Waiting(file), waker)?, watched }
         };
-        Ok(Self { way, gathered: Vec::new(), tickets: 0 })
+        Ok(Self { way, gathered: Vec::new(), tickets: 0, written: 0 })
     }
 
     /// Whatever takes bytes, written by a thread: what is given to one [`Output::write`] is never
@@ -73,7 +74,7 @@ impl Output {
     pub fn by_thread(writer: impl Write + Send + 'static, waker: Arc<Waker>) -> io::Result<Self> {
         let shared = Shared::start("writer", writer, waker)?;
         let way = Way::Threaded { shared, watched: None };
-        Ok(Self { way, gathered: Vec::new(), tickets: 0 })
+        Ok(Self { way, gathered: Vec::new(), tickets: 0, written: 0 })
     }
 
     /// The descriptor to watch for a reader that goes away, if it is of a kind that has readers.
@@ -92,8 +93,14 @@ impl Output {
         }
     }
 
+    /// How many bytes were ever given to [`Output::write`].
+    pub fn position(&self) -> u64 {
+        self.written
+    }
+
     /// Adds bytes; [`Output::push`] or a full buffer sends them on.
     pub fn write(&mut self, bytes: &[u8]) {
+        self.written += bytes.len() as u64;
         if self.gathered.is_empty()
             && bytes.len() >= GATHERED / 2
             && let Way::Direct { file, error, .. } = &mut self.way

@@ -8,5 +8,6 @@ pub mod command;
 pub mod complete;
 pub mod editor;
 pub mod recall;
+pub mod screen;
 pub mod seen;
 pub mod talk;

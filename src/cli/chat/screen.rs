@@ -1,0 +1,156 @@
+//! What stands above the line that is being typed: one's own lines with their marks, and what
+//! happens. Messages are printed beside it by the listener's printer, to the same output.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal as _};
+use std::rc::Rc;
+
+use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthStr as _;
+
+use super::talk::{Line, Said};
+use crate::cli::local_time;
+use crate::cli::sanitize::{Sanitizer, sanitize_line};
+use crate::net::output::Output;
+
+/// Stands at the right edge beside a line that everybody has.
+const MARK: &str = "✓";
+/// So many columns beside a line are kept free for its mark.
+const MARGIN: usize = 3;
+/// Lines after the first stand behind this, so that none can pass for another's.
+const CONTINUED: &str = "\n    | ";
+/// More names than this are counted instead.
+const NAMED: usize = 3;
+/// So much of a line says which one is meant, in characters.
+const EXCERPT: usize = 40;
+
+/// The writer of one's own lines and of what happens.
+pub struct Screen {
+    output: Rc<RefCell<Output>>,
+    /// The line whose last row is the last one above the line that is being typed.
+    last: Option<Last>,
+}
+
+struct Last {
+    id: [u8; 16],
+    /// The output's position behind it.
+    position: u64,
+    columns: usize,
+}
+
+impl Screen {
+    /// On `output`.
+    pub fn new(output: Rc<RefCell<Output>>) -> Self {
+        Self { output, last: None }
+    }
+
+    /// What somebody should know, at `now_ms` (Unix ms). It may have several lines.
+    pub fn note(&mut self, text: &str, now_ms: u64) {
+        let text = text.replace('\n', CONTINUED);
+        self.write(&format!("{} -- {text}\n", local_time::stamp(now_ms, now_ms)));
+    }
+
+    /// One's own line, on its way to those of `said`.
+    pub fn own(&mut self, line: &Line, said: &Said) {
+        let whom: Vec<&str> = said.here.iter().chain(&said.away).map(String::as_str).collect();
+        let stamp = local_time::stamp(line.typed_ms, line.typed_ms);
+        let text = harmless(&line.text).replace('\n', CONTINUED);
+        let shown = format!("{stamp} you → {}: {text}", several(&whom));
+        self.write(&format!("{shown}\n"));
+        self.last = columns().filter(|columns| has_margin(&shown, *columns)).map(|columns| Last {
+            id: line.id,
+            position: self.output.borrow().position(),
+            columns,
+        });
+    }
+
+    /// Everybody has the line: a mark beside it, if it is still the last one, else a line that says
+    /// so.
+    pub fn delivered(&mut self, line: &Line, to: &str, now_ms: u64) {
+        let beside = self.last.take().filter(|last| {
+            last.id == line.id
+                && last.position == self.output.borrow().position()
+                && columns() == Some(last.columns)
+        });
+        match beside {
+            // Up to the line's last row, to its edge, and down again.
+            Some(last) => self.write(&format!("\x1b[A\x1b[{}G{MARK}\n", last.columns)),
+            None => self.note(&format!("{MARK} {to} has it: {}", excerpt(&line.text)), now_ms),
+        }
+    }
+
+    fn write(&mut self, text: &str) {
+        let mut output = self.output.borrow_mut();
+        output.write(text.as_bytes());
+        output.push();
+    }
+}
+
+/// The terminal's width, if there is one that has a width.
+fn columns() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok()).flatten()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Whether the last row of `shown` leaves room for a mark. A row may lack a column when a wide
+/// character does not fit into it, and what a terminal takes for wide is not always what we do.
+fn has_margin(shown: &str, columns: usize) -> bool {
+    let last = shown.rsplit('\n').next().unwrap_or_default();
+    // How far a tab leads depends on where it stands.
+    if last.contains('\t') {
+        return false;
+    }
+    let cells = last.width();
+    cells % columns + cells / columns + MARGIN <= columns
+}
+
+/// `bob, carol`, or how many they are.
+pub fn several(names: &[&str]) -> String {
+    match names.len() {
+        n if n > NAMED => format!("all {n}"),
+        _ => names.join(", "),
+    }
+}
+
+/// The beginning of a line, as a piece of one.
+pub fn excerpt(text: &str) -> String {
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let short: String = first.chars().take(EXCERPT).collect();
+    let more = if short.len() < text.len() { "…" } else { "" };
+    format!("{}{more}", sanitize_line(&short))
+}
+
+/// What was typed or pasted may have anything in it, too.
+fn harmless(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut sanitizer = Sanitizer::new();
+    sanitizer.push(text.as_bytes(), &mut clean);
+    sanitizer.finish(&mut clean);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_has_room_only_beside_what_is_short_enough() {
+        assert!(has_margin("12345", 10));
+        assert!(has_margin("1234567", 10));
+        assert!(!has_margin("12345678", 10));
+        assert!(has_margin("1234567890123", 10));
+        assert!(!has_margin("日本語語", 10));
+        assert!(!has_margin("a\tb", 10));
+        assert!(has_margin("a long line before it\nshort", 10));
+        assert!(!has_margin("", 1));
+    }
+
+    #[test]
+    fn an_excerpt_is_one_harmless_line() {
+        assert_eq!(excerpt("hi"), "hi");
+        assert_eq!(excerpt("\n one\ntwo"), " one…");
+        assert_eq!(excerpt(&"é".repeat(50)), format!("{}…", "é".repeat(40)));
+        assert_eq!(excerpt("a\x1b[2Jb"), "a^[[2Jb");
+    }
+}
