@@ -43,14 +43,14 @@ impl Far {
         let Some(line) = wire.there.pop_front() else { return };
         if !self.seen.contains(&[7; 32], &line.id) {
             self.seen.insert([7; 32], line.id);
-            self.shown.push(line.text.clone());
+            self.shown.push(String::from_utf8(line.text.clone()).unwrap());
         }
         wire.back.push_back(());
     }
 }
 
 fn line(n: u64) -> Line {
-    Line { id: u128::from(n).to_be_bytes(), typed_ms: n, text: format!("line {n}") }
+    Line { id: u128::from(n).to_be_bytes(), typed_ms: n, text: format!("line {n}").into_bytes() }
 }
 
 fn key() -> PublicKey {
@@ -122,7 +122,7 @@ fn run(seed: u64, lines: u64) -> usize {
             break;
         }
     }
-    let expected: Vec<String> = (0..lines).map(|n| line(n).text).collect();
+    let expected: Vec<String> = (0..lines).map(|n| format!("line {n}")).collect();
     assert_eq!(far.shown, expected, "seed {seed}");
     delivered.sort_unstable();
     assert_eq!(delivered, (0..lines).collect::<Vec<_>>(), "seed {seed}");
@@ -217,8 +217,8 @@ fn a_mark_stands_for_all_who_were_here() {
     talk.next(3).unwrap();
     talk.answered(3, None);
     while let Some(event) = talk.event() {
-        if let Event::Delivered { to, everybody, late, .. } = event {
-            marks.push((to, everybody, late));
+        if let Event::Delivered { to, last_of, late, .. } = event {
+            marks.push((to, last_of, late));
         }
     }
     let mark = |to: &str, everybody, late| (to.to_owned(), everybody, late);

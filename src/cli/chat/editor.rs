@@ -44,8 +44,8 @@ pub const NUDGE: &[u8] = b"\x1b[A\n";
 /// What came from the keyboard.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A whole line, which may have line ends in it.
-    Line(String),
+    /// A whole line, which may have line ends in it. One from a pipe may be no UTF-8.
+    Line(Vec<u8>),
     /// The tab key asks to show these.
     Offer(Vec<String>),
     /// The key for the end of input, on an empty line; or the terminal is gone.
@@ -138,7 +138,7 @@ impl Keys {
         loop {
             match editor.readline(PROMPT) {
                 // A key that somebody has bound otherwise.
-                Ok(line) => drop(self.hand_over(Key::Line(line))),
+                Ok(line) => drop(self.hand_over(Key::Line(line.into()))),
                 // Bytes that are no text; the line is lost with them.
                 Err(ReadlineError::Io(e)) if e.kind() == io::ErrorKind::InvalidData => {}
                 Err(ReadlineError::Interrupted) => drop(self.hand_over(Key::Interrupt)),
@@ -195,7 +195,7 @@ impl ConditionalEventHandler for Handler {
         let emptied = Some(Cmd::Kill(Movement::WholeBuffer));
         match self.what {
             What::Enter if line.trim().is_empty() => emptied,
-            What::Enter if !self.keys.hand_over(Key::Line(line.to_owned())) => Some(Cmd::Noop),
+            What::Enter if !self.keys.hand_over(Key::Line(line.into())) => Some(Cmd::Noop),
             What::Enter => {
                 lock(&self.keys.recall).entered(line);
                 emptied

@@ -114,7 +114,8 @@ pub fn several(names: &[&str]) -> String {
 }
 
 /// The beginning of a line, as a piece of one.
-pub fn excerpt(text: &str) -> String {
+pub fn excerpt(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
     let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let short: String = first.chars().take(EXCERPT).collect();
     let more = if short.len() < text.len() { "…" } else { "" };
@@ -122,10 +123,10 @@ pub fn excerpt(text: &str) -> String {
 }
 
 /// What was typed or pasted may have anything in it, too.
-fn harmless(text: &str) -> String {
+fn harmless(text: &[u8]) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut sanitizer = Sanitizer::new();
-    sanitizer.push(text.as_bytes(), &mut clean);
+    sanitizer.push(text, &mut clean);
     sanitizer.finish(&mut clean);
     clean
 }
@@ -148,9 +149,9 @@ mod tests {
 
     #[test]
     fn an_excerpt_is_one_harmless_line() {
-        assert_eq!(excerpt("hi"), "hi");
-        assert_eq!(excerpt("\n one\ntwo"), " one…");
-        assert_eq!(excerpt(&"é".repeat(50)), format!("{}…", "é".repeat(40)));
-        assert_eq!(excerpt("a\x1b[2Jb"), "a^[[2Jb");
+        assert_eq!(excerpt(b"hi"), "hi");
+        assert_eq!(excerpt(b"\n one\ntwo"), " one…");
+        assert_eq!(excerpt("é".repeat(50).as_bytes()), format!("{}…", "é".repeat(40)));
+        assert_eq!(excerpt(b"a\x1b[2Jb"), "a^[[2Jb");
     }
 }

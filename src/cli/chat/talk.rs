@@ -36,8 +36,8 @@ pub struct Line {
     pub id: [u8; 16],
     /// When it was typed, Unix ms.
     pub typed_ms: u64,
-    /// What it says, without its line end.
-    pub text: String,
+    /// What it says, without its line end; UTF-8, unless it came from a pipe.
+    pub text: Vec<u8>,
 }
 
 /// What somebody should be told.
@@ -57,8 +57,8 @@ pub enum Event {
         key: PublicKey,
         /// Who.
         to: String,
-        /// Nobody of those who were here when it was typed is left who has not; they were here.
-        everybody: bool,
+        /// They were here when it was typed, and were the last of so many who have it now.
+        last_of: Option<usize>,
         /// They were away when it was typed.
         late: bool,
     },
@@ -161,6 +161,8 @@ struct Outstanding {
     line: Rc<Line>,
     /// Those who were here when it was typed and have not answered.
     open: Cell<usize>,
+    /// How many they were.
+    here: Cell<usize>,
 }
 
 impl Entry {
@@ -174,8 +176,8 @@ impl Entry {
         match refused {
             Some(why) => Event::Undelivered { line, key, to, why },
             None => {
-                let everybody = !late && said.open.get() == 0;
-                Event::Delivered { line, key, to, everybody, late }
+                let last_of = (!late && said.open.get() == 0).then(|| said.here.get());
+                Event::Delivered { line, key, to, last_of, late }
             }
         }
     }
@@ -304,7 +306,8 @@ impl Talk {
 
     fn say_to(&mut self, line: Line, whom: impl Fn(&Peer) -> bool) -> Option<Said> {
         let line = Rc::new(line);
-        let outstanding = Outstanding { line: Rc::clone(&line), open: Cell::new(0) };
+        let outstanding =
+            Outstanding { line: Rc::clone(&line), open: Cell::new(0), here: Cell::new(0) };
         let outstanding = Rc::new(outstanding);
         let mut said = None;
         for peer in self.peers.iter_mut().filter(|peer| whom(peer)) {
@@ -320,6 +323,7 @@ impl Talk {
                 peer.bytes += line.text.len();
                 peer.queue.push_back(Entry { said: Rc::clone(&outstanding), late, taken_by: None });
                 outstanding.open.update(|open| open + usize::from(!late));
+                outstanding.here.set(outstanding.open.get());
             }
         }
         said

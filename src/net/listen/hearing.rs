@@ -53,6 +53,8 @@ struct Current {
     heard: Heard,
     /// Its receiver, unless it goes to the output.
     receiver: Option<usize>,
+    /// It goes nowhere: that it came is all that it says.
+    greeting: bool,
     bytes: u64,
     ends_run: bool,
     always_answered: bool,
@@ -73,6 +75,8 @@ enum State {
     Delivered(Heard, u64),
     /// REFUSE, which is as good.
     Sufficed(Heard, u64),
+    /// ACK; nobody needs to know.
+    Greeted(u64),
     /// REFUSE.
     Refused(RefuseCode, String),
 }
@@ -169,6 +173,9 @@ impl Hearing {
     fn begin(&mut self, meta: &Meta, with: &mut Taking<'_, '_>) {
         self.keepalive_ms = self.keepalive_ms.or(meta.keepalive_ms);
         let heard = heard(meta, &self.caller, with.now);
+        if meta.is_greeting() {
+            return self.greeted(heard, with);
+        }
         let route = match with.shared.refusing {
             Some(code) => Route::Refused(code, String::new()),
             None => with.shared.host.route(self.id, &self.caller, meta),
@@ -186,7 +193,29 @@ impl Hearing {
         };
         let ends_run = receiver.is_some() && !meta.more;
         let always_answered = meta.is_always_answered();
-        self.current = Some(Current { heard, receiver, bytes: 0, ends_run, always_answered });
+        let greeting = false;
+        let current = Current { heard, receiver, greeting, bytes: 0, ends_run, always_answered };
+        self.current = Some(current);
+    }
+
+    /// The caller is in a chat.
+    fn greeted(&mut self, heard: Heard, with: &mut Taking<'_, '_>) {
+        let feed = match with.shared.refusing {
+            Some(_) => None,
+            None => with.shared.host.greeted(self.id, &self.caller),
+        };
+        if feed.is_none() {
+            return self.turn_down(RefuseCode::NotWanted, String::new(), false);
+        }
+        self.feed = feed;
+        self.current = Some(Current {
+            heard,
+            receiver: None,
+            greeting: true,
+            bytes: 0,
+            ends_run: false,
+            always_answered: false,
+        });
     }
 
     /// The message goes to receiver `number`, who is hired if need be.
@@ -225,6 +254,9 @@ impl Hearing {
     fn data(&mut self, data: &[u8], with: &mut Taking<'_, '_>) {
         let Some(current) = &mut self.current else { return };
         current.bytes += data.len() as u64;
+        if current.greeting {
+            return;
+        }
         match current.receiver.and_then(|number| self.receivers.get_mut(&number)) {
             Some(receiver) => receiver.data(data),
             None => with.shared.mux.data(with.source, data, with.now.mono, with.stage),
@@ -237,6 +269,7 @@ impl Hearing {
         }
         let Some(current) = self.current.take() else { return };
         let state = match current.receiver {
+            _ if current.greeting => State::Greeted(current.bytes),
             Some(number) => State::Awaited(number, current.heard, current.bytes),
             None => {
                 with.shared.mux.end(with.source);
@@ -261,7 +294,7 @@ impl Hearing {
             receiver.abort();
         }
         let current = self.current.take()?;
-        if current.receiver.is_none() {
+        if current.receiver.is_none() && !current.greeting {
             shared.mux.cut(source);
         }
         Some(current)
@@ -340,6 +373,7 @@ impl Hearing {
                     shared.host.notice(Notice::Delivered(heard, *total));
                     self.run_delivered |= self.open_runs > 0;
                 }
+                Some(State::Greeted(total)) => link.send(Kind::Ack, &total.to_be_bytes(), now),
                 Some(State::Refused(code, text)) => {
                     link.send(Kind::Refuse, &refuse_body(*code, text), now);
                 }

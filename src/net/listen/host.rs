@@ -174,6 +174,18 @@ pub trait Host {
         None
     }
 
+    /// `caller` is in a chat and takes lines in return: what is said to it, if there is a chat here.
+    fn greeted(&mut self, session: SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+        let _ = (session, caller);
+        None
+    }
+
+    /// When [`Host::next_call`] or [`Host::is_over`] may say something else without news, by the
+    /// hub's clock.
+    fn deadline(&self) -> Option<Duration> {
+        None
+    }
+
     /// The next call to make. Asked for once a turn; the waker tells when there is a new one.
     fn next_call(&mut self) -> Option<Outgoing> {
         None

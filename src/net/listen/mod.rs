@@ -534,7 +534,8 @@ impl<'a> Listener<'a> {
         let datagrams = self.datagrams.deadline(self.limits.silence);
         let door = self.door.next_turn();
         let seats = self.shared.seats.next_deadline().into_iter().chain(self.rests());
-        let own = retries.chain(idle).chain(mux).chain(door).chain(seats);
+        let host = self.shared.host.deadline();
+        let own = retries.chain(idle).chain(mux).chain(door).chain(seats).chain(host);
         own.chain(datagrams).chain(self.timers.next()).min()
     }
 }

@@ -40,6 +40,8 @@ pub struct Session {
     more_to_say: bool,
     /// We called, and were not let in yet.
     knocking: Option<Knocking>,
+    /// Whether we called.
+    outgoing: bool,
     /// Whether it ends once everything was said and answered.
     once: bool,
     parting: Option<Parting>,
@@ -90,7 +92,7 @@ impl Session {
         let Called { number, until, feed, once } = called;
         let speaker = Some(Speaker::knocking(feed));
         let knocking = Some(Knocking { number, until });
-        Self { knocking, once, ..Self::new(link, address, callee, id, speaker) }
+        Self { knocking, outgoing: true, once, ..Self::new(link, address, callee, id, speaker) }
     }
 
     fn new(
@@ -108,6 +110,7 @@ impl Session {
             speaker,
             more_to_say: false,
             knocking: None,
+            outgoing: false,
             once: false,
             parting: None,
         }
@@ -128,9 +131,9 @@ impl Session {
         self.hearing.is_busy() || self.speaker.as_ref().is_some_and(Speaker::is_busy)
     }
 
-    /// Whether no message has begun: one may still, and will want an answer.
+    /// Whether they called and no message has begun: one may still, and will want an answer.
     pub fn is_new(&self) -> bool {
-        self.knocking.is_none() && self.hearing.is_new()
+        !self.outgoing && self.hearing.is_new()
     }
 
     /// Whether it is not read because its message waits for the output or its receiver.

@@ -74,6 +74,16 @@ impl Meta {
         }
     }
 
+    /// What a side of a chat says first: it takes lines in return. A line of chat of size 0.
+    pub fn greeting(id: [u8; 16], time_ms: u64) -> Self {
+        Self { kind: MessageKind::ChatLine as u8, size: Some(0), ..Self::message(id, time_ms) }
+    }
+
+    /// Whether it is a [`Meta::greeting`].
+    pub fn is_greeting(&self) -> bool {
+        self.kind == MessageKind::ChatLine as u8 && self.size == Some(0)
+    }
+
     /// Whether the receiver answers with RESUME, which its sender waits for: a folder begins, or a
     /// file above [`RESUMED`].
     pub fn asks_resume(&self) -> bool {

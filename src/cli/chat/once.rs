@@ -1,0 +1,123 @@
+//! Lines of a chat on their way to the output: each whole, and each once.
+
+use std::io;
+use std::os::fd::RawFd;
+
+use super::seen::Seen;
+use crate::net::listen::{Heard, Origin, Stage};
+use crate::proto::mux::{Ending, HELD_BYTES, Sink, Ticket};
+use crate::proto::stream::meta::MessageKind;
+
+/// What a terminal does when it is rung.
+const BELL: &[u8] = b"\x07";
+
+/// A stage before which a line waits until it is whole. One that is cut comes again when its sender
+/// is back, and one that was shown is not shown again.
+pub struct Once<'a> {
+    stage: &'a mut dyn Stage,
+    seen: Seen,
+    way: Way,
+    /// Rings the terminal that this stage prints on.
+    bell: Option<Box<dyn FnMut(&[u8]) + 'a>>,
+}
+
+enum Way {
+    /// Everything that is no line of a chat, or is too long for one.
+    Through,
+    /// A line, as far as it came.
+    Held(Vec<u8>),
+}
+
+impl<'a> Once<'a> {
+    /// Before `stage`.
+    pub fn new(stage: &'a mut dyn Stage) -> Self {
+        Self { stage, seen: Seen::default(), way: Way::Through, bell: None }
+    }
+
+    /// The same; each message that ended whole is told to a terminal by its bell.
+    #[must_use]
+    pub fn ringing(self, write: impl FnMut(&[u8]) + 'a) -> Self {
+        Self { bell: Some(Box::new(write)), ..self }
+    }
+
+    /// What was held goes its way.
+    fn release(&mut self, heard: &Heard) {
+        if let Way::Held(held) = std::mem::replace(&mut self.way, Way::Through) {
+            self.stage.begin(heard);
+            if !held.is_empty() {
+                self.stage.data(heard, &held);
+            }
+        }
+    }
+
+    /// Whether this line is new; it is not, the next time.
+    fn is_new(&mut self, heard: &Heard) -> bool {
+        let Origin::Key(key) = heard.caller.origin else { return true };
+        let new = !self.seen.contains(key.as_bytes(), &heard.id);
+        self.seen.insert(*key.as_bytes(), heard.id);
+        new
+    }
+}
+
+impl Sink<Heard> for Once<'_> {
+    fn has_room(&self) -> bool {
+        self.stage.has_room()
+    }
+
+    fn begin(&mut self, heard: &Heard) {
+        if heard.kind == MessageKind::ChatLine as u8 {
+            self.way = Way::Held(Vec::new());
+        } else {
+            self.way = Way::Through;
+            self.stage.begin(heard);
+        }
+    }
+
+    fn data(&mut self, heard: &Heard, bytes: &[u8]) {
+        match &mut self.way {
+            Way::Through => self.stage.data(heard, bytes),
+            Way::Held(held) => {
+                held.extend_from_slice(bytes);
+                if held.len() > HELD_BYTES {
+                    self.release(heard);
+                }
+            }
+        }
+    }
+
+    fn end(&mut self, heard: &Heard, ending: Ending) {
+        if let Way::Held(_) = self.way {
+            if ending == Ending::Cut || !self.is_new(heard) {
+                self.way = Way::Through;
+                return;
+            }
+            self.release(heard);
+        }
+        self.stage.end(heard, ending);
+        if let Some(ring) = self.bell.as_mut().filter(|_| ending == Ending::Whole) {
+            ring(BELL);
+        }
+    }
+
+    fn mark(&mut self) -> Ticket {
+        self.stage.mark()
+    }
+}
+
+impl Stage for Once<'_> {
+    fn settle(&mut self) {
+        self.stage.settle();
+    }
+
+    fn flushed(&self) -> Ticket {
+        self.stage.flushed()
+    }
+
+    fn take_error(&mut self) -> Option<io::Error> {
+        self.stage.take_error()
+    }
+
+    fn watched(&self) -> Option<RawFd> {
+        self.stage.watched()
+    }
+}
