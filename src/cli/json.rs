@@ -95,7 +95,8 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         base64: Option<String>,
     },
-    /// Out of a history: a message that was sent, or a part of one.
+    /// A message that was sent, or a part of one: a line of a chat, once it is known what came of
+    /// it; or out of a history.
     SentMessage {
         /// Names the message, hexadecimal.
         id: &'a str,
@@ -249,6 +250,13 @@ pub enum Event<'a> {
         /// Nothing is encrypted, and nobody proved a key.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         plain: bool,
+    },
+    /// In a chat: somebody is not there any more.
+    Disconnected {
+        /// Petname, or what stands for one.
+        peer: &'a str,
+        /// The connection broke; otherwise they went in order.
+        lost: bool,
     },
     /// What came of a destination.
     Result {

@@ -31,8 +31,22 @@ impl Outputs {
     /// # Errors
     /// [`Code::Usage`] for a descriptor that is not open, [`Code::Local`] for what the system says.
     pub fn open(options: &CommonOptions, hub: &Hub) -> Result<Self, Failure> {
-        let local = |e: io::Error| Failure::new(Code::Local, system(&e));
         let messages = Output::stdout(hub.waker()).map_err(local)?;
+        let stderr = Output::stderr(hub.waker()).map_err(local)?;
+        Self::around(messages, Some(stderr), options, hub)
+    }
+
+    /// The same where messages go to `messages`, and what is told for people to `stderr`, or
+    /// between the messages.
+    ///
+    /// # Errors
+    /// As [`Outputs::open`].
+    pub fn around(
+        messages: Output,
+        stderr: Option<Output>,
+        options: &CommonOptions,
+        hub: &Hub,
+    ) -> Result<Self, Failure> {
         let messages = Rc::new(RefCell::new(messages));
         let mut reports = Vec::new();
         if options.json {
@@ -42,8 +56,9 @@ impl Outputs {
             let status = Output::new(file, hub.waker()).map_err(local)?;
             reports.push(Rc::new(RefCell::new(status)));
         }
-        let stderr = Output::stderr(hub.waker()).map_err(local)?;
-        Ok(Self { messages, stderr: Rc::new(RefCell::new(stderr)), reports, bars: None })
+        let stderr =
+            stderr.map_or_else(|| Rc::clone(&messages), |stderr| Rc::new(RefCell::new(stderr)));
+        Ok(Self { messages, stderr, reports, bars: None })
     }
 
     /// Shows what is on its way, unless `options` or the terminal say otherwise.
@@ -129,4 +144,8 @@ impl Told {
             }
         }
     }
+}
+
+fn local(e: io::Error) -> Failure {
+    Failure::new(Code::Local, system(&e))
 }

@@ -108,6 +108,19 @@ impl Recorder {
         self.current = None;
     }
 
+    /// A whole message at once, whatever else is under way.
+    pub fn whole(&mut self, head: &Head, content: &[u8], state: State) {
+        let mut rest = content;
+        let mut seq = 0;
+        while rest.len() > MAX_CONTENT {
+            let (first, more) = rest.split_at(MAX_CONTENT);
+            self.output.write(&seal(&self.owner, head, seq, State::Open, first));
+            (rest, seq) = (more, seq + 1);
+        }
+        self.output.write(&seal(&self.owner, head, seq, state, rest));
+        self.output.push();
+    }
+
     /// A ticket that counts as flushed once everything so far is in the file.
     pub fn mark(&mut self) -> Ticket {
         if self.current.as_ref().is_some_and(|current| !current.pending.is_empty()) {

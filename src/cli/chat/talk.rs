@@ -30,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 pub type SessionId = u64;
 
 /// A line that was typed here.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
     /// Its message id.
     pub id: [u8; 16],
@@ -47,8 +47,10 @@ pub enum Event {
     Here(String),
     /// Their connection was lost; whether we call them again.
     Lost(String, bool),
-    /// They said that they go.
-    Left(String),
+    /// They went; whether we call them again.
+    Left(String, bool),
+    /// They hear us, and do not chat.
+    Mute(String),
     /// They have it.
     Delivered {
         /// What.
@@ -279,7 +281,7 @@ impl Talk {
             peer.wait = (peer.wait * 2).min(LONGEST_WAIT);
         }
         self.events.push_back(match how {
-            Parting::Goodbye => Event::Left(name),
+            Parting::Goodbye => Event::Left(name, called),
             Parting::Loss => Event::Lost(name, called),
         });
         if how == Parting::Goodbye && !called {
@@ -362,6 +364,23 @@ impl Talk {
         }
     }
 
+    /// The oldest line that this session took and that was not answered is not taken now; it waits
+    /// for another session.
+    pub fn postponed(&mut self, session: SessionId) {
+        let mut sessions = self.peers.iter_mut().flat_map(|peer| &mut peer.sessions);
+        if let Some(of) = sessions.find(|other| other.id == session) {
+            of.taken.pop_front();
+        }
+    }
+
+    /// Who has this session only hears.
+    pub fn mute(&mut self, session: SessionId) {
+        let has = |peer: &&Peer| peer.sessions.iter().any(|other| other.id == session);
+        if let Some(peer) = self.peers.iter().find(has) {
+            self.events.push_back(Event::Mute(peer.name.clone()));
+        }
+    }
+
     /// What to tell, in the order in which it happened.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop_front()
@@ -380,6 +399,21 @@ impl Talk {
     /// Whether everything that was said is answered.
     pub fn is_settled(&self) -> bool {
         self.peers.iter().all(|peer| peer.queue.is_empty())
+    }
+
+    /// Whether nobody who is here has something to answer.
+    pub fn is_settled_here(&self) -> bool {
+        self.peers.iter().all(|peer| peer.queue.is_empty() || !peer.is_here())
+    }
+
+    /// Whether anybody is here.
+    pub fn has_company(&self) -> bool {
+        self.peers.iter().any(Peer::is_here)
+    }
+
+    /// Whether they are here.
+    pub fn is_here(&self, key: &PublicKey) -> bool {
+        self.peers.iter().any(|peer| peer.key == *key && peer.is_here())
     }
 
     /// Who takes part, in the order in which they came.

@@ -1,16 +1,17 @@
 //! ac-listen: from options to a running listener, and from how it ended to an exit code.
 
 mod bind;
-mod front;
+pub(in crate::cli) mod front;
 mod inbox;
 mod limits;
 mod open;
-mod recorded;
+pub(in crate::cli) mod recorded;
 mod replay;
 mod settings;
-mod stage;
+pub(in crate::cli) mod stage;
 mod work;
 
+use std::cell::RefCell;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ use self::recorded::Recorded;
 use self::settings::Settings;
 use self::stage::{Form, JsonParts, Printer, Terminal};
 use self::work::{Work, WorkOptions};
+use super::chat::host::{Chatting, Parts};
+use super::chat::once::Once;
+use super::chat::{self, Surface};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::Event;
@@ -40,7 +44,7 @@ use crate::keys::ring::name_of_file;
 use crate::keys::{Keyring, LocalKind};
 use crate::net::duplex::Quiet;
 use crate::net::hub::Hub;
-use crate::net::listen::{Answering, End, Limits, ListenError, Listener, Stage};
+use crate::net::listen::{Answering, End, Host, Limits, ListenError, Listener, Stage};
 use crate::net::signals::die_of;
 use crate::net::sockets::{Transport, canonical};
 
@@ -116,6 +120,14 @@ pub struct Options {
           "passphrase_fd", "passphrase_file"])]
     pub plain: bool,
 
+    /// Chat: say what you type to all who chat with you, each line a message of its own
+    #[arg(short = 'i', long, conflicts_with_all = ["plain", "open", "replay"])]
+    pub chat: bool,
+
+    /// With -i: ring the terminal when a message arrives
+    #[arg(long, requires = "chat")]
+    pub bell: bool,
+
     /// How much one caller may have, and all of them together.
     #[command(flatten)]
     pub limits: LimitOptions,
@@ -152,6 +164,9 @@ fn name(text: &str) -> Result<String, String> {
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
     options.work.check(options.udp, options.common.json)?;
+    if options.chat && options.udp {
+        return Err(chat::needs_tcp());
+    }
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
@@ -171,11 +186,18 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
-    let mut recorder = options.common.prepare(open)?;
-    let outputs = Outputs::open(&options.common, &hub)?;
+    let recorder = options.common.prepare(open)?.map(|r| Rc::new(RefCell::new(r)));
+    let (outputs, typing) = match options.chat {
+        true => {
+            let surface = Surface::open(PROGRAM, &options.common, &hub)?;
+            (surface.outputs, Some((surface.keyboard, surface.view)))
+        }
+        false => (Outputs::open(&options.common, &hub)?, None),
+    };
+    // Bars would be in an editor's way.
     let outputs = match &inbox {
-        Some(_) => outputs.with_bars(&options.common, true),
-        None => outputs,
+        Some(_) if typing.is_none() => outputs.with_bars(&options.common, true),
+        _ => outputs,
     };
     let policy = Policy {
         from: options.from.clone(),
@@ -195,23 +217,44 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
     let mut quiet = Quiet(Rc::clone(&outputs.messages));
     let mut recorded;
-    let stage: &mut dyn Stage = match &mut recorder {
+    let stage: &mut dyn Stage = match &recorder {
         _ if options.work.duplex => &mut quiet,
         Some(recorder) => {
+            let recorder = Rc::clone(recorder);
             recorded = Recorded { printer: &mut printer, recorder };
             &mut recorded
         }
         None => &mut printer,
     };
+    let mut once = Once::new(stage);
+    if options.bell && stdout_is_terminal() && !options.common.json {
+        once = once.ringing(|bell| outputs.messages.borrow_mut().write(bell));
+    }
     let ended = match boxes {
-        Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, stage),
-        None => listen(options, &settings, &mut hub, &keys, &groups, &mut front, stage)
-            .and_then(|end| outcome(end, options)),
+        Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, &mut once),
+        None => announce(options, &settings, &keys, &groups, &mut front).and_then(|sockets| {
+            let Some((keyboard, view)) = typing else {
+                return hear(options, &settings, &mut hub, &keys, &mut front, sockets, &mut once);
+            };
+            let parts = Parts {
+                keyboard,
+                view,
+                ears: Some(&mut front),
+                keyring: keyring.as_ref(),
+                recorder: recorder.clone(),
+                clock: hub.clock,
+                waker: hub.waker(),
+                silence: settings.silence,
+            };
+            let mut chat = Chatting::new(parts);
+            let ended = hear(options, &settings, &mut hub, &keys, &mut chat, sockets, &mut once);
+            chat::end(chat, ended, &outputs, &hub, Ended::from)
+        }),
     };
     let stopped = matches!(ended, Err(Ended::Signal(_)));
     let worked = front.take_work().finish(&hub, stopped);
     let ended = ended.and_then(|()| worked.map_err(Ended::from));
-    let kept = recorder.as_mut().map_or(Ok(()), |recorder| keep(recorder, &ended, &hub));
+    let kept = recorder.as_ref().map_or(Ok(()), |r| keep(&mut r.borrow_mut(), &ended, &hub));
     conclude(ended.and(kept.map_err(Ended::from)), &outputs, &hub)
 }
 
@@ -267,23 +310,14 @@ fn answering(
     Ok((keys, groups))
 }
 
-fn listen(
+/// Binds, and says where and for whom.
+fn announce(
     options: &Options,
     settings: &Settings,
-    hub: &mut Hub,
     keys: &[Answering],
     groups: &[Option<String>],
     front: &mut Front<'_>,
-    stage: &mut dyn Stage,
-) -> Result<End, Ended> {
-    let limits = Limits {
-        silence: settings.silence,
-        bounds: settings.bounds,
-        idle: options.wait,
-        // A duplex stream is over when both its halves are, not when one message was heard.
-        count: if options.once && !options.work.duplex { Some(1) } else { options.count },
-        trace: options.common.trace(),
-    };
+) -> Result<Sockets, Ended> {
     let sockets = Sockets::bind(&settings.addresses, options.transport())?;
     if options.plain {
         front.say_plain();
@@ -294,7 +328,28 @@ fn listen(
     for (key, group) in keys.iter().zip(groups) {
         front.say_key(key.pair.public(), group.as_deref());
     }
-    let mut listener = Listener::new(hub, keys, limits, front, stage);
+    Ok(sockets)
+}
+
+/// Listens until it is enough.
+fn hear(
+    options: &Options,
+    settings: &Settings,
+    hub: &mut Hub,
+    keys: &[Answering],
+    host: &mut dyn Host,
+    sockets: Sockets,
+    stage: &mut dyn Stage,
+) -> Result<(), Ended> {
+    let limits = Limits {
+        silence: settings.silence,
+        bounds: settings.bounds,
+        idle: options.wait,
+        // A duplex stream is over when both its halves are, not when one message was heard.
+        count: if options.once && !options.work.duplex { Some(1) } else { options.count },
+        trace: options.common.trace(),
+    };
+    let mut listener = Listener::new(hub, keys, limits, host, stage);
     for socket in sockets.tcp {
         match options.plain {
             true => listener.hear_plain_tcp(socket),
@@ -309,7 +364,7 @@ fn listen(
         }
         .map_err(local)?;
     }
-    listener.run().map_err(Ended::from)
+    listener.run().map_err(Ended::from).and_then(|end| outcome(end, options))
 }
 
 impl Options {

@@ -1,7 +1,9 @@
 //! Messages that are recorded while they are shown: neither is acknowledged without the other.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use super::stage::Printer;
 use crate::crypto::sodium::{PublicKey, random};
@@ -14,8 +16,8 @@ use crate::proto::mux::{Ending, Sink, Ticket};
 pub struct Recorded<'a> {
     /// Prints.
     pub printer: &'a mut Printer,
-    /// Records.
-    pub recorder: &'a mut Recorder,
+    /// Records; a chat records what it says, too.
+    pub recorder: Rc<RefCell<Recorder>>,
 }
 
 impl Recorded<'_> {
@@ -26,25 +28,25 @@ impl Recorded<'_> {
 
 impl Sink<Heard> for Recorded<'_> {
     fn has_room(&self) -> bool {
-        Sink::<Heard>::has_room(self.printer) && self.recorder.has_room()
+        Sink::<Heard>::has_room(self.printer) && self.recorder.borrow().has_room()
     }
 
     fn begin(&mut self, heard: &Heard) {
         self.sink().begin(heard);
         // What was not encrypted is nobody's; --plain takes no --history.
         if let Origin::Key(peer) = heard.caller.origin {
-            self.recorder.begin(head(heard, peer));
+            self.recorder.borrow_mut().begin(head(heard, peer));
         }
     }
 
     fn data(&mut self, heard: &Heard, bytes: &[u8]) {
         self.sink().data(heard, bytes);
-        self.recorder.content(bytes);
+        self.recorder.borrow_mut().content(bytes);
     }
 
     fn end(&mut self, heard: &Heard, ending: Ending) {
         self.sink().end(heard, ending);
-        self.recorder.end(match ending {
+        self.recorder.borrow_mut().end(match ending {
             Ending::Whole => State::Whole,
             Ending::Cut => State::Cut,
         });
@@ -52,7 +54,7 @@ impl Sink<Heard> for Recorded<'_> {
 
     /// Both count the same marks, so that one ticket stands for both.
     fn mark(&mut self) -> Ticket {
-        let recorded = self.recorder.mark();
+        let recorded = self.recorder.borrow_mut().mark();
         let printed = self.sink().mark();
         debug_assert_eq!(printed, recorded, "nobody else marks while messages arrive");
         printed
@@ -62,15 +64,15 @@ impl Sink<Heard> for Recorded<'_> {
 impl Stage for Recorded<'_> {
     fn settle(&mut self) {
         self.printer.settle();
-        self.recorder.settle();
+        self.recorder.borrow_mut().settle();
     }
 
     fn flushed(&self) -> Ticket {
-        self.printer.flushed().min(self.recorder.flushed())
+        self.printer.flushed().min(self.recorder.borrow().flushed())
     }
 
     fn take_error(&mut self) -> Option<io::Error> {
-        self.printer.take_error().or_else(|| self.recorder.take_error())
+        self.printer.take_error().or_else(|| self.recorder.borrow_mut().take_error())
     }
 
     fn watched(&self) -> Option<RawFd> {

@@ -1,5 +1,6 @@
 //! ac-send: from options to delivered messages, and from how that ended to an exit code.
 
+mod chat;
 mod duplex;
 mod files;
 mod plain;
@@ -109,6 +110,14 @@ pub struct Options {
           "history", "passphrase_fd", "passphrase_file"])]
     pub plain: bool,
 
+    /// Chat: each line that you type is a message of its own; without it, when stdin is a terminal
+    #[arg(short = 'i', long, conflicts_with_all = ["plain", "output", "ping", "file", "paths"])]
+    pub chat: bool,
+
+    /// In a chat: ring the terminal when a message arrives
+    #[arg(long)]
+    pub bell: bool,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -170,6 +179,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     if options.duplex {
         return duplex::run(options);
+    }
+    if options.chats() {
+        return chat::run(options);
     }
     if let several @ [_, _, ..] = &destination::each(&options.destination)[..] {
         return several::run(options, several);

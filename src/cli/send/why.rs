@@ -87,7 +87,7 @@ fn no_proof(address: &str, what: NoProof) -> Failure {
 }
 
 /// Why one file of several was declined. A recipient that takes none gives no reason.
-pub(super) fn declined_file(code: u8, text: &str) -> Failure {
+pub(in crate::cli) fn declined_file(code: u8, text: &str) -> Failure {
     if code == RefuseCode::NotWanted as u8 && text.is_empty() {
         return Failure::new(Code::Declined, "declined: the recipient takes no files")
             .hint("they say where files go with ac-listen -d DIR");
@@ -95,7 +95,8 @@ pub(super) fn declined_file(code: u8, text: &str) -> Failure {
     declined(code, text)
 }
 
-fn declined(code: u8, text: &str) -> Failure {
+/// Why a recipient did not take something, safe to show.
+pub(in crate::cli) fn declined(code: u8, text: &str) -> Failure {
     let why = [
         (RefuseCode::CannotWrite, "the recipient cannot write its output"),
         (RefuseCode::TooLarge, "it is larger than the recipient takes"),

@@ -152,11 +152,7 @@ pub trait Host {
     /// Where a message of `caller` goes.
     fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
         let _ = (session, caller);
-        let shown = [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind);
-        match shown {
-            true => Route::Output,
-            false => Route::Refused(RefuseCode::NotWanted, String::new()),
-        }
+        shown(meta)
     }
 
     /// Somebody for those messages of one session that [`Host::route`] sends to receiver `number`.
@@ -194,6 +190,14 @@ pub trait Host {
     /// Whether the program has done what it was started for.
     fn is_over(&self) -> bool {
         false
+    }
+}
+
+/// Messages and lines of chat are shown, nothing else is wanted.
+pub fn shown(meta: &Meta) -> Route {
+    match [MessageKind::Message as u8, MessageKind::ChatLine as u8].contains(&meta.kind) {
+        true => Route::Output,
+        false => Route::Refused(RefuseCode::NotWanted, String::new()),
     }
 }
 

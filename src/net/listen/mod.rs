@@ -36,7 +36,7 @@ use self::conn::{Conn, Shared};
 use self::datagrams::Datagrams;
 pub use self::host::{
     Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Origin, Outgoing, Parting,
-    SessionId, Stage,
+    SessionId, Stage, shown,
 };
 use self::plain_datagrams::PlainDatagrams;
 pub use self::policy::most_clients;

@@ -1,0 +1,108 @@
+//! What one session of a chat says: a greeting, if we called, and then the lines of its peer's queue.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+
+use super::talk::{Line, SessionId, Talk};
+use crate::cli::send::why;
+use crate::net::feed::{Answer, Feed, Next};
+use crate::net::input::Got;
+use crate::proto::stream::meta::{MessageKind, Meta};
+use crate::proto::stream::record::RefuseCode;
+
+/// A feed of lines.
+pub struct Voice {
+    talk: Rc<RefCell<Talk>>,
+    /// Which session, once there is one.
+    session: Rc<Cell<Option<SessionId>>>,
+    greeting: Greeting,
+    /// The line that is being said, and how much of it was.
+    current: Option<(Rc<Line>, usize)>,
+    /// How often we want a sign of life, ms.
+    keepalive_ms: Option<u64>,
+}
+
+enum Greeting {
+    /// To be said.
+    Due(Meta),
+    /// Said, and not answered.
+    Said,
+    /// None, or answered.
+    Over,
+}
+
+impl Voice {
+    /// Of a session that they began.
+    pub fn answering(talk: Rc<RefCell<Talk>>, session: SessionId) -> Self {
+        let session = Rc::new(Cell::new(Some(session)));
+        Self { talk, session, greeting: Greeting::Over, current: None, keepalive_ms: None }
+    }
+
+    /// Of a session that we begin with `greeting`; `session` will say which.
+    pub fn calling(
+        talk: Rc<RefCell<Talk>>,
+        session: Rc<Cell<Option<SessionId>>>,
+        greeting: Meta,
+    ) -> Self {
+        let keepalive_ms = greeting.keepalive_ms;
+        Self { talk, session, greeting: Greeting::Due(greeting), current: None, keepalive_ms }
+    }
+}
+
+impl Feed for Voice {
+    fn next(&mut self) -> io::Result<Next> {
+        if let Greeting::Due(meta) = &self.greeting {
+            let meta = meta.clone();
+            self.greeting = Greeting::Said;
+            return Ok(Next::Message(meta));
+        }
+        let line = self.session.get().and_then(|session| self.talk.borrow_mut().next(session));
+        let Some(line) = line else { return Ok(Next::Later) };
+        let mut meta = Meta::message(line.id, line.typed_ms);
+        meta.kind = MessageKind::ChatLine as u8;
+        meta.size = Some(line.text.len() as u64 + 1);
+        meta.keepalive_ms = self.keepalive_ms;
+        self.current = Some((line, 0));
+        Ok(Next::Message(meta))
+    }
+
+    /// The text, and a line end: what is heard by a pipe should be lines.
+    fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
+        let Some((line, said)) = &mut self.current else { return Ok(Got::End) };
+        let rest = &line.text[(*said).min(line.text.len())..];
+        let taken = rest.len().min(space.len());
+        space[..taken].copy_from_slice(&rest[..taken]);
+        let ends = taken == rest.len() && taken < space.len();
+        if ends {
+            space[taken] = b'\n';
+            self.current = None;
+        } else {
+            *said += taken;
+        }
+        Ok(Got::Bytes(taken + usize::from(ends)))
+    }
+
+    fn answered(&mut self, answer: &Answer) {
+        let Some(session) = self.session.get() else { return };
+        let mut talk = self.talk.borrow_mut();
+        if matches!(self.greeting, Greeting::Said) {
+            self.greeting = Greeting::Over;
+            if let Answer::Refused(..) = answer {
+                talk.mute(session);
+            }
+            return;
+        }
+        match answer {
+            Answer::Delivered(_) => talk.answered(session, None),
+            // They are about to end, and may come back.
+            Answer::Refused(code, _) if *code == RefuseCode::Enough as u8 => {
+                talk.postponed(session);
+            }
+            Answer::Refused(code, text) => {
+                talk.answered(session, Some(why::declined(*code, text).message));
+            }
+            Answer::Unread(e) => talk.answered(session, Some(e.to_string())),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! `ac-send -i`, and ac-send on a terminal: a chat with whom it calls.
+
+use std::cell::RefCell;
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::rc::Rc;
+
+use super::{Options, PROGRAM, prepare};
+use crate::cli::chat::host::{Chatting, Parts};
+use crate::cli::chat::once::Once;
+use crate::cli::chat::{self, Surface};
+use crate::cli::common::stdout_is_terminal;
+use crate::cli::failure::{Code, Failure, system};
+use crate::cli::history;
+use crate::cli::json::Event;
+use crate::cli::listen::recorded::Recorded;
+use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
+use crate::cli::output::check_stdout;
+use crate::history::entry::State;
+use crate::history::record::Recorder;
+use crate::keys::Keyring;
+use crate::net::hub::Hub;
+use crate::net::listen::{Answering, Limits, ListenError, Listener, Stage};
+use crate::net::signals::die_of;
+use crate::proto::limits::Bounds;
+
+impl Options {
+    /// Whether this is a chat: asked for, or somebody types and nothing says otherwise.
+    pub(super) fn chats(&self) -> bool {
+        let other = self.udp || self.plain || self.ping || self.output.is_some();
+        let other = other || self.files().next().is_some();
+        self.chat || (!other && io::stdin().is_terminal())
+    }
+}
+
+/// How it ended, if not well.
+enum Ended {
+    Failure(Failure),
+    Signal(i32),
+}
+
+/// Chats.
+///
+/// # Errors
+/// Everything that is not exit status 0 and no signal.
+pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    check_stdout()?;
+    if options.udp {
+        return Err(chat::needs_tcp());
+    }
+    let local = |e: io::Error| Failure::new(Code::Local, system(&e));
+    let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
+    let keyring = Keyring::locate()?;
+    let mut hub = Hub::new().map_err(local)?;
+    let open = || history::open(options.history.as_deref(), owner, hub.waker());
+    let recorder = options.common.prepare(open)?.map(|r| Rc::new(RefCell::new(r)));
+    let Surface { keyboard, outputs, view } = Surface::open(PROGRAM, &options.common, &hub)?;
+    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
+    let mut recorded;
+    let stage: &mut dyn Stage = match &recorder {
+        Some(recorder) => {
+            let recorder = Rc::clone(recorder);
+            recorded = Recorded { printer: &mut printer, recorder };
+            &mut recorded
+        }
+        None => &mut printer,
+    };
+    let mut once = Once::new(stage);
+    if options.bell && stdout_is_terminal() && !options.common.json {
+        once = once.ringing(|bell| outputs.messages.borrow_mut().write(bell));
+    }
+    let silence = options.silence();
+    let mut chat = Chatting::new(Parts {
+        keyboard,
+        view,
+        ears: None,
+        keyring: Some(&keyring),
+        recorder: recorder.clone(),
+        clock: hub.clock,
+        waker: hub.waker(),
+        silence,
+    });
+    let known = !options.destination.iter().any(|word| word.contains('/'));
+    chat.welcome(&format!("calling {}; /help shows the commands", destination.name));
+    chat.call(destination, known);
+    // Nobody calls this key here: it has no access.
+    let keys = [Answering { pair: me, access: [0; 32] }];
+    let bounds = Bounds::new(silence);
+    let trace = options.common.trace();
+    let limits = Limits { silence, bounds, idle: None, count: None, trace };
+    let ended = Listener::new(&mut hub, &keys, limits, &mut chat, &mut once).run();
+    let ended = ended.map(|_| ()).map_err(Ended::from);
+    let ended = chat::end(chat, ended, &outputs, &hub, Ended::Failure);
+    let kept = recorder.map_or(Ok(()), |r| keep(&mut r.borrow_mut(), &ended, &hub));
+    match ended.and(kept.map_err(Ended::Failure)) {
+        Err(Ended::Signal(signal)) => {
+            outputs.finish_stderr(&hub);
+            die_of(signal);
+            Ok(ExitCode::from(128 + signal as u8))
+        }
+        Err(Ended::Failure(failure)) => {
+            outputs.told().report(&Event::error(&failure));
+            outputs.finish(&hub).map_err(|e| history::cannot("write the output", &e))?;
+            Err(failure)
+        }
+        Ok(()) => {
+            outputs.finish(&hub).map_err(|e| history::cannot("write the output", &e))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn form(options: &Options) -> Form {
+    match options.common.json {
+        true => Form::Json(JsonParts::default()),
+        false if stdout_is_terminal() => Form::Terminal(Terminal::default()),
+        false => Form::Raw(b""),
+    }
+}
+
+fn keep(recorder: &mut Recorder, ended: &Result<(), Ended>, hub: &Hub) -> Result<(), Failure> {
+    let stopped = matches!(ended, Err(Ended::Signal(_)));
+    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
+    let give_up = || match stopped {
+        true => hub.clock.now().mono >= until,
+        false => hub.signals.arrived().is_some(),
+    };
+    recorder.end(State::Cut);
+    recorder.finish(give_up).map_err(|e| history::cannot("write the history", &e))
+}
+
+impl From<ListenError> for Ended {
+    fn from(error: ListenError) -> Self {
+        match error {
+            ListenError::Output(e) => Self::Failure(history::cannot("write the output", &e)),
+            ListenError::Local(e) => Self::Failure(Failure::new(Code::Local, system(&e))),
+            ListenError::Signal(signal) => Self::Signal(signal),
+        }
+    }
+}
