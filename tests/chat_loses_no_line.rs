@@ -221,9 +221,9 @@ fn a_mark_stands_for_all_who_were_here() {
             marks.push((to, last_of, late));
         }
     }
-    let mark = |to: &str, everybody, late| (to.to_owned(), everybody, late);
+    let mark = |to: &str, last_of, late| (to.to_owned(), last_of, late);
     let expected =
-        [mark("bob", false, false), mark("carol", true, false), mark("dave", false, true)];
+        [mark("bob", None, false), mark("carol", Some(2), false), mark("dave", None, true)];
     assert_eq!(marks, expected);
 }
 

@@ -106,7 +106,7 @@ impl Editor {
     }
 
     /// What came from the keyboard, one at a time.
-    pub fn next(&self) -> Option<Key> {
+    pub fn typed(&self) -> Option<Key> {
         lock(&self.keys.waiting).pop_front()
     }
 

@@ -63,6 +63,9 @@ pub struct Parts<'a> {
     pub silence: Duration,
 }
 
+/// Where a session of ours is named, once there is one.
+type Named = Cell<Option<SessionId>>;
+
 /// A chat.
 pub struct Chatting<'a> {
     parts: Parts<'a>,
@@ -70,7 +73,7 @@ pub struct Chatting<'a> {
     /// Those whom we call.
     callees: BTreeMap<PublicKey, Callee>,
     /// Calls under way, by their numbers, and where their sessions will be named.
-    calls: BTreeMap<u64, (PublicKey, Rc<Cell<Option<SessionId>>>)>,
+    calls: BTreeMap<u64, (PublicKey, Rc<Named>)>,
     calls_made: u64,
     sessions: BTreeSet<SessionId>,
     /// Those of whom it is known that they are contacts, or not.
@@ -137,6 +140,7 @@ impl<'a> Chatting<'a> {
     /// terminal, and what went wrong.
     pub fn finish(mut self) -> (Keyboard, Option<Failure>) {
         self.talk.borrow_mut().end("the chat ended");
+        self.parts.view.be_brief();
         self.tell();
         let failure = self.failure.take().or_else(|| self.what_is_lost());
         (self.parts.keyboard, failure)
@@ -156,7 +160,7 @@ impl<'a> Chatting<'a> {
     /// What was typed since the last turn.
     fn take_typed(&mut self, now: Now) {
         while self.takes_lines() {
-            match self.parts.keyboard.next() {
+            match self.parts.keyboard.typed() {
                 Ok(Some(key)) => self.typed(key, now),
                 Ok(None) => return,
                 Err(e) => {
@@ -522,7 +526,8 @@ impl Host for Chatting<'_> {
                 return None;
             }
         }
-        Some(Box::new(Voice::answering(Rc::clone(&self.talk), session.0)))
+        let (talk, waker) = (Rc::clone(&self.talk), Arc::clone(&self.parts.waker));
+        Some(Box::new(Voice::answering(talk, waker, session.0)))
     }
 
     fn deadline(&self) -> Option<Duration> {
@@ -545,7 +550,8 @@ impl Host for Chatting<'_> {
         self.calls_made += 1;
         let session = Rc::new(Cell::new(None));
         self.calls.insert(self.calls_made, (peer, Rc::clone(&session)));
-        let voice = Voice::calling(Rc::clone(&self.talk), session, self.greeting(now));
+        let (talk, waker) = (Rc::clone(&self.talk), Arc::clone(&self.parts.waker));
+        let voice = Voice::calling(talk, waker, session, self.greeting(now));
         Some(Outgoing {
             number: self.calls_made,
             key: 0,

@@ -34,10 +34,10 @@ impl Keyboard {
     ///
     /// # Errors
     /// What reading stdin said.
-    pub fn next(&mut self) -> io::Result<Option<Key>> {
+    pub fn typed(&mut self) -> io::Result<Option<Key>> {
         match self {
-            Self::Editor(editor) => Ok(editor.next()),
-            Self::Stdin(lines) => lines.next(),
+            Self::Editor(editor) => Ok(editor.typed()),
+            Self::Stdin(lines) => lines.typed(),
         }
     }
 
@@ -55,7 +55,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    fn next(&mut self) -> io::Result<Option<Key>> {
+    fn typed(&mut self) -> io::Result<Option<Key>> {
         let mut searched = 0;
         loop {
             if let Some(end) = self.pending[searched..].iter().position(|byte| *byte == b'\n') {

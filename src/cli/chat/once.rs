@@ -18,8 +18,11 @@ pub struct Once<'a> {
     seen: Seen,
     way: Way,
     /// Rings the terminal that this stage prints on.
-    bell: Option<Box<dyn FnMut(&[u8]) + 'a>>,
+    bell: Option<Bell<'a>>,
 }
+
+/// Writes to a terminal.
+type Bell<'a> = Box<dyn FnMut(&[u8]) + 'a>;
 
 enum Way {
     /// Everything that is no line of a chat, or is too long for one.

@@ -17,6 +17,8 @@ use crate::net::output::Output;
 const MARK: &str = "✓";
 /// So many columns beside a line are kept free for its mark.
 const MARGIN: usize = 3;
+/// A line is marked no further up than so many rows: all of them are on the screen.
+const NEAR: usize = 5;
 /// Lines after the first stand behind this, so that none can pass for another's.
 const CONTINUED: &str = "\n    | ";
 /// More names than this are counted instead.
@@ -27,21 +29,25 @@ const EXCERPT: usize = 40;
 /// The writer of one's own lines and of what happens.
 pub struct Screen {
     output: Rc<RefCell<Output>>,
-    /// The line whose last row is the last one above the line that is being typed.
-    last: Option<Last>,
+    /// The lines that a mark can still be put beside: nothing but one's own stands below them.
+    near: Vec<Near>,
+    /// The output's position behind the last of them.
+    position: u64,
 }
 
-struct Last {
+/// A line close above the one that is being typed.
+struct Near {
     id: [u8; 16],
-    /// The output's position behind it.
-    position: u64,
+    /// How many rows up its last row is.
+    up: usize,
+    /// The terminal's width when it was written.
     columns: usize,
 }
 
 impl Screen {
     /// On `output`.
     pub fn new(output: Rc<RefCell<Output>>) -> Self {
-        Self { output, last: None }
+        Self { output, near: Vec::new(), position: 0 }
     }
 
     /// What somebody should know, at `now_ms` (Unix ms). It may have several lines.
@@ -52,29 +58,36 @@ impl Screen {
 
     /// One's own line, on its way to those of `said`.
     pub fn own(&mut self, line: &Line, said: &Said) {
-        let whom: Vec<&str> = said.here.iter().chain(&said.away).map(String::as_str).collect();
         let stamp = local_time::stamp(line.typed_ms, line.typed_ms);
         let text = harmless(&line.text).replace('\n', CONTINUED);
-        let shown = format!("{stamp} you → {}: {text}", several(&whom));
+        let shown = format!("{stamp} you → {}: {text}", whom(said));
+        let undisturbed = self.position == self.output.borrow().position();
         self.write(&format!("{shown}\n"));
-        self.last = columns().filter(|columns| has_margin(&shown, *columns)).map(|columns| Last {
-            id: line.id,
-            position: self.output.borrow().position(),
-            columns,
-        });
+        self.position = self.output.borrow().position();
+        let columns = columns().unwrap_or(0);
+        if !undisturbed || !shown.split('\n').all(|row| row.width() + MARGIN <= columns) {
+            self.near.clear();
+        }
+        let rows = shown.split('\n').count();
+        self.near.iter_mut().for_each(|near| near.up += rows);
+        self.near.retain(|near| near.up <= NEAR && near.columns == columns);
+        if has_margin(&shown, columns) {
+            self.near.push(Near { id: line.id, up: 1, columns });
+        }
     }
 
-    /// Everybody has the line: a mark beside it, if it is still the last one, else a line that says
-    /// so.
+    /// Everybody has the line: a mark beside it, if that is possible, else a line that says so.
     pub fn delivered(&mut self, line: &Line, to: &str, now_ms: u64) {
-        let beside = self.last.take().filter(|last| {
-            last.id == line.id
-                && last.position == self.output.borrow().position()
-                && columns() == Some(last.columns)
-        });
-        match beside {
-            // Up to the line's last row, to its edge, and down again.
-            Some(last) => self.write(&format!("\x1b[A\x1b[{}G{MARK}\n", last.columns)),
+        let at = self.near.iter().position(|near| near.id == line.id);
+        let near = at.map(|at| self.near.remove(at));
+        let undisturbed = self.position == self.output.borrow().position();
+        match near.filter(|near| undisturbed && columns() == Some(near.columns)) {
+            Some(Near { up, columns, .. }) => {
+                // To the edge of its last row, and back again.
+                let down = if up > 1 { format!("\x1b[{}B", up - 1) } else { String::new() };
+                self.write(&format!("\x1b[{up}A\x1b[{columns}G{MARK}{down}\n"));
+                self.position = self.output.borrow().position();
+            }
             None => self.note(&format!("{MARK} {to} has it: {}", excerpt(&line.text)), now_ms),
         }
     }
@@ -86,16 +99,28 @@ impl Screen {
     }
 }
 
-/// The terminal's width, if there is one that has a width.
+/// Who gets a line, and who is away.
+fn whom(said: &Said) -> String {
+    let here = said.here.iter().cloned();
+    let names = here.chain(said.away.iter().map(|name| format!("{name} (away)")));
+    let names: Vec<String> = names.chain(said.full.iter().map(|n| format!("not {n}"))).collect();
+    several(&names.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The terminal's width, if there is one that is large enough for marks.
 fn columns() -> Option<usize> {
     let stdout = io::stdout();
     let size = stdout.is_terminal().then(|| tcgetwinsize(&stdout).ok()).flatten()?;
-    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+    let high = usize::from(size.ws_row) > 2 * NEAR;
+    Some(usize::from(size.ws_col)).filter(|columns| high && *columns > 0)
 }
 
 /// Whether the last row of `shown` leaves room for a mark. A row may lack a column when a wide
 /// character does not fit into it, and what a terminal takes for wide is not always what we do.
 fn has_margin(shown: &str, columns: usize) -> bool {
+    if columns == 0 {
+        return false;
+    }
     let last = shown.rsplit('\n').next().unwrap_or_default();
     // How far a tab leads depends on where it stands.
     if last.contains('\t') {

@@ -18,12 +18,14 @@ pub struct View {
     /// The lines above the one that is being typed, if one is.
     screen: Option<Screen>,
     quiet: bool,
+    /// Lines that are not delivered will be counted.
+    brief: bool,
 }
 
 impl View {
     /// On `screen`, else on stderr unless it is to be `quiet`, and to whoever reads reports.
     pub fn new(program: &'static str, told: Told, screen: Option<Screen>, quiet: bool) -> Self {
-        Self { program, told, screen, quiet }
+        Self { program, told, screen, quiet, brief: false }
     }
 
     /// What somebody asked for, or must know.
@@ -39,6 +41,11 @@ impl View {
         if self.screen.is_some() || !self.quiet {
             self.answer(text);
         }
+    }
+
+    /// From now on no line that is not delivered is told to a person: somebody counts them.
+    pub fn be_brief(&mut self) {
+        self.brief = true;
     }
 
     /// A line was typed, and is on its way.
@@ -87,7 +94,9 @@ impl View {
             }
             Event::Undelivered { line, key, to, why } => {
                 self.report_line(line, to, key, known(key), "failed");
-                self.note(&format!("not delivered to {to}: {}: {why}", excerpt(&line.text)));
+                if !self.brief {
+                    self.note(&format!("not delivered to {to}: {}: {why}", excerpt(&line.text)));
+                }
             }
         }
     }

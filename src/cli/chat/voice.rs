@@ -3,6 +3,9 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use mio::Waker;
 
 use super::talk::{Line, SessionId, Talk};
 use crate::cli::send::why;
@@ -14,6 +17,8 @@ use crate::proto::stream::record::RefuseCode;
 /// A feed of lines.
 pub struct Voice {
     talk: Rc<RefCell<Talk>>,
+    /// Wakes the loop, so that what an answer means is shown.
+    waker: Arc<Waker>,
     /// Which session, once there is one.
     session: Rc<Cell<Option<SessionId>>>,
     greeting: Greeting,
@@ -28,25 +33,35 @@ enum Greeting {
     Due(Meta),
     /// Said, and not answered.
     Said,
+    /// Refused, which nobody was told.
+    Refused,
     /// None, or answered.
     Over,
 }
 
 impl Voice {
     /// Of a session that they began.
-    pub fn answering(talk: Rc<RefCell<Talk>>, session: SessionId) -> Self {
+    pub fn answering(talk: Rc<RefCell<Talk>>, waker: Arc<Waker>, session: SessionId) -> Self {
         let session = Rc::new(Cell::new(Some(session)));
-        Self { talk, session, greeting: Greeting::Over, current: None, keepalive_ms: None }
+        Self { talk, waker, session, greeting: Greeting::Over, current: None, keepalive_ms: None }
     }
 
     /// Of a session that we begin with `greeting`; `session` will say which.
     pub fn calling(
         talk: Rc<RefCell<Talk>>,
+        waker: Arc<Waker>,
         session: Rc<Cell<Option<SessionId>>>,
         greeting: Meta,
     ) -> Self {
         let keepalive_ms = greeting.keepalive_ms;
-        Self { talk, session, greeting: Greeting::Due(greeting), current: None, keepalive_ms }
+        Self {
+            talk,
+            waker,
+            session,
+            greeting: Greeting::Due(greeting),
+            current: None,
+            keepalive_ms,
+        }
     }
 }
 
@@ -57,8 +72,13 @@ impl Feed for Voice {
             self.greeting = Greeting::Said;
             return Ok(Next::Message(meta));
         }
-        let line = self.session.get().and_then(|session| self.talk.borrow_mut().next(session));
-        let Some(line) = line else { return Ok(Next::Later) };
+        let Some(session) = self.session.get() else { return Ok(Next::Later) };
+        if matches!(self.greeting, Greeting::Refused) {
+            self.greeting = Greeting::Over;
+            self.talk.borrow_mut().mute(session);
+            let _ = self.waker.wake();
+        }
+        let Some(line) = self.talk.borrow_mut().next(session) else { return Ok(Next::Later) };
         let mut meta = Meta::message(line.id, line.typed_ms);
         meta.kind = MessageKind::ChatLine as u8;
         meta.size = Some(line.text.len() as u64 + 1);
@@ -84,15 +104,18 @@ impl Feed for Voice {
     }
 
     fn answered(&mut self, answer: &Answer) {
-        let Some(session) = self.session.get() else { return };
-        let mut talk = self.talk.borrow_mut();
         if matches!(self.greeting, Greeting::Said) {
-            self.greeting = Greeting::Over;
-            if let Answer::Refused(..) = answer {
-                talk.mute(session);
-            }
+            // It may come together with what lets us in, before the session has its name.
+            self.greeting = match answer {
+                Answer::Refused(..) => Greeting::Refused,
+                _ => Greeting::Over,
+            };
             return;
         }
+        let Some(session) = self.session.get() else { return };
+        // A loop that cannot be woken shows it later.
+        let _ = self.waker.wake();
+        let mut talk = self.talk.borrow_mut();
         match answer {
             Answer::Delivered(_) => talk.answered(session, None),
             // They are about to end, and may come back.
