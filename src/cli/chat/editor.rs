@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mio::Waker;
-use rustix::process::getpgrp;
+use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
@@ -52,6 +52,8 @@ pub enum Key {
     End,
     /// The key for interrupt, on an empty line.
     Interrupt,
+    /// The key that stops a job until its shell goes on with it.
+    Suspend,
 }
 
 /// Whether the line can be edited here: somebody types and reads on a terminal that can move its
@@ -65,7 +67,7 @@ pub fn is_possible() -> bool {
 /// The keyboard's side of a chat. Dropped, it leaves the terminal as it was.
 pub struct Editor {
     keys: Arc<Keys>,
-    _restore: Restore,
+    restore: Restore,
 }
 
 /// What the keys do, and what the loop has not taken.
@@ -102,12 +104,30 @@ impl Editor {
         let theirs = Arc::clone(&keys);
         thread::Builder::new().name("editor".into()).spawn(move || theirs.edit(editor))?;
         let above = Above { printer: Box::new(printer), within: false };
-        Ok((Self { keys, _restore: restore }, above))
+        Ok((Self { keys, restore }, above))
     }
 
     /// What came from the keyboard, one at a time.
     pub fn typed(&self) -> Option<Key> {
         lock(&self.keys.waiting).pop_front()
+    }
+
+    /// Stops this job, the terminal being as it was meanwhile; afterwards [`NUDGE`] is to be
+    /// printed, which shows the line again. From the main thread: from any other, the kernel stops
+    /// it only after it went on.
+    ///
+    /// # Errors
+    /// When the terminal is gone.
+    pub fn suspend(&self) -> io::Result<()> {
+        let terminal = &self.restore.terminal;
+        let raw = tcgetattr(terminal)?;
+        io::stdout().write_all(b"\x1b[?2004l\r\n")?;
+        io::stdout().flush()?;
+        tcsetattr(terminal, OptionalActions::Drain, &self.restore.before)?;
+        kill_current_process_group(Signal::TSTP)?;
+        tcsetattr(terminal, OptionalActions::Drain, &raw)?;
+        io::stdout().write_all(b"\x1b[?2004h")?;
+        io::stdout().flush()
     }
 
     /// The names that the tab key knows.
@@ -162,6 +182,7 @@ impl Keys {
         on(&[KeyEvent::ctrl('M'), KeyEvent::ctrl('J'), plain(KeyCode::Enter)], What::Enter);
         on(&[KeyEvent::ctrl('C')], What::Interrupt);
         on(&[KeyEvent::ctrl('D')], What::End);
+        on(&[KeyEvent::ctrl('Z')], What::Suspend);
         on(&[plain(KeyCode::Tab), KeyEvent::ctrl('I')], What::Complete);
         on(&[plain(KeyCode::Up), KeyEvent::ctrl('P')], What::Older);
         on(&[plain(KeyCode::Down), KeyEvent::ctrl('N')], What::Newer);
@@ -178,6 +199,7 @@ impl Keys {
 enum What {
     Enter,
     Interrupt,
+    Suspend,
     End,
     Complete,
     Older,
@@ -202,6 +224,7 @@ impl ConditionalEventHandler for Handler {
             }
             What::Interrupt if !line.is_empty() => emptied,
             What::Interrupt => self.only_tell(Key::Interrupt),
+            What::Suspend => self.only_tell(Key::Suspend),
             What::End if line.is_empty() => self.only_tell(Key::End),
             What::End => None,
             What::Complete => Some(self.complete(&line[..cursor])),

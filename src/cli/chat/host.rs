@@ -186,6 +186,7 @@ impl<'a> Chatting<'a> {
                 Err(_) => self.say(None, &line, now),
             },
             Key::Offer(choice) => self.parts.view.answer(&choice.join("  ")),
+            Key::Suspend => self.suspend(),
             Key::End if self.parts.keyboard.is_edited() => self.leave(now),
             Key::End => self.input_ended = true,
             // As the key does where nobody edits: the loop tells the peers, and dies of it.
@@ -194,6 +195,14 @@ impl<'a> Chatting<'a> {
                     self.leave(now);
                 }
             }
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Keyboard::Editor(editor) = &self.parts.keyboard
+            && editor.suspend().is_ok()
+        {
+            self.parts.view.redraw();
         }
     }
 

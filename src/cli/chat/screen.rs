@@ -8,6 +8,7 @@ use std::rc::Rc;
 use rustix::termios::tcgetwinsize;
 use unicode_width::UnicodeWidthStr as _;
 
+use super::editor::NUDGE;
 use super::talk::{Line, Said};
 use crate::cli::local_time;
 use crate::cli::sanitize::{Sanitizer, sanitize_line};
@@ -54,6 +55,13 @@ impl Screen {
     pub fn note(&mut self, text: &str, now_ms: u64) {
         let text = text.replace('\n', CONTINUED);
         self.write(&format!("{} -- {text}\n", local_time::stamp(now_ms, now_ms)));
+    }
+
+    /// Shows the line that is being typed again, wherever the cursor is now.
+    pub fn redraw(&mut self) {
+        let mut output = self.output.borrow_mut();
+        output.write(NUDGE);
+        output.push();
     }
 
     /// One's own line, on its way to those of `said`.

@@ -36,6 +36,13 @@ impl View {
         }
     }
 
+    /// Shows the line that is being typed again.
+    pub fn redraw(&mut self) {
+        if let Some(screen) = &mut self.screen {
+            screen.redraw();
+        }
+    }
+
     /// What happened.
     pub fn note(&mut self, text: &str) {
         if self.screen.is_some() || !self.quiet {
