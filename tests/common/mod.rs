@@ -207,7 +207,13 @@ pub struct Running {
 impl Running {
     /// Starts `command` in a process group of its own, descriptors as they were set there.
     pub fn start(mut command: Command) -> Self {
-        let mut child = command.process_group(0).spawn().unwrap_or_else(|error| {
+        command.process_group(0);
+        Self::start_in_our_group(command)
+    }
+
+    /// The same in the group of the test, for a program that makes a group of its own.
+    pub fn start_in_our_group(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot start {}: {error}", command.get_program().display())
         });
         let out = Collector::start(child.stdout.take());

@@ -28,6 +28,8 @@ struct State {
     /// The first bytes of the sender.
     recorded: Vec<u8>,
     sockets: Vec<TcpStream>,
+    /// How many reads a frozen network holds back.
+    held: usize,
 }
 
 /// A TCP proxy in front of one port of this machine. At its end everything is cut.
@@ -58,6 +60,7 @@ impl Proxy {
             answered: 0,
             recorded: Vec::new(),
             sockets: Vec::new(),
+            held: 0,
         };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let theirs = Arc::clone(&shared);
@@ -111,6 +114,24 @@ impl Proxy {
         self.shared.0.lock().unwrap().mode = Mode::Frozen;
     }
 
+    /// Waits until a frozen network holds back so many reads.
+    pub fn wait_held(&self, reads: usize) {
+        eventually("something held back", DEADLINE, || {
+            (self.shared.0.lock().unwrap().held >= reads).then_some(())
+        });
+    }
+
+    /// Drops what is held back, closes every connection, and passes new ones on.
+    pub fn interrupt(&self) {
+        let mut state = self.shared.0.lock().unwrap();
+        for socket in state.sockets.drain(..) {
+            // It may be closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        state.mode = Mode::Passing;
+        self.shared.1.notify_all();
+    }
+
     /// Closes both connections in the middle of whatever they carried.
     pub fn cut(&self) {
         let mut state = self.shared.0.lock().unwrap();
@@ -146,8 +167,12 @@ fn pass(mut from: TcpStream, mut to: TcpStream, record: bool, shared: &(Mutex<St
     let mut space = [0; 16 * 1024];
     while let Ok(len @ 1..) = from.read(&mut space) {
         let frozen = |state: &mut State| state.mode == Mode::Frozen;
-        let state = shared.0.lock().unwrap();
-        let mut state = shared.1.wait_while(state, frozen).unwrap();
+        let mut state = shared.0.lock().unwrap();
+        if frozen(&mut state) {
+            state.held += 1;
+            state = shared.1.wait_while(state, frozen).unwrap();
+            state.held -= 1;
+        }
         if record {
             let room = KEPT.saturating_sub(state.recorded.len()).min(len);
             state.recorded.extend_from_slice(&space[..room]);

@@ -218,6 +218,10 @@ impl<'a> Chatting<'a> {
             Typed::Connect(words) => drop(self.connect(&words, now)),
             Typed::List => self.list(),
             Typed::Help => self.help(),
+            // A script has everything delivered first, as at the end of its input.
+            Typed::Exit if !self.parts.keyboard.is_edited() && self.parts.ears.is_none() => {
+                self.input_ended = true;
+            }
             Typed::Exit => self.leave(now),
             Typed::Wrong(why) => self.parts.view.answer(&sanitize_line(&why)),
         }
