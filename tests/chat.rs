@@ -305,12 +305,13 @@ fn a_history_keeps_both_directions() {
     let mut listener = bob_chats(&bob, &[]);
     let history = alice.path().join("history");
     let history = history.to_str().unwrap();
-    let args = ["-i", "-w", "2s", "--history", history, &listener.destination("bob")];
+    let args = ["-i", "--json", "-w", "2s", "--history", history, &listener.destination("bob")];
     let mut chat = start(&alice, "ac-send", &args);
     type_line(&mut chat, "question");
     listener.wait_stdout("a line", has("question\n"));
     type_line(&mut listener, "answer");
-    chat.wait_stdout("the answer", has("answer\n"));
+    chat.wait_stdout("the answer", has("\"answer\\n\""));
+    chat.wait_stdout("an acknowledgement", has("\"delivered\""));
     listener.kill();
     chat.wait_stderr("calling");
     type_line(&mut chat, "too late\n/exit");

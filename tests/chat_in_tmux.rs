@@ -53,14 +53,17 @@ impl Tmux {
     }
 
     /// The program that runs in the shell of a pane.
-    fn program(&self, pane: usize) -> Pid {
-        let shell =
-            self.command(&["display-message", "-p", "-t", &format!("0.{pane}"), "#{pane_pid}"]);
+    fn program(&self, pane: usize) -> Option<Pid> {
+        let target = format!("0.{pane}");
+        let shell = self.command(&["display-message", "-p", "-t", &target, "#{pane_pid}"]);
         let children = format!("/proc/{0}/task/{0}/children", shell.trim());
-        eventually("a child of the shell", DEADLINE, || {
-            let children = std::fs::read_to_string(&children).unwrap();
-            Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
-        })
+        let children = std::fs::read_to_string(&children).unwrap();
+        Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    }
+
+    /// Waits until the shell of a pane has the terminal again.
+    fn wait_end(&self, pane: usize) {
+        eventually("the end of a program", DEADLINE, || self.program(pane).is_none().then_some(()));
     }
 }
 
@@ -126,7 +129,8 @@ fn two_people_chat_and_one_of_them_is_killed_and_comes_back() {
     tmux.type_in(alices, " line");
     tmux.wait(bobs, " alice: half a line");
 
-    kill_process(tmux.program(bobs), Signal::KILL).unwrap();
+    kill_process(tmux.program(bobs).unwrap(), Signal::KILL).unwrap();
+    tmux.wait_end(bobs);
     tmux.wait(alices, "calling");
     tmux.type_in(alices, "are you there?");
     tmux.type_in(alices, "hello?");
@@ -143,9 +147,10 @@ fn two_people_chat_and_one_of_them_is_killed_and_comes_back() {
     assert_eq!(heard, ["hello Bob", "half a line", "are you there?", "hello?"]);
 
     tmux.type_in(alices, "/exit");
-    tmux.wait(alices, "$ ");
+    tmux.wait_end(alices);
     tmux.wait(bobs, "-- alice left");
     tmux.command(&["send-keys", "-t", "0.1", "C-c"]);
+    tmux.wait_end(bobs);
     tmux.type_in(bobs, "echo code $?");
     tmux.wait(bobs, "code 130");
     // The shells have their terminals as they were.

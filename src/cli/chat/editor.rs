@@ -186,7 +186,9 @@ impl Keys {
         on(&[plain(KeyCode::Tab), KeyEvent::ctrl('I')], What::Complete);
         on(&[plain(KeyCode::Up), KeyEvent::ctrl('P')], What::Older);
         on(&[plain(KeyCode::Down), KeyEvent::ctrl('N')], What::Newer);
-        for key in ['R', 'S'] {
+        // The first two search lines that the editor does not have; the others put control characters
+        // into the line, which the editor would show as they are.
+        for key in ['R', 'S', 'V', 'Q'] {
             editor.bind_sequence(KeyEvent::ctrl(key), Cmd::Noop);
         }
         let newline = KeyEvent(KeyCode::Enter, Modifiers::ALT);

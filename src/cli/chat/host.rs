@@ -404,6 +404,8 @@ impl<'a> Chatting<'a> {
             self.sessions.insert(session);
         }
         self.tell();
+        // What was typed before anybody was here is looked at now.
+        let _ = self.parts.waker.wake();
         opened
     }
 

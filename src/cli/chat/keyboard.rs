@@ -58,16 +58,18 @@ impl Lines {
     fn typed(&mut self) -> io::Result<Option<Key>> {
         let mut searched = 0;
         loop {
-            if let Some(end) = self.pending[searched..].iter().position(|byte| *byte == b'\n') {
-                let mut line: Vec<u8> = self.pending.drain(..=searched + end).collect();
-                line.pop();
-                return Ok(Some(Key::Line(line)));
-            }
-            searched = self.pending.len();
-            if searched >= MAX_LINE {
+            let end = self.pending[searched..].iter().position(|byte| *byte == b'\n');
+            let len = end.map_or(self.pending.len(), |end| searched + end);
+            if len > MAX_LINE {
                 let cut = whole(&self.pending[..MAX_LINE]);
                 return Ok(Some(Key::Line(self.pending.drain(..cut).collect())));
             }
+            if end.is_some() {
+                let mut line: Vec<u8> = self.pending.drain(..=len).collect();
+                line.pop();
+                return Ok(Some(Key::Line(line)));
+            }
+            searched = len;
             if self.ended {
                 let rest = std::mem::take(&mut self.pending);
                 return Ok(Some(if rest.is_empty() { Key::End } else { Key::Line(rest) }));
