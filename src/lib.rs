@@ -17,6 +17,8 @@
 //! 7. [`cli`] decides who is heard and gives messages their form; [`net::output`] writes them. Once
 //!    that is flushed, the acknowledgement travels all the way back.
 //!
+//! In a chat ([`cli::chat`]) messages travel both ways on one session, many in turn.
+//!
 //! [`history`] keeps a sealed copy on the way, if that is asked for, at either end. [`transfer`] is
 //! files and folders: how they are read, what a peer may call them, and the directory that they land
 //! in.

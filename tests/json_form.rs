@@ -462,6 +462,40 @@ fn a_history_is_told_as_what_arrived_and_what_was_sent() {
 }
 
 #[test]
+fn a_chat_is_told_in_both_directions() {
+    let (bob, alice) = bob_and_alice();
+    let mut listener = Listener::spawn(&bob, &["-i", "--json", "127.0.0.1:0"]);
+    let to = listener.destination("bob");
+    let mut chat = Running::start(alice.command("ac-send", &["-i", "--json", "-w", "1s", &to]));
+    let text = |running: &Running, event: &'static str| {
+        running.wait_stdout(event, |bytes| {
+            String::from_utf8_lossy(bytes).contains(&format!("\"event\":\"{event}\""))
+        });
+    };
+    chat.stdin.as_mut().unwrap().write_all("hi\nzwei: \u{1b}\n".as_bytes()).unwrap();
+    text(&chat, "sent_message");
+    listener.stdin.as_mut().unwrap().write_all(b"yes?\n").unwrap();
+    text(&chat, "message");
+    listener.kill();
+    text(&chat, "disconnected");
+    chat.stdin.as_mut().unwrap().write_all(b"gone\n").unwrap();
+    assert_eq!(chat.wait_exit(DEADLINE).code(), Some(6));
+
+    let told = objects(&chat.stdout());
+    assert_eq!(events(&told, "connected")[0]["peer"], "bob");
+    let sent = events(&told, "sent_message");
+    let sent: Vec<_> = sent.iter().map(|o| (o["text"].as_str().unwrap(), &o["status"])).collect();
+    assert_eq!(sent[0], ("hi\n", &"delivered".into()));
+    assert_eq!(sent.last().unwrap(), &("gone\n", &"failed".into()));
+    assert_eq!(events(&told, "message")[0]["text"], "yes?\n");
+    assert_eq!(events(&told, "error")[0]["code"], 6);
+
+    let told = objects(&listener.stdout());
+    let heard: Vec<_> = events(&told, "message").iter().map(|o| o["text"].clone()).collect();
+    assert_eq!(heard, ["hi\n", "zwei: \u{1b}\n"]);
+}
+
+#[test]
 fn what_is_not_encrypted_is_never_a_message_and_says_what_it_is() {
     for transport in [&[][..], &["-u"]] {
         let home = Home::new();
