@@ -189,10 +189,10 @@ fn a_time_zone_that_is_none_is_no_reason_to_stop() {
 }
 
 #[test]
-fn what_is_typed_is_sent_when_the_input_ends() {
+fn what_is_typed_is_said_line_by_line_until_the_input_ends() {
     let (bob, alice) = (Home::with_identity(), Home::with_identity());
     befriend(&alice, "alice", &bob, "bob");
-    let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
+    let mut listener = Listener::spawn(&bob, &["-n", "2", "127.0.0.1:0"]);
     let Some((mut screen, user)) = Screen::new() else { return };
     let mut command = alice.command("ac-send", &[&listener.destination("bob")]);
     command.stdin(user);
