@@ -96,6 +96,7 @@ fn what_makes_no_sense_in_a_chat_is_refused_with_what_to_do() {
         ("ac-send", &["-i", "-z", "bob@127.0.0.1:9"]),
         ("ac-send", &["-i", "-o", "box", "bob"]),
         ("ac-send", &["-i", "--plain", "127.0.0.1:9"]),
+        ("ac-send", &["--bell", "bob@127.0.0.1:9"]),
         ("ac-listen", &["-i", "-u", "127.0.0.1:0"]),
         ("ac-listen", &["-i", "--plain", "127.0.0.1:0"]),
         ("ac-listen", &["-i", "--open", "box"]),

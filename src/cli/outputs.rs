@@ -23,6 +23,8 @@ pub struct Outputs {
     stderr: Rc<RefCell<Output>>,
     reports: Vec<Rc<RefCell<Output>>>,
     bars: Option<Bars>,
+    /// What goes to an editor's terminal may take so long at the end, if it does.
+    patience: Option<Duration>,
 }
 
 impl Outputs {
@@ -33,17 +35,18 @@ impl Outputs {
     pub fn open(options: &CommonOptions, hub: &Hub) -> Result<Self, Failure> {
         let messages = Output::stdout(hub.waker()).map_err(local)?;
         let stderr = Output::stderr(hub.waker()).map_err(local)?;
-        Self::around(messages, Some(stderr), options, hub)
+        Self::around(messages, Some(stderr), None, options, hub)
     }
 
     /// The same where messages go to `messages`, and what is told for people to `stderr`, or
-    /// between the messages.
+    /// between the messages. At the end `patience` is all that they are waited for.
     ///
     /// # Errors
     /// As [`Outputs::open`].
     pub fn around(
         messages: Output,
         stderr: Option<Output>,
+        patience: Option<Duration>,
         options: &CommonOptions,
         hub: &Hub,
     ) -> Result<Self, Failure> {
@@ -58,7 +61,7 @@ impl Outputs {
         }
         let stderr =
             stderr.map_or_else(|| Rc::clone(&messages), |stderr| Rc::new(RefCell::new(stderr)));
-        Ok(Self { messages, stderr, reports, bars: None })
+        Ok(Self { messages, stderr, reports, bars: None, patience })
     }
 
     /// Shows what is on its way, unless `options` or the terminal say otherwise.
@@ -84,7 +87,9 @@ impl Outputs {
     /// The first error of any of them.
     pub fn finish(&self, hub: &Hub) -> io::Result<()> {
         self.finish_stderr(hub);
-        let give_up = || hub.signals.arrived().is_some();
+        let until = self.patience.map(|patience| hub.clock.now().mono + patience);
+        let late = || until.is_some_and(|until| hub.clock.now().mono >= until);
+        let give_up = || hub.signals.arrived().is_some() || late();
         for report in &self.reports {
             report.borrow_mut().finish(give_up)?;
         }

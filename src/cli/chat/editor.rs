@@ -32,7 +32,7 @@ use super::recall::Recall;
 /// What stands before the line.
 const PROMPT: &str = "> ";
 /// Lines that the loop has not taken, at most; then the enter key does nothing.
-const MAX_WAITING: usize = 256;
+const MAX_WAITING: usize = 4096;
 /// An escape key that nothing follows for so long, in ms, is one by itself.
 const ESCAPE_TIME: u16 = 50;
 /// The editor may take so long to begin.

@@ -77,7 +77,7 @@ fn edited(options: &CommonOptions, hub: &Hub) -> Result<(Keyboard, Outputs), Fai
         true => None,
         false => Some(Output::stderr(hub.waker()).map_err(local)?),
     };
-    let outputs = Outputs::around(messages, stderr, options, hub)?;
+    let outputs = Outputs::around(messages, stderr, Some(SHOWING_TIME), options, hub)?;
     Ok((Keyboard::Editor(editor), outputs))
 }
 

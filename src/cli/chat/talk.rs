@@ -454,7 +454,10 @@ impl Talk {
             return Some(peer);
         }
         if self.peers.len() == MAX_PEERS {
-            return None;
+            // Whoever is away and has nothing to expect makes room.
+            let idle = |p: &Peer| !p.is_here() && p.call == Call::Never && p.queue.is_empty();
+            let at = self.peers.iter().position(idle)?;
+            self.peers.remove(at);
         }
         self.peers.push(Peer {
             key,

@@ -183,6 +183,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.chats() {
         return chat::run(options);
     }
+    if options.bell {
+        return Err(Failure::new(Code::Usage, "--bell: nothing arrives that it could ring for")
+            .hint("to chat, add -i"));
+    }
     if let several @ [_, _, ..] = &destination::each(&options.destination)[..] {
         return several::run(options, several);
     }

@@ -1,0 +1,109 @@
+//! Calls that a chat makes, and sessions that begin and end.
+
+use std::net::SocketAddr;
+
+use super::Chatting;
+use crate::cli::chat::talk::{Parting, SessionId};
+use crate::cli::send::why;
+use crate::crypto::sodium::{PublicKey, random};
+use crate::net::dial::DialError;
+use crate::net::listen::{Caller, Origin, Parting as Ended};
+use crate::net::resolve::HostPort;
+use crate::net::send::Cut;
+use crate::proto::stream::link::KEEPALIVE;
+use crate::proto::stream::meta::Meta;
+use crate::proto::time::Now;
+
+/// Somebody whom we call.
+pub(super) struct Callee {
+    pub(super) access: [u8; 32],
+    pub(super) targets: Vec<HostPort>,
+    pub(super) name: String,
+    pub(super) known: bool,
+    /// The program was started to call them.
+    pub(super) main: bool,
+    pub(super) reached: bool,
+    /// Why they were not reached the last time, as it was told.
+    pub(super) told: Option<String>,
+}
+
+impl Chatting<'_> {
+    /// A call was answered, and we were let in.
+    pub(super) fn reached(&mut self, number: u64, session: SessionId, address: SocketAddr) {
+        let Some((key, named)) = self.calls.remove(&number) else { return };
+        named.set(Some(session));
+        let Some(callee) = self.callees.get_mut(&key) else { return };
+        callee.reached = true;
+        callee.told = None;
+        let name = callee.name.clone();
+        self.parts.view.reached(&name, &address.to_string());
+        self.open(session, key, &name);
+    }
+
+    /// A session begins with somebody who chats; whether there is room for them.
+    pub(super) fn open(&mut self, session: SessionId, key: PublicKey, name: &str) -> bool {
+        let opened = self.talk.borrow_mut().opened(session, key, name);
+        if opened {
+            self.sessions.insert(session);
+        }
+        self.tell();
+        // What was typed before anybody was here is looked at now.
+        let _ = self.parts.waker.wake();
+        opened
+    }
+
+    /// A call was in vain. Whom the program was started for must be there at first, unless somebody
+    /// waits who may have patience; what will not be better next time ends it in any case.
+    pub(super) fn not_reached(&mut self, number: u64, error: &DialError) {
+        let Some((key, _)) = self.calls.remove(&number) else { return };
+        let now = self.parts.clock.now().mono;
+        let Some(callee) = self.callees.get_mut(&key) else { return };
+        let failure = why::dial_failure(error);
+        let hopeless =
+            matches!(error, DialError::NotFound(_) | DialError::NoProof(..) | DialError::Local(_));
+        let patient = self.parts.keyboard.is_edited() && !hopeless;
+        if !callee.reached && !patient && callee.main {
+            self.failure = Some(failure.about(&callee.name));
+        } else if !callee.reached && hopeless {
+            let name = &callee.name;
+            self.parts.view.answer(&format!("{name}: {}", failure.message));
+            self.talk.borrow_mut().give_up(&key, "they could not be called");
+            self.tell();
+        } else {
+            self.talk.borrow_mut().unanswered(&key, now);
+            if callee.told.as_ref() != Some(&failure.message) {
+                let name = &callee.name;
+                self.parts.view.note(&format!("{name}: {}; calling again", failure.message));
+                callee.told = Some(failure.message);
+            }
+        }
+    }
+
+    /// A session is over.
+    pub(super) fn disconnected(&mut self, session: SessionId, whose: &Caller, ended: &Ended) {
+        let Origin::Key(key) = whose.origin else { return };
+        if !self.sessions.remove(&session) {
+            return;
+        }
+        let how = match ended {
+            // Strangers need not be waited for: there may be any number of them.
+            _ if !self.known.get(&key).copied().unwrap_or(false) => Parting::Goodbye,
+            Ended::InOrder | Ended::Cut(Cut::Stopped) => Parting::Goodbye,
+            Ended::Cut(_) | Ended::Unread(_) => Parting::Loss,
+        };
+        let now = self.parts.clock.now().mono;
+        self.talk.borrow_mut().closed(session, how, now);
+        self.tell();
+        // Another session with them may have something to say now.
+        let _ = self.parts.waker.wake();
+    }
+
+    /// A greeting for somebody whom we call. Signs of life must come more often than our patience
+    /// ends.
+    pub(super) fn greeting(&self, now: Now) -> Meta {
+        let often = self.parts.silence / 3;
+        let mut greeting = Meta::greeting(random(), now.unix_ms);
+        greeting.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
+        greeting
+    }
+}

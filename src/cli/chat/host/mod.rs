@@ -1,0 +1,324 @@
+//! A chat around the loop of a listener: what is typed goes out, who is lost is called again.
+//!
+//! `orders` does what is typed, `calls` knows whom we call and whose sessions begin and end; this
+//! file is what the loop asks.
+
+mod calls;
+mod orders;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::Waker;
+
+use self::calls::Callee;
+use super::keyboard::Keyboard;
+use super::screen::several;
+use super::talk::{Event, Line, SessionId, Talk};
+use super::view::View;
+use super::voice::Voice;
+use crate::cli::destination::Destination;
+use crate::cli::failure::{Code, Failure};
+use crate::crypto::sodium::{PublicKey, random};
+use crate::history::entry::{Direction, Head, State};
+use crate::history::record::Recorder;
+use crate::keys::Keyring;
+use crate::net::clock::Clock;
+use crate::net::feed::Feed;
+use crate::net::listen::{self, Caller, Host, Notice, Origin, Outgoing};
+use crate::net::receiver::{Hired, Route};
+use crate::net::sockets::Transport;
+use crate::proto::stream::meta::{MessageKind, Meta};
+use crate::proto::time::Now;
+
+/// Who is here may take this long to acknowledge the last lines.
+const LEAVING_TIME: Duration = Duration::from_secs(3);
+
+/// What a chat needs.
+pub struct Parts<'a> {
+    /// Lines.
+    pub keyboard: Keyboard,
+    /// What is shown.
+    pub view: View,
+    /// Who may call us, if anybody may.
+    pub ears: Option<&'a mut dyn Host>,
+    /// Contacts, if there are any to be called.
+    pub keyring: Option<&'a Keyring>,
+    /// Sent lines are kept here.
+    pub recorder: Option<Rc<RefCell<Recorder>>>,
+    /// The loop's clock.
+    pub clock: Clock,
+    /// Wakes the loop.
+    pub waker: Arc<Waker>,
+    /// A session may be silent this long; without a person, nobody may be here this long.
+    pub silence: Duration,
+}
+
+/// Where a session of ours is named, once there is one.
+type Named = Cell<Option<SessionId>>;
+
+/// A chat.
+pub struct Chatting<'a> {
+    parts: Parts<'a>,
+    talk: Rc<RefCell<Talk>>,
+    /// Those whom we call.
+    callees: BTreeMap<PublicKey, Callee>,
+    /// Calls under way, by their numbers, and where their sessions will be named.
+    calls: BTreeMap<u64, (PublicKey, Rc<Named>)>,
+    calls_made: u64,
+    sessions: BTreeSet<SessionId>,
+    /// Those of whom it is known that they are contacts, or not.
+    known: BTreeMap<PublicKey, bool>,
+    /// Nothing more is typed.
+    input_ended: bool,
+    /// Since when we want to leave.
+    leaving: Option<Duration>,
+    /// Since when nobody is here.
+    alone: Duration,
+    undelivered: Vec<String>,
+    failure: Option<Failure>,
+}
+
+impl<'a> Chatting<'a> {
+    /// A chat in which nobody takes part.
+    pub fn new(parts: Parts<'a>) -> Self {
+        let alone = parts.clock.now().mono;
+        let mut chat = Self {
+            parts,
+            talk: Rc::default(),
+            callees: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            calls_made: 0,
+            sessions: BTreeSet::new(),
+            known: BTreeMap::new(),
+            input_ended: false,
+            leaving: None,
+            alone,
+            undelivered: Vec::new(),
+            failure: None,
+        };
+        chat.learn_names();
+        chat
+    }
+
+    /// Calls somebody for whom the program was started.
+    pub fn call(&mut self, destination: Destination, known: bool) {
+        let now = self.parts.clock.now();
+        self.invite(destination, known, true, now);
+    }
+
+    /// A greeting to a person who edits.
+    pub fn welcome(&mut self, text: &str) {
+        if self.parts.keyboard.is_edited() {
+            self.parts.view.note(text);
+        }
+    }
+
+    /// The end: what was not delivered is told and kept as such. The keyboard, which has the
+    /// terminal, and what went wrong.
+    pub fn finish(mut self) -> (Keyboard, Option<Failure>) {
+        self.talk.borrow_mut().end("the chat ended");
+        self.parts.view.be_brief();
+        self.tell();
+        let failure = self.failure.take().or_else(|| self.what_is_lost());
+        (self.parts.keyboard, failure)
+    }
+
+    fn what_is_lost(&self) -> Option<Failure> {
+        let names: BTreeSet<&str> = self.undelivered.iter().map(String::as_str).collect();
+        let whom = several(&names.into_iter().collect::<Vec<_>>());
+        let what = match self.undelivered.len() {
+            0 => return None,
+            1 => "a line was not delivered".to_owned(),
+            n => format!("{n} lines were not delivered"),
+        };
+        Some(Failure::new(Code::CutOff, what).about(whom))
+    }
+
+    /// Shows and keeps what happened in the conversation.
+    fn tell(&mut self) {
+        loop {
+            let Some(event) = self.talk.borrow_mut().event() else { return };
+            let known = |key: &PublicKey| self.known.get(key).copied().unwrap_or(false);
+            self.parts.view.event(&event, known);
+            match &event {
+                Event::Delivered { line, key, to, .. } => self.record(line, key, to, State::Whole),
+                Event::Undelivered { line, key, to, .. } => {
+                    self.undelivered.push(to.clone());
+                    self.record(line, key, to, State::Cut);
+                }
+                Event::Here(_) => self.learn_names(),
+                Event::Lost(..) | Event::Left(..) => self.alone = self.parts.clock.now().mono,
+                Event::Mute(_) => {}
+            }
+        }
+    }
+
+    fn record(&self, line: &Line, key: &PublicKey, to: &str, state: State) {
+        let Some(recorder) = &self.parts.recorder else { return };
+        let head = Head {
+            record: random(),
+            direction: Direction::Sent,
+            id: line.id,
+            kind: MessageKind::ChatLine as u8,
+            transport: Transport::Tcp,
+            peer: *key,
+            name: to.to_owned(),
+            known: self.known.get(key).copied().unwrap_or(false),
+            sent_ms: line.typed_ms,
+            began_ms: line.typed_ms,
+        };
+        let mut content = line.text.clone();
+        content.push(b'\n');
+        recorder.borrow_mut().whole(&head, &content, state);
+    }
+
+    /// The tab key knows the contacts, and who is here.
+    fn learn_names(&mut self) {
+        let Keyboard::Editor(editor) = &self.parts.keyboard else { return };
+        let contacts = self.parts.keyring.and_then(|keyring| keyring.contacts().ok());
+        let contacts = contacts.map(|(good, _)| good).unwrap_or_default();
+        let here = self.talk.borrow().present();
+        let names = contacts.into_iter().map(|(name, _)| name);
+        let names: BTreeSet<String> = names.chain(here.into_iter().map(|p| p.name)).collect();
+        editor.know(names.into_iter().collect());
+    }
+
+    /// When nobody was here for too long, if nobody waits for them.
+    fn patience_ends(&self) -> Option<Duration> {
+        let edited = self.parts.keyboard.is_edited();
+        let alone = !self.talk.borrow().has_company();
+        let lone = !edited && self.parts.ears.is_none() && alone;
+        lone.then_some(self.alone + self.parts.silence)
+    }
+
+    fn look_at_the_clock(&mut self, now: Now) {
+        if self.patience_ends().is_some_and(|at| at <= now.mono) && self.failure.is_none() {
+            let names: Vec<&str> = self.callees.values().map(|c| c.name.as_str()).collect();
+            let time = crate::cli::units::seconds(self.parts.silence);
+            let what = format!("{}: cut off, and not back within {time}", several(&names));
+            self.failure = Some(Failure::new(Code::CutOff, what));
+        }
+    }
+}
+
+impl Host for Chatting<'_> {
+    fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller> {
+        self.parts.ears.as_mut()?.admit(caller, key, proven)
+    }
+
+    fn unproven(&mut self, address: SocketAddr) -> Caller {
+        match &mut self.parts.ears {
+            Some(ears) => ears.unproven(address),
+            None => {
+                let name = address.ip().to_string();
+                Caller { name, origin: Origin::Plain(address), known: false }
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice<'_>) {
+        match &notice {
+            Notice::Reached(number, session, address) => {
+                return self.reached(*number, session.0, *address);
+            }
+            Notice::NotReached(number, error) => return self.not_reached(*number, error),
+            Notice::Disconnected(session, whose, ended) => {
+                self.disconnected(session.0, whose, ended);
+            }
+            // It comes again, when its sender is back.
+            Notice::Cut(heard, _) if heard.kind == MessageKind::ChatLine as u8 => return,
+            _ => {}
+        }
+        match &mut self.parts.ears {
+            Some(ears) => ears.notice(notice),
+            None => self.parts.view.notice(&notice),
+        }
+    }
+
+    fn route(&mut self, session: listen::SessionId, caller: &Caller, meta: &Meta) -> Route {
+        match &mut self.parts.ears {
+            Some(ears) => ears.route(session, caller, meta),
+            None => listen::shown(meta),
+        }
+    }
+
+    fn hire(
+        &mut self,
+        number: usize,
+        session: listen::SessionId,
+        caller: &Caller,
+    ) -> io::Result<Hired> {
+        match &mut self.parts.ears {
+            Some(ears) => ears.hire(number, session, caller),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    fn feed(&mut self, session: listen::SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+        self.parts.ears.as_mut()?.feed(session, caller)
+    }
+
+    fn greeted(&mut self, session: listen::SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+        let Origin::Key(key) = caller.origin else { return None };
+        if !self.sessions.contains(&session.0) {
+            self.known.insert(key, caller.known);
+            if !self.open(session.0, key, &caller.name) {
+                return None;
+            }
+        }
+        let (talk, waker) = (Rc::clone(&self.talk), Arc::clone(&self.parts.waker));
+        Some(Box::new(Voice::answering(talk, waker, session.0)))
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        let calls = self.talk.borrow().deadline();
+        let leaving = self.leaving.map(|since| since + LEAVING_TIME);
+        let ears = self.parts.ears.as_ref().and_then(|ears| ears.deadline());
+        [calls, leaving, self.patience_ends(), ears].into_iter().flatten().min()
+    }
+
+    fn next_call(&mut self) -> Option<Outgoing> {
+        let now = self.parts.clock.now();
+        self.take_typed(now);
+        self.tell();
+        self.look_at_the_clock(now);
+        if let Some(wanted) = self.parts.ears.as_mut().and_then(|ears| ears.next_call()) {
+            return Some(wanted);
+        }
+        let peer = self.talk.borrow_mut().due(now.mono)?;
+        let callee = self.callees.get(&peer)?;
+        self.calls_made += 1;
+        let session = Rc::new(Cell::new(None));
+        self.calls.insert(self.calls_made, (peer, Rc::clone(&session)));
+        let (talk, waker) = (Rc::clone(&self.talk), Arc::clone(&self.parts.waker));
+        let voice = Voice::calling(talk, waker, session, self.greeting(now));
+        Some(Outgoing {
+            number: self.calls_made,
+            key: 0,
+            peer,
+            access: callee.access,
+            name: callee.name.clone(),
+            known: callee.known,
+            targets: callee.targets.clone(),
+            feed: Box::new(voice),
+            once: false,
+        })
+    }
+
+    fn is_over(&self) -> bool {
+        let talk = self.talk.borrow();
+        let now = self.parts.clock.now().mono;
+        let left =
+            self.leaving.is_some_and(|since| talk.is_settled_here() || now >= since + LEAVING_TIME);
+        // Whoever only listens goes on; a call must at least have been answered.
+        let called = !self.callees.is_empty() && self.callees.values().all(|c| c.reached);
+        let said = self.input_ended && self.parts.ears.is_none() && called && talk.is_settled();
+        self.failure.is_some() || left || said
+    }
+}

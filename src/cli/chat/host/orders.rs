@@ -1,0 +1,211 @@
+//! What is typed in a chat, and what is done about it.
+
+use std::path::Path;
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::Chatting;
+use super::calls::Callee;
+use crate::cli::chat::command::{COMMANDS, Typed};
+use crate::cli::chat::editor::Key;
+use crate::cli::chat::keyboard::{Keyboard, MAX_LINE, pieces};
+use crate::cli::chat::talk::{Line, Said, Unsaid};
+use crate::cli::destination::{Destination, resolve};
+use crate::cli::history;
+use crate::cli::sanitize::sanitize_line;
+use crate::crypto::sodium::random;
+use crate::keys::{Passphrase, Passphrases};
+use crate::proto::time::Now;
+
+impl Chatting<'_> {
+    /// What was typed since the last turn.
+    pub(super) fn take_typed(&mut self, now: Now) {
+        while self.takes_lines() {
+            match self.parts.keyboard.typed() {
+                Ok(Some(key)) => self.typed(key, now),
+                Ok(None) => return,
+                Err(e) => {
+                    self.failure = Some(history::cannot("read the input", &e));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether a line would find somebody, and room. A person is told if it does not.
+    fn takes_lines(&self) -> bool {
+        let talk = self.talk.borrow();
+        let edited = self.parts.keyboard.is_edited();
+        let room = talk.has_peers() && talk.has_room(MAX_LINE);
+        !self.input_ended && self.leaving.is_none() && (edited || room)
+    }
+
+    fn typed(&mut self, key: Key, now: Now) {
+        match key {
+            Key::Line(line) => match std::str::from_utf8(&line) {
+                Ok(text) => self.command(Typed::parse(text), now),
+                Err(_) => self.say(None, &line, now),
+            },
+            Key::Offer(choice) => self.parts.view.answer(&choice.join("  ")),
+            Key::Suspend => self.suspend(),
+            Key::End if self.parts.keyboard.is_edited() => self.leave(now),
+            Key::End => self.input_ended = true,
+            // As the key does where nobody edits: the loop tells the peers, and dies of it.
+            Key::Interrupt => {
+                if kill_process(getpid(), Signal::INT).is_err() {
+                    self.leave(now);
+                }
+            }
+        }
+    }
+
+    fn suspend(&mut self) {
+        if let Keyboard::Editor(editor) = &self.parts.keyboard
+            && editor.suspend().is_ok()
+        {
+            self.parts.view.redraw();
+        }
+    }
+
+    fn leave(&mut self, now: Now) {
+        self.leaving.get_or_insert(now.mono);
+    }
+
+    fn command(&mut self, typed: Typed, now: Now) {
+        match typed {
+            Typed::Nothing => {}
+            Typed::Line(text) => self.say(None, text.as_bytes(), now),
+            Typed::Msg { to, text } => self.tell_one(&to, &text, now),
+            Typed::Connect(words) => drop(self.connect(&words, now)),
+            Typed::List => self.list(),
+            Typed::Help => self.help(),
+            // A script has everything delivered first, as at the end of its input.
+            Typed::Exit if !self.parts.keyboard.is_edited() && self.parts.ears.is_none() => {
+                self.input_ended = true;
+            }
+            Typed::Exit => self.leave(now),
+            Typed::Wrong(why) => self.parts.view.answer(&sanitize_line(&why)),
+        }
+    }
+
+    /// To one, or to all.
+    fn say(&mut self, to: Option<&str>, text: &[u8], now: Now) {
+        for piece in pieces(text) {
+            let line = Line { id: random(), typed_ms: now.unix_ms, text: piece.to_vec() };
+            let said = match to {
+                Some(name) => self.talk.borrow_mut().tell(name, line.clone()),
+                None => self.talk.borrow_mut().say(line.clone()),
+            };
+            match said {
+                Ok(said) => self.said(&line, &said),
+                Err(Unsaid::Nobody) => {
+                    self.parts.view.answer("nobody is here: not said (/connect calls somebody)");
+                }
+                Err(Unsaid::Unknown) => {
+                    let to = sanitize_line(to.unwrap_or_default());
+                    self.parts.view.answer(&format!("{to} is not here: not said"));
+                }
+            }
+        }
+        // Sessions look for what they have to say when the loop is woken.
+        let _ = self.parts.waker.wake();
+    }
+
+    fn said(&mut self, line: &Line, said: &Said) {
+        self.parts.view.said(line, said);
+        for name in &said.full {
+            let why = "too much waits for them already";
+            self.parts.view.note(&format!("not said to {name}: {why}"));
+            self.undelivered.push(name.clone());
+        }
+    }
+
+    /// A contact that is not here is called.
+    fn tell_one(&mut self, to: &str, text: &str, now: Now) {
+        let takes_part = self.talk.borrow().present().iter().any(|present| present.name == to);
+        let name = match takes_part {
+            true => Some(to.to_owned()),
+            false => self.connect(&[to.to_owned()], now),
+        };
+        if let Some(name) = name {
+            self.say(Some(&name), text.as_bytes(), now);
+        }
+    }
+
+    /// Calls whom the words mean; their name, if that is possible.
+    fn connect(&mut self, words: &[String], now: Now) -> Option<String> {
+        let keyring = self.parts.keyring?;
+        let destination = match resolve(words, keyring, &mut NoPassphrases) {
+            Ok(destination) if destination.targets.is_empty() => {
+                let name = &destination.name;
+                let why = format!("{name}: no address is known (/connect {name}@HOST:PORT)");
+                self.parts.view.answer(&why);
+                return None;
+            }
+            Ok(destination) => destination,
+            Err(failure) => {
+                self.parts.view.answer(&failure.message);
+                return None;
+            }
+        };
+        let name = destination.name.clone();
+        if self.talk.borrow().is_here(&destination.contact.public) {
+            self.parts.view.answer(&format!("{name} is here"));
+            return Some(name);
+        }
+        self.parts.view.note(&format!("calling {name}"));
+        let known = !words.iter().any(|word| word.contains('/'));
+        self.invite(destination, known, false, now);
+        Some(name)
+    }
+
+    /// Somebody takes part whom we call; `main`, if the program was started for that.
+    pub(super) fn invite(&mut self, to: Destination, known: bool, main: bool, now: Now) {
+        let Destination { name, contact, targets } = to;
+        let key = contact.public;
+        self.talk.borrow_mut().join(key, &name, now.mono);
+        self.known.insert(key, known);
+        let access = *contact.access.as_bytes();
+        let callee = Callee { access, targets, name, known, main, reached: false, told: None };
+        self.callees.insert(key, callee);
+    }
+
+    fn list(&mut self) {
+        let present = self.talk.borrow().present();
+        if present.is_empty() {
+            return self.parts.view.answer("nobody is here");
+        }
+        let lines = present.iter().map(|p| {
+            let state = match (p.here, p.called) {
+                (true, _) => "here",
+                (false, true) => "away, being called",
+                (false, false) => "away",
+            };
+            let waiting = match p.waiting {
+                0 => String::new(),
+                n => format!(", {n} not acknowledged"),
+            };
+            format!("{}: {state}{waiting}", p.name)
+        });
+        let lines: Vec<String> = lines.collect();
+        self.parts.view.answer(&lines.join("\n"));
+    }
+
+    fn help(&mut self) {
+        let mut text = String::from("what you type goes to all who are here; // says a / first");
+        for (command, takes, does) in COMMANDS {
+            text.push_str(&format!("\n{:<21} {does}", format!("{command} {takes}")));
+        }
+        text.push_str("\nAlt-Enter begins another line of the same message");
+        self.parts.view.answer(&text);
+    }
+}
+
+/// A chat has the terminal: nobody can be asked there.
+struct NoPassphrases;
+
+impl Passphrases for NoPassphrases {
+    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
+        Err("a chat cannot ask for one; name a public key".into())
+    }
+}
