@@ -189,12 +189,16 @@ impl<'a> Chatting<'a> {
         editor.know(names.into_iter().collect());
     }
 
-    /// When nobody was here for too long, if nobody waits for them.
+    /// When those who were here were away for too long, if nobody waits for them at a terminal. A
+    /// first call has a patience of its own.
     fn patience_ends(&self) -> Option<Duration> {
-        let edited = self.parts.keyboard.is_edited();
-        let alone = !self.talk.borrow().has_company();
-        let lone = !edited && self.parts.ears.is_none() && alone;
-        lone.then_some(self.alone + self.parts.silence)
+        let unattended = !self.parts.keyboard.is_edited() && self.parts.ears.is_none();
+        let left = self.all_were_reached() && !self.talk.borrow().has_company();
+        (unattended && left).then_some(self.alone + self.parts.silence)
+    }
+
+    fn all_were_reached(&self) -> bool {
+        !self.callees.is_empty() && self.callees.values().all(|callee| callee.reached)
     }
 
     fn look_at_the_clock(&mut self, now: Now) {
@@ -317,8 +321,8 @@ impl Host for Chatting<'_> {
         let left =
             self.leaving.is_some_and(|since| talk.is_settled_here() || now >= since + LEAVING_TIME);
         // Whoever only listens goes on; a call must at least have been answered.
-        let called = !self.callees.is_empty() && self.callees.values().all(|c| c.reached);
-        let said = self.input_ended && self.parts.ears.is_none() && called && talk.is_settled();
+        let unheard = self.parts.ears.is_some() || !self.all_were_reached();
+        let said = self.input_ended && !unheard && talk.is_settled();
         self.failure.is_some() || left || said
     }
 }
