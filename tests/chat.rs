@@ -248,6 +248,29 @@ fn who_does_not_come_back_ends_a_chat_of_pipes_with_what_is_undelivered() {
 }
 
 #[test]
+fn somebody_else_who_cannot_be_reached_ends_nothing_and_is_told() {
+    let (alice, bob) = pair();
+    let carol = Home::with_identity();
+    alice.import(&carol, "carol");
+    let listener = bob_chats(&bob, &[]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    chat.wait_stderr("bob is here");
+    type_line(&mut chat, "/msg carol hi");
+    chat.wait_stderr("carol: no address is known (/connect carol@HOST:PORT)");
+    type_line(&mut chat, &format!("/connect carol@{nobody}"));
+    chat.wait_stderr("connection refused");
+    type_line(&mut chat, "to bob");
+    chat.close_stdin();
+    assert!(chat.wait_exit(DEADLINE).success(), "{}", chat.stderr());
+    assert_eq!(listener.stdout(), b"to bob\n");
+    // What was meant for her is not delivered.
+    let typed = format!("/connect carol@{nobody}\n/msg carol hi\n");
+    let chat = send(&alice, &["-i", &listener.destination("bob")], typed.as_bytes());
+    assert_code(&chat, 6);
+}
+
+#[test]
 fn leaving_without_having_delivered_is_no_success() {
     let (alice, bob) = pair();
     let mut listener = bob_chats(&bob, &[]);

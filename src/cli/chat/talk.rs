@@ -244,7 +244,12 @@ impl Talk {
     /// Nobody calls them any more; what waits for them is not delivered.
     pub fn give_up(&mut self, key: &PublicKey, why: &str) {
         let Some(at) = self.peers.iter().position(|peer| peer.key == *key) else { return };
-        let peer = self.peers.swap_remove(at);
+        if self.peers[at].is_here() {
+            // They called us meanwhile.
+            self.peers[at].call = Call::Never;
+            return;
+        }
+        let peer = self.peers.remove(at);
         self.drop_lines(peer, why);
     }
 
@@ -285,7 +290,7 @@ impl Talk {
             Parting::Loss => Event::Lost(name, called),
         });
         if how == Parting::Goodbye && !called {
-            let peer = self.peers.swap_remove(at);
+            let peer = self.peers.remove(at);
             self.drop_lines(peer, "they left before it was delivered");
         }
     }

@@ -56,26 +56,32 @@ impl Chatting<'_> {
     /// waits who may have patience; what will not be better next time ends it in any case.
     pub(super) fn not_reached(&mut self, number: u64, error: &DialError) {
         let Some((key, _)) = self.calls.remove(&number) else { return };
-        let now = self.parts.clock.now().mono;
         let Some(callee) = self.callees.get_mut(&key) else { return };
         let failure = why::dial_failure(error);
         let hopeless =
             matches!(error, DialError::NotFound(_) | DialError::NoProof(..) | DialError::Local(_));
         let patient = self.parts.keyboard.is_edited() && !hopeless;
-        if !callee.reached && !patient && callee.main {
+        if callee.reached || patient {
+            return self.call_again(key, failure.message);
+        }
+        if callee.main {
             self.failure = Some(failure.about(&callee.name));
-        } else if !callee.reached && hopeless {
-            let name = &callee.name;
-            self.parts.view.answer(&format!("{name}: {}", failure.message));
-            self.talk.borrow_mut().give_up(&key, "they could not be called");
-            self.tell();
-        } else {
-            self.talk.borrow_mut().unanswered(&key, now);
-            if callee.told.as_ref() != Some(&failure.message) {
-                let name = &callee.name;
-                self.parts.view.note(&format!("{name}: {}; calling again", failure.message));
-                callee.told = Some(failure.message);
-            }
+            return;
+        }
+        let name = &callee.name;
+        self.parts.view.answer(&format!("{name}: {}", failure.message));
+        self.callees.remove(&key);
+        self.talk.borrow_mut().give_up(&key, "they could not be reached");
+        self.tell();
+    }
+
+    /// Why they were not reached is told once.
+    fn call_again(&mut self, key: PublicKey, why: String) {
+        self.talk.borrow_mut().unanswered(&key, self.parts.clock.now().mono);
+        let Some(callee) = self.callees.get_mut(&key) else { return };
+        if callee.told.as_ref() != Some(&why) {
+            self.parts.view.note(&format!("{}: {why}; calling again", callee.name));
+            callee.told = Some(why);
         }
     }
 
