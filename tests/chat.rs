@@ -271,6 +271,52 @@ fn somebody_else_who_cannot_be_reached_ends_nothing_and_is_told() {
 }
 
 #[test]
+fn a_file_goes_in_a_session_of_its_own_and_what_becomes_of_it_is_told() {
+    let (alice, bob) = pair();
+    let inbox = bob.path().join("inbox");
+    std::fs::create_dir(&inbox).unwrap();
+    let inbox_name = inbox.to_str().unwrap();
+    let mut listener = bob_chats(&bob, &["-d", inbox_name]);
+    let file = alice.path().join("my photo.jpg");
+    let content: Vec<u8> = (0..3_000_000u32).map(|n| (n >> 3) as u8).collect();
+    std::fs::write(&file, &content).unwrap();
+    let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    chat.wait_stderr("bob is here");
+    type_line(&mut chat, &format!("/send bob {}", file.display()));
+    type_line(&mut chat, "look at this");
+    listener.wait_stdout("a line", has("look at this\n"));
+    chat.wait_stderr("✓ bob has my photo.jpg, 3.0 MB");
+    let landed: Vec<_> = std::fs::read_dir(&inbox).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(landed.len(), 1, "{landed:?}");
+    assert_eq!(std::fs::read(&landed[0]).unwrap(), content);
+    // Whoever was called cannot call back.
+    type_line(&mut listener, &format!("/bsend {}", file.display()));
+    listener.wait_stderr("alice: no address is known; a file goes to who can be called");
+    // The end of the input waits for what is on its way.
+    type_line(&mut chat, &format!("/bsend {}", file.display()));
+    chat.close_stdin();
+    assert!(chat.wait_exit(DEADLINE).success(), "{}", chat.stderr());
+    assert_eq!(std::fs::read_dir(&inbox).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_that_is_not_wanted_or_not_there_is_a_scripts_exit_status() {
+    let (alice, bob) = pair();
+    let listener = bob_chats(&bob, &[]);
+    let file = alice.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let to = listener.destination("bob");
+    let sent = |typed: &str| send(&alice, &["-i", &to], typed.as_bytes());
+    let declined = sent(&format!("/send bob {}\nhi\n", file.display()));
+    assert_code(&declined, 8);
+    let said = String::from_utf8_lossy(&declined.stderr);
+    assert!(said.contains("ac-send: bob: file: declined: the recipient takes no files"), "{said}");
+    let missing = sent("/send bob /no/such/file\nhi\n");
+    assert_code(&missing, 1);
+    assert_eq!(listener.stdout(), b"hi\nhi\n");
+}
+
+#[test]
 fn leaving_without_having_delivered_is_no_success() {
     let (alice, bob) = pair();
     let mut listener = bob_chats(&bob, &[]);

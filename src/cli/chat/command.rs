@@ -1,8 +1,12 @@
 //! What somebody typed into a chat: a line to say, or a command.
 
+use std::path::PathBuf;
+
 /// The commands, each with what it takes and what it does. `/help` prints them in this order.
 pub const COMMANDS: &[(&str, &str, &str)] = &[
     ("/msg", "NAME TEXT", "say TEXT to NAME alone; a contact that is not here is called"),
+    ("/send", "NAME FILE", "send a file or folder to NAME, in a session of its own"),
+    ("/bsend", "FILE", "send it to all who are here"),
     ("/connect", "DESTINATION", "call NAME, NAME@HOST:PORT or HOST:PORT"),
     ("/list", "", "who is here"),
     ("/help", "", "these lines"),
@@ -23,6 +27,15 @@ pub enum Typed {
         /// What is said.
         text: String,
     },
+    /// A file or folder to one.
+    Send {
+        /// Whose petname.
+        to: String,
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A file or folder to all who are here.
+    SendAll(PathBuf),
     /// Call somebody: the words of a destination, one or two.
     Connect(Vec<String>),
     /// Who is here?
@@ -52,6 +65,9 @@ impl Typed {
         let (command, rest) = split_word(typed);
         match command {
             "/msg" => Self::msg(rest),
+            "/send" => Self::send(rest),
+            "/bsend" if rest.trim().is_empty() => Self::Wrong("use /bsend FILE".into()),
+            "/bsend" => Self::SendAll(path(rest)),
             "/connect" => Self::connect(rest),
             "/list" => alone(command, rest, Self::List),
             "/help" => alone(command, rest, Self::Help),
@@ -71,6 +87,15 @@ impl Typed {
         }
     }
 
+    fn send(rest: &str) -> Self {
+        match split_word(rest) {
+            (to, file) if !to.is_empty() && !file.trim().is_empty() => {
+                Self::Send { to: to.to_owned(), path: path(file) }
+            }
+            _ => Self::Wrong("use /send NAME FILE".into()),
+        }
+    }
+
     fn connect(rest: &str) -> Self {
         let words: Vec<String> = rest.split_whitespace().map(str::to_owned).collect();
         match words.len() {
@@ -79,6 +104,15 @@ impl Typed {
                 "use /connect NAME, /connect NAME@HOST:PORT or /connect HOST:PORT".into(),
             ),
         }
+    }
+}
+
+/// All that is left, blanks within it included; `~/` is home, as in a shell.
+pub fn path(text: &str) -> PathBuf {
+    let text = text.trim();
+    match (text.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(text),
     }
 }
 
@@ -159,6 +193,19 @@ mod tests {
             "/ exit",
         ];
         for wrong in wrong {
+            assert!(matches!(Typed::parse(wrong), Typed::Wrong(_)), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_all_that_is_left() {
+        let to_bob = |path: &str| Typed::Send { to: "bob".into(), path: path.into() };
+        assert_eq!(Typed::parse("/send bob a.txt"), to_bob("a.txt"));
+        assert_eq!(Typed::parse("/send  bob  my file.txt "), to_bob("my file.txt"));
+        assert_eq!(Typed::parse("/bsend /tmp/x y"), Typed::SendAll("/tmp/x y".into()));
+        let home = std::env::var("HOME").unwrap_or_default();
+        assert_eq!(Typed::parse("/bsend ~/x"), Typed::SendAll(format!("{home}/x").into()));
+        for wrong in ["/send", "/send bob", "/send bob ", "/bsend", "/bsend  "] {
             assert!(matches!(Typed::parse(wrong), Typed::Wrong(_)), "{wrong:?}");
         }
     }

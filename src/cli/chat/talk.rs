@@ -109,6 +109,8 @@ pub enum Parting {
 /// One who takes part, for `/list`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Present {
+    /// Whose.
+    pub key: PublicKey,
     /// Petname, or what stands for one.
     pub name: String,
     /// A session is there.
@@ -424,6 +426,7 @@ impl Talk {
     /// Who takes part, in the order in which they came.
     pub fn present(&self) -> Vec<Present> {
         let present = |peer: &Peer| Present {
+            key: peer.key,
             name: peer.name.clone(),
             here: peer.is_here(),
             called: peer.call != Call::Never,

@@ -35,7 +35,7 @@ use super::common::{CommonOptions, stdout_is_terminal};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::Event;
 use super::output::check_stdout;
-use super::outputs::Outputs;
+use super::outputs::{Outputs, Told};
 use super::{history, units};
 use crate::history::entry::State;
 use crate::history::record::Recorder;
@@ -239,6 +239,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             let parts = Parts {
                 keyboard,
                 view,
+                told: Told { bars: None, ..outputs.told() },
                 ears: Some(&mut front),
                 keyring: keyring.as_ref(),
                 recorder: recorder.clone(),

@@ -16,6 +16,7 @@ use crate::cli::json::Event;
 use crate::cli::listen::recorded::Recorded;
 use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
 use crate::cli::output::check_stdout;
+use crate::cli::outputs::Told;
 use crate::history::entry::State;
 use crate::history::record::Recorder;
 use crate::keys::Keyring;
@@ -73,6 +74,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let mut chat = Chatting::new(Parts {
         keyboard,
         view,
+        told: Told { bars: None, ..outputs.told() },
         ears: None,
         keyring: Some(&keyring),
         recorder: recorder.clone(),

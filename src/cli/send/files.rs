@@ -279,7 +279,7 @@ impl Verdict {
 }
 
 /// Why something is not sent at all.
-fn not_sent(missing: &Missing) -> Failure {
+pub(in crate::cli) fn not_sent(missing: &Missing) -> Failure {
     let why = match missing {
         Missing::Unreadable(error) => system(error),
         Missing::Skipped(Skip::Special) => "neither a file, a folder nor a link".to_owned(),

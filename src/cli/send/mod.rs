@@ -2,7 +2,7 @@
 
 mod chat;
 mod duplex;
-mod files;
+pub(in crate::cli) mod files;
 mod plain;
 mod several;
 pub(in crate::cli) mod why;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::Chatting;
 use crate::cli::chat::talk::{Parting, SessionId};
+use crate::cli::destination::Destination;
 use crate::cli::send::why;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::net::dial::DialError;
@@ -15,6 +16,7 @@ use crate::proto::stream::meta::Meta;
 use crate::proto::time::Now;
 
 /// Somebody whom we call.
+#[derive(Clone)]
 pub(super) struct Callee {
     pub(super) access: [u8; 32],
     pub(super) targets: Vec<HostPort>,
@@ -27,9 +29,21 @@ pub(super) struct Callee {
     pub(super) told: Option<String>,
 }
 
+impl Callee {
+    /// Who is meant by `destination`; `main`, if the program was started for that.
+    pub(super) fn new(destination: Destination, known: bool, main: bool) -> Self {
+        let Destination { name, contact, targets } = destination;
+        let access = *contact.access.as_bytes();
+        Self { access, targets, name, known, main, reached: false, told: None }
+    }
+}
+
 impl Chatting<'_> {
     /// A call was answered, and we were let in.
     pub(super) fn reached(&mut self, number: u64, session: SessionId, address: SocketAddr) {
+        if self.file_reached(number, session) {
+            return;
+        }
         let Some((key, named)) = self.calls.remove(&number) else { return };
         named.set(Some(session));
         let Some(callee) = self.callees.get_mut(&key) else { return };
@@ -55,6 +69,9 @@ impl Chatting<'_> {
     /// A call was in vain. Whom the program was started for must be there at first, unless somebody
     /// waits who may have patience; what will not be better next time ends it in any case.
     pub(super) fn not_reached(&mut self, number: u64, error: &DialError) {
+        if self.file_not_reached(number, error) {
+            return;
+        }
         let Some((key, _)) = self.calls.remove(&number) else { return };
         let Some(callee) = self.callees.get_mut(&key) else { return };
         let failure = why::dial_failure(error);
@@ -88,6 +105,9 @@ impl Chatting<'_> {
     /// A session is over.
     pub(super) fn disconnected(&mut self, session: SessionId, whose: &Caller, ended: &Ended) {
         let Origin::Key(key) = whose.origin else { return };
+        if self.file_session_over(session, ended) {
+            return;
+        }
         if !self.sessions.remove(&session) {
             return;
         }
@@ -104,12 +124,16 @@ impl Chatting<'_> {
         let _ = self.parts.waker.wake();
     }
 
-    /// A greeting for somebody whom we call. Signs of life must come more often than our patience
-    /// ends.
-    pub(super) fn greeting(&self, now: Now) -> Meta {
+    /// How often those whom we call should show that they live, ms, if that is oftener than they do
+    /// anyhow: before our patience ends.
+    pub(super) fn keepalive_ms(&self) -> Option<u64> {
         let often = self.parts.silence / 3;
-        let mut greeting = Meta::greeting(random(), now.unix_ms);
-        greeting.keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
-        greeting
+        (often < KEEPALIVE).then_some(often.as_millis() as u64)
+    }
+
+    /// A greeting for somebody whom we call.
+    pub(super) fn greeting(&self, now: Now) -> Meta {
+        let keepalive_ms = self.keepalive_ms();
+        Meta { keepalive_ms, ..Meta::greeting(random(), now.unix_ms) }
     }
 }

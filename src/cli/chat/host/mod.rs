@@ -1,9 +1,10 @@
 //! A chat around the loop of a listener: what is typed goes out, who is lost is called again.
 //!
-//! `orders` does what is typed, `calls` knows whom we call and whose sessions begin and end; this
-//! file is what the loop asks.
+//! `orders` does what is typed, `calls` knows whom we call and whose sessions begin and end, `files`
+//! sends files beside it all; this file is what the loop asks.
 
 mod calls;
+mod files;
 mod orders;
 
 use std::cell::{Cell, RefCell};
@@ -17,6 +18,7 @@ use std::time::Duration;
 use mio::Waker;
 
 use self::calls::Callee;
+use self::files::Errands;
 use super::keyboard::Keyboard;
 use super::screen::several;
 use super::talk::{Event, Line, SessionId, Talk};
@@ -24,6 +26,7 @@ use super::view::View;
 use super::voice::Voice;
 use crate::cli::destination::Destination;
 use crate::cli::failure::{Code, Failure};
+use crate::cli::outputs::Told;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::history::entry::{Direction, Head, State};
 use crate::history::record::Recorder;
@@ -45,6 +48,8 @@ pub struct Parts<'a> {
     pub keyboard: Keyboard,
     /// What is shown.
     pub view: View,
+    /// Reports for programs.
+    pub told: Told,
     /// Who may call us, if anybody may.
     pub ears: Option<&'a mut dyn Host>,
     /// Contacts, if there are any to be called.
@@ -81,6 +86,11 @@ pub struct Chatting<'a> {
     /// Since when nobody is here.
     alone: Duration,
     undelivered: Vec<String>,
+    errands: Errands,
+    /// What went wrong first with a file, for a script.
+    file_failure: Option<Failure>,
+    /// Whoever leaves was told that files are on their way.
+    warned: bool,
     failure: Option<Failure>,
 }
 
@@ -100,6 +110,9 @@ impl<'a> Chatting<'a> {
             leaving: None,
             alone,
             undelivered: Vec::new(),
+            errands: Errands::default(),
+            file_failure: None,
+            warned: false,
             failure: None,
         };
         chat.learn_names();
@@ -125,7 +138,9 @@ impl<'a> Chatting<'a> {
         self.talk.borrow_mut().end("the chat ended");
         self.parts.view.be_brief();
         self.tell();
+        self.tell_files();
         let failure = self.failure.take().or_else(|| self.what_is_lost());
+        let failure = failure.or_else(|| self.file_failure.take());
         (self.parts.keyboard, failure)
     }
 
@@ -133,7 +148,10 @@ impl<'a> Chatting<'a> {
         let names: BTreeSet<&str> = self.undelivered.iter().map(String::as_str).collect();
         let whom = several(&names.into_iter().collect::<Vec<_>>());
         let what = match self.undelivered.len() {
-            0 => return None,
+            0 => {
+                let file = self.errands.list().next()?;
+                return Some(Failure::new(Code::CutOff, format!("{file} was not delivered")));
+            }
             1 => "a line was not delivered".to_owned(),
             n => format!("{n} lines were not delivered"),
         };
@@ -291,8 +309,12 @@ impl Host for Chatting<'_> {
         let now = self.parts.clock.now();
         self.take_typed(now);
         self.tell();
+        self.tell_files();
         self.look_at_the_clock(now);
         if let Some(wanted) = self.parts.ears.as_mut().and_then(|ears| ears.next_call()) {
+            return Some(wanted);
+        }
+        if let Some(wanted) = self.errands.next() {
             return Some(wanted);
         }
         let peer = self.talk.borrow_mut().due(now.mono)?;
@@ -322,7 +344,7 @@ impl Host for Chatting<'_> {
             self.leaving.is_some_and(|since| talk.is_settled_here() || now >= since + LEAVING_TIME);
         // Whoever only listens goes on; a call must at least have been answered.
         let unheard = self.parts.ears.is_some() || !self.all_were_reached();
-        let said = self.input_ended && !unheard && talk.is_settled();
+        let said = self.input_ended && !unheard && talk.is_settled() && self.errands.is_empty();
         self.failure.is_some() || left || said
     }
 }

@@ -67,7 +67,14 @@ impl Chatting<'_> {
         }
     }
 
+    /// Whoever goes while files are on their way is told first, and goes when they say so again.
     fn leave(&mut self, now: Now) {
+        let files: Vec<String> = self.errands.list().collect();
+        if !files.is_empty() && !std::mem::replace(&mut self.warned, true) {
+            let files = files.join(", ");
+            self.parts.view.answer(&format!("on its way: {files}; again ends the chat anyway"));
+            return;
+        }
         self.leaving.get_or_insert(now.mono);
     }
 
@@ -76,6 +83,8 @@ impl Chatting<'_> {
             Typed::Nothing => {}
             Typed::Line(text) => self.say(None, text.as_bytes(), now),
             Typed::Msg { to, text } => self.tell_one(&to, &text, now),
+            Typed::Send { to, path } => self.send_file(Some(&to), &path),
+            Typed::SendAll(path) => self.send_file(None, &path),
             Typed::Connect(words) => drop(self.connect(&words, now)),
             Typed::List => self.list(),
             Typed::Help => self.help(),
@@ -161,13 +170,10 @@ impl Chatting<'_> {
 
     /// Somebody takes part whom we call; `main`, if the program was started for that.
     pub(super) fn invite(&mut self, to: Destination, known: bool, main: bool, now: Now) {
-        let Destination { name, contact, targets } = to;
-        let key = contact.public;
-        self.talk.borrow_mut().join(key, &name, now.mono);
+        let key = to.contact.public;
+        self.talk.borrow_mut().join(key, &to.name, now.mono);
         self.known.insert(key, known);
-        let access = *contact.access.as_bytes();
-        let callee = Callee { access, targets, name, known, main, reached: false, told: None };
-        self.callees.insert(key, callee);
+        self.callees.insert(key, Callee::new(to, known, main));
     }
 
     fn list(&mut self) {
@@ -202,7 +208,7 @@ impl Chatting<'_> {
 }
 
 /// A chat has the terminal: nobody can be asked there.
-struct NoPassphrases;
+pub(super) struct NoPassphrases;
 
 impl Passphrases for NoPassphrases {
     fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
