@@ -18,12 +18,16 @@ use std::time::{Duration, Instant};
 use mio::Waker;
 use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustyline::completion::Completer;
 use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
 use rustyline::history::MemHistory;
+use rustyline::validate::Validator;
 use rustyline::{
-    Cmd, ConditionalEventHandler, Config, Event, EventContext, EventHandler, ExternalPrinter,
-    KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+    Cmd, ConditionalEventHandler, Config, Context, Event, EventContext, EventHandler,
+    ExternalPrinter, Helper, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
 
 use super::complete::{Offer, complete};
@@ -37,6 +41,8 @@ const MAX_WAITING: usize = 4096;
 const ESCAPE_TIME: u16 = 50;
 /// The editor may take so long to begin.
 const BEGIN_TIME: Duration = Duration::from_millis(500);
+/// To show its first line the editor may take so long.
+const FIRST_LINE_TIME: Duration = Duration::from_millis(10);
 /// Prints nothing, and returns once what was printed before has been taken by the editor: up a line
 /// and down again.
 pub const NUDGE: &[u8] = b"\x1b[A\n";
@@ -64,6 +70,31 @@ pub fn is_possible() -> bool {
     moves && io::stdin().is_terminal() && io::stdout().is_terminal()
 }
 
+/// The editor that all this is about. It remembers no lines: [`Recall`] does.
+type Rustyline = rustyline::Editor<Began, MemHistory>;
+
+/// Notes that the editor shows its line for the first time. It helps with nothing else.
+struct Began(Arc<Keys>);
+
+impl Hinter for Began {
+    type Hint = String;
+
+    fn hint(&self, _: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.0.began.store(true, Ordering::SeqCst);
+        None
+    }
+}
+
+impl Completer for Began {
+    type Candidate = String;
+}
+
+impl Highlighter for Began {}
+
+impl Validator for Began {}
+
+impl Helper for Began {}
+
 /// The keyboard's side of a chat. Dropped, it leaves the terminal as it was.
 pub struct Editor {
     keys: Arc<Keys>,
@@ -76,6 +107,8 @@ struct Keys {
     recall: Mutex<Recall>,
     names: Mutex<Vec<String>>,
     waker: Arc<Waker>,
+    /// The editor has the terminal in its mode.
+    began: AtomicBool,
     /// The editor has left its call, and the terminal as it was.
     ended: AtomicBool,
 }
@@ -91,11 +124,12 @@ impl Editor {
             recall: Mutex::default(),
             names: Mutex::default(),
             waker,
+            began: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
         let mut editor =
-            rustyline::Editor::<(), MemHistory>::with_history(Config::default(), MemHistory::new())
-                .map_err(into_io)?;
+            Rustyline::with_history(Config::default(), MemHistory::new()).map_err(into_io)?;
+        editor.set_helper(Some(Began(Arc::clone(&keys))));
         editor.set_keyseq_timeout(Some(ESCAPE_TIME));
         editor.set_color_mode(rustyline::ColorMode::Disabled);
         let printer = editor.create_external_printer().map_err(into_io)?;
@@ -154,7 +188,7 @@ impl Keys {
         room
     }
 
-    fn edit(&self, mut editor: rustyline::Editor<(), MemHistory>) {
+    fn edit(&self, mut editor: Rustyline) {
         loop {
             match editor.readline(PROMPT) {
                 // A key that somebody has bound otherwise.
@@ -171,7 +205,7 @@ impl Keys {
         std::mem::forget(editor);
     }
 
-    fn bind(self: &Arc<Self>, editor: &mut rustyline::Editor<(), MemHistory>) {
+    fn bind(self: &Arc<Self>, editor: &mut Rustyline) {
         let mut on = |keys: &[KeyEvent], what: What| {
             for key in keys {
                 let handler = Handler { keys: Arc::clone(self), what };
@@ -315,8 +349,8 @@ impl Restore {
 
     /// Whether the editor is still to put the terminal into its mode.
     fn is_about_to_begin(&self) -> bool {
-        let is_calm = |now: Termios| now.local_modes.contains(LocalModes::ICANON);
-        !self.keys.ended.load(Ordering::SeqCst) && tcgetattr(&self.terminal).is_ok_and(is_calm)
+        let Keys { began, ended, .. } = &*self.keys;
+        !began.load(Ordering::SeqCst) && !ended.load(Ordering::SeqCst)
     }
 }
 
@@ -329,8 +363,13 @@ impl Drop for Restore {
         }
         // An editor that is only about to begin would take the terminal after us.
         let until = Instant::now() + BEGIN_TIME;
+        let early = self.is_about_to_begin();
         while self.is_about_to_begin() && Instant::now() < until {
             thread::sleep(Duration::from_millis(1));
+        }
+        if early {
+            // It is about to write the line.
+            thread::sleep(FIRST_LINE_TIME);
         }
         // No bracketed paste, the cursor at the beginning of an empty line.
         let _ = io::stdout().write_all(b"\x1b[?2004l\r\x1b[J");
