@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use mio::Waker;
 use rustix::process::{Signal, getpgrp, kill_current_process_group};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use rustyline::completion::Completer;
 use rustyline::config::Configurer as _;
 use rustyline::error::ReadlineError;
