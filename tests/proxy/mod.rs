@@ -30,6 +30,8 @@ struct State {
     sockets: Vec<TcpStream>,
     /// How many reads a frozen network holds back.
     held: usize,
+    /// The port that connections are passed on to.
+    target: u16,
 }
 
 /// A TCP proxy in front of one port of this machine. At its end everything is cut.
@@ -61,17 +63,23 @@ impl Proxy {
             recorded: Vec::new(),
             sockets: Vec::new(),
             held: 0,
+            target,
         };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let theirs = Arc::clone(&shared);
         std::thread::spawn(move || {
             for sender in ear.incoming() {
-                if theirs.0.lock().unwrap().mode == Mode::Cut {
+                let state = theirs.0.lock().unwrap();
+                let (mode, target) = (state.mode, state.target);
+                drop(state);
+                if mode == Mode::Cut {
                     return;
                 }
                 let sender = sender.unwrap();
-                let listener = TcpStream::connect(("127.0.0.1", target)).unwrap();
-                join(sender, listener, &theirs);
+                // Nobody there: the sender finds its connection closed.
+                if let Ok(listener) = TcpStream::connect(("127.0.0.1", target)) {
+                    join(sender, listener, &theirs);
+                }
             }
         });
         Self { port, shared }
@@ -112,6 +120,11 @@ impl Proxy {
     /// From here on nothing is passed on either way, and no connection is closed: a dead network.
     pub fn freeze(&self) {
         self.shared.0.lock().unwrap().mode = Mode::Frozen;
+    }
+
+    /// From here on connections are passed on to another port.
+    pub fn lead_to(&self, target: u16) {
+        self.shared.0.lock().unwrap().target = target;
     }
 
     /// Waits until a frozen network holds back so many reads.
