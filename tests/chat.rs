@@ -317,6 +317,24 @@ fn a_file_that_is_not_wanted_or_not_there_is_a_scripts_exit_status() {
 }
 
 #[test]
+fn several_are_called_and_one_who_is_not_there_is_the_exit_status_of_a_script() {
+    let (alice, bob, carol) = (Home::with_identity(), Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    befriend(&alice, "alice", &carol, "carol");
+    let (bobs, carols) = (bob_chats(&bob, &[]), bob_chats(&carol, &[]));
+    let (to_bob, to_carol) = (bobs.destination("bob"), carols.destination("carol"));
+    assert_code(&send(&alice, &["-i", &to_bob, &to_carol], b"hi both\n"), 0);
+    assert_eq!((bobs.stdout(), carols.stdout()), (b"hi both\n".to_vec(), b"hi both\n".to_vec()));
+    drop(carols);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let sent = send(&alice, &["-i", &to_bob, &format!("carol@{nobody}")], b"hi bob\n");
+    assert_code(&sent, 4);
+    assert_eq!(bobs.stdout(), b"hi both\nhi bob\n");
+    assert_code(&send(&alice, &["-i", &to_bob, &to_bob], b""), 2);
+    assert_code(&send(&alice, &["-ia", &to_bob, &to_carol], b""), 2);
+}
+
+#[test]
 fn leaving_without_having_delivered_is_no_success() {
     let (alice, bob) = pair();
     let mut listener = bob_chats(&bob, &[]);

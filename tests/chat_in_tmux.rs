@@ -143,12 +143,13 @@ fn two_people_chat_and_one_of_them_is_killed_and_comes_back() {
 
     kill_process(tmux.program(bobs).unwrap(), Signal::KILL).unwrap();
     tmux.wait_end(bobs);
-    tmux.wait(alices, "calling");
+    tmux.wait(alices, "; calling ");
     tmux.type_in(alices, "are you there?");
     tmux.type_in(alices, "hello?");
     tmux.wait(alices, "you → bob (away): hello?");
     // Nobody can put the terminal right after that but the user, as after any editor.
-    tmux.command(&["send-keys", "-t", "0.1", "C-j", "stty sane", "C-j"]);
+    tmux.command(&["send-keys", "-t", "0.1", "C-j", "stty sane; echo right", "C-j"]);
+    tmux.wait(bobs, "right");
     tmux.type_in(bobs, "clear");
     eventually("an empty screen", DEADLINE, || {
         (!tmux.screen(bobs).contains("listening on ")).then_some(())

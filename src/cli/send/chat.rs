@@ -5,11 +5,12 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use super::{Options, PROGRAM, prepare};
+use super::{Options, PROGRAM, caller, locate};
 use crate::cli::chat::host::{Chatting, Parts};
 use crate::cli::chat::once::Once;
 use crate::cli::chat::{self, Surface};
 use crate::cli::common::stdout_is_terminal;
+use crate::cli::destination::{Destination, each};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
 use crate::cli::json::Event;
@@ -17,6 +18,7 @@ use crate::cli::listen::recorded::Recorded;
 use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
 use crate::cli::output::check_stdout;
 use crate::cli::outputs::Told;
+use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::history::entry::State;
 use crate::history::record::Recorder;
 use crate::keys::Keyring;
@@ -50,7 +52,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err(chat::needs_tcp());
     }
     let local = |e: io::Error| Failure::new(Code::Local, system(&e));
-    let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
+    let (me, destinations, owner) = options.common.prepare(|| prepare(options))?;
     let keyring = Keyring::locate()?;
     let mut hub = Hub::new().map_err(local)?;
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
@@ -82,9 +84,11 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         waker: hub.waker(),
         silence,
     });
-    let known = !options.destination.iter().any(|word| word.contains('/'));
-    chat.welcome(&format!("calling {}; /help shows the commands", destination.name));
-    chat.call(destination, known);
+    let names: Vec<&str> = destinations.iter().map(|to| to.name.as_str()).collect();
+    chat.welcome(&format!("calling {}; /help shows the commands", names.join(", ")));
+    for destination in destinations {
+        chat.call(destination);
+    }
     // Nobody calls this key here: it has no access.
     let keys = [Answering { pair: me, access: [0; 32] }];
     let bounds = Bounds::new(silence);
@@ -110,6 +114,28 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Who calls, and who is called. Signals still end the program here: it may ask for passphrases.
+fn prepare(options: &Options) -> Result<(KeyPair, Vec<Destination>, Option<PublicKey>), Failure> {
+    let keyring = Keyring::locate()?;
+    let mut passphrases = options.common.passphrases.source();
+    let mut found: Vec<Destination> = Vec::new();
+    for operands in each(&options.destination) {
+        let destination = locate(options, operands, &keyring, &mut passphrases)?;
+        if found.iter().any(|other| other.contact.public == destination.contact.public) {
+            let twice = Failure::new(Code::Usage, "it is named twice").about(&destination.name);
+            return Err(twice.hint("a chat has one session with each"));
+        }
+        found.push(destination);
+    }
+    if options.anonymous && found.len() > 1 {
+        return Err(Failure::new(Code::Usage, "-a: an anonymous chat has one destination")
+            .hint("others could see that the same key called them all"));
+    }
+    let me = caller(options, &keyring, &mut passphrases)?;
+    let owner = history::owner(&keyring, options.history.as_deref())?;
+    Ok((me, found, owner))
 }
 
 fn form(options: &Options) -> Form {

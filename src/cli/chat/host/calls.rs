@@ -31,8 +31,8 @@ pub(super) struct Callee {
 
 impl Callee {
     /// Who is meant by `destination`; `main`, if the program was started for that.
-    pub(super) fn new(destination: Destination, known: bool, main: bool) -> Self {
-        let Destination { name, contact, targets } = destination;
+    pub(super) fn new(destination: Destination, main: bool) -> Self {
+        let Destination { name, contact, targets, known } = destination;
         let access = *contact.access.as_bytes();
         Self { access, targets, name, known, main, reached: false, told: None }
     }
@@ -81,15 +81,21 @@ impl Chatting<'_> {
         if callee.reached || patient {
             return self.call_again(key, failure.message);
         }
-        if callee.main {
-            self.failure = Some(failure.about(&callee.name));
+        let (name, main) = (callee.name.clone(), callee.main);
+        let failure = failure.about(&name);
+        if main && self.callees.len() == 1 {
+            self.failure = Some(failure);
             return;
         }
-        let name = &callee.name;
-        self.parts.view.answer(&format!("{name}: {}", failure.message));
+        self.parts.view.answer(&failure.message);
         self.callees.remove(&key);
         self.talk.borrow_mut().give_up(&key, "they could not be reached");
         self.tell();
+        if main && !self.parts.keyboard.is_edited() {
+            // This says why, and that nothing was delivered to them.
+            self.undelivered.retain(|other| *other != name);
+            self.other_failure.get_or_insert(failure);
+        }
     }
 
     /// Why they were not reached is told once.

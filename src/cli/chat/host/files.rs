@@ -107,8 +107,7 @@ impl Chatting<'_> {
         if found.targets.is_empty() || key.is_some_and(|key| *key != found.contact.public) {
             return Err(unknown());
         }
-        let known = !name.contains('/');
-        Ok((found.contact.public, Callee::new(found, known, false)))
+        Ok((found.contact.public, Callee::new(found, false)))
     }
 
     fn send_to(&mut self, peer: PublicKey, callee: Callee, path: PathBuf, what: &str) {
@@ -217,7 +216,7 @@ impl Chatting<'_> {
         let hint = failure.hint.as_ref().map_or(String::new(), |hint| format!("\nhint: {hint}"));
         self.parts.view.answer(&format!("{}{hint}", failure.message));
         if !self.parts.keyboard.is_edited() {
-            self.file_failure.get_or_insert_with(|| failure.clone());
+            self.other_failure.get_or_insert_with(|| failure.clone());
         }
     }
 }
@@ -228,6 +227,7 @@ fn cut_off(cut: Cut) -> String {
         Cut::Closed => "the connection was closed".to_owned(),
         Cut::Stopped => "they stopped".to_owned(),
         Cut::Broken(violation) => violation.to_string(),
+        Cut::TooSlow(_) => "they were too slow".to_owned(),
     };
     format!("cut off: {why}; sent again, it goes on where it was cut")
 }

@@ -87,8 +87,8 @@ pub struct Chatting<'a> {
     alone: Duration,
     undelivered: Vec<String>,
     errands: Errands,
-    /// What went wrong first with a file, for a script.
-    file_failure: Option<Failure>,
+    /// What went wrong first with a file or one of several, for a script.
+    other_failure: Option<Failure>,
     /// Whoever leaves was told that files are on their way.
     warned: bool,
     failure: Option<Failure>,
@@ -111,7 +111,7 @@ impl<'a> Chatting<'a> {
             alone,
             undelivered: Vec::new(),
             errands: Errands::default(),
-            file_failure: None,
+            other_failure: None,
             warned: false,
             failure: None,
         };
@@ -120,9 +120,9 @@ impl<'a> Chatting<'a> {
     }
 
     /// Calls somebody for whom the program was started.
-    pub fn call(&mut self, destination: Destination, known: bool) {
+    pub fn call(&mut self, destination: Destination) {
         let now = self.parts.clock.now();
-        self.invite(destination, known, true, now);
+        self.invite(destination, true, now);
     }
 
     /// A greeting to a person who edits.
@@ -140,7 +140,7 @@ impl<'a> Chatting<'a> {
         self.tell();
         self.tell_files();
         let failure = self.failure.take().or_else(|| self.what_is_lost());
-        let failure = failure.or_else(|| self.file_failure.take());
+        let failure = failure.or_else(|| self.other_failure.take());
         (self.parts.keyboard, failure)
     }
 

@@ -163,17 +163,16 @@ impl Chatting<'_> {
             return Some(name);
         }
         self.parts.view.note(&format!("calling {name}"));
-        let known = !words.iter().any(|word| word.contains('/'));
-        self.invite(destination, known, false, now);
+        self.invite(destination, false, now);
         Some(name)
     }
 
     /// Somebody takes part whom we call; `main`, if the program was started for that.
-    pub(super) fn invite(&mut self, to: Destination, known: bool, main: bool, now: Now) {
+    pub(super) fn invite(&mut self, to: Destination, main: bool, now: Now) {
         let key = to.contact.public;
         self.talk.borrow_mut().join(key, &to.name, now.mono);
-        self.known.insert(key, known);
-        self.callees.insert(key, Callee::new(to, known, main));
+        self.known.insert(key, to.known);
+        self.callees.insert(key, Callee::new(to, main));
     }
 
     fn list(&mut self) {
