@@ -121,7 +121,7 @@ pub struct Options {
     pub plain: bool,
 
     /// Chat: say what you type to all who chat with you, each line a message of its own
-    #[arg(short = 'i', long, conflicts_with_all = ["plain", "open", "replay"])]
+    #[arg(short = 'i', long, conflicts_with_all = ["plain", "open", "replay", "duplex", "exec"])]
     pub chat: bool,
 
     /// With -i: ring the terminal when a message arrives

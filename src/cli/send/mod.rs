@@ -111,7 +111,7 @@ pub struct Options {
     pub plain: bool,
 
     /// Chat: each line that you type is a message of its own; without it, when stdin is a terminal
-    #[arg(short = 'i', long, conflicts_with_all = ["plain", "output", "ping", "file", "paths"])]
+    #[arg(short = 'i', long, conflicts_with_all = ["plain", "output", "ping", "file", "paths", "duplex"])]
     pub chat: bool,
 
     /// In a chat: ring the terminal when a message arrives

@@ -1,4 +1,5 @@
-//! One run of the command for all lines of chat of a session: each is written with a newline.
+//! One run of the command for all lines of chat of a session: each is written with a newline at
+//! its end.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -57,7 +58,9 @@ impl Lines {
         run.look();
         for (_, line) in &mut self.lines {
             let Line::Whole(bytes) = line else { continue };
-            bytes.push(b'\n');
+            if !bytes.ends_with(b"\n") {
+                bytes.push(b'\n');
+            }
             run.write(bytes);
             if let Some(ticket) = run.mark() {
                 *line = Line::Written(ticket);
