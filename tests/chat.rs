@@ -293,9 +293,9 @@ fn a_file_goes_in_a_session_of_its_own_and_what_becomes_of_it_is_told() {
     let landed: Vec<_> = std::fs::read_dir(&inbox).unwrap().map(|e| e.unwrap().path()).collect();
     assert_eq!(landed.len(), 1, "{landed:?}");
     assert_eq!(std::fs::read(&landed[0]).unwrap(), content);
-    // Whoever was called cannot call back.
+    // Whoever called without a directory takes none.
     type_line(&mut listener, &format!("/bsend {}", file.display()));
-    listener.wait_stderr("alice: no address is known; a file goes to who can be called");
+    listener.wait_stderr("declined: the recipient takes no files");
     // The end of the input waits for what is on its way.
     type_line(&mut chat, &format!("/bsend {}", file.display()));
     chat.close_stdin();

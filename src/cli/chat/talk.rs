@@ -423,6 +423,12 @@ impl Talk {
         self.peers.iter().any(|peer| peer.key == *key && peer.is_here())
     }
 
+    /// The session that takes their lines, if they are here.
+    pub fn session(&self, key: &PublicKey) -> Option<SessionId> {
+        let peer = self.peers.iter().find(|peer| peer.key == *key)?;
+        peer.sessions.last().map(|session| session.id)
+    }
+
     /// Who takes part, in the order in which they came.
     pub fn present(&self) -> Vec<Present> {
         let present = |peer: &Peer| Present {

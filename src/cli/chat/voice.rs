@@ -1,12 +1,14 @@
 //! What one session of a chat says: a greeting, if we called, and then the lines of its peer's queue.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use mio::Waker;
 
+use super::host::fetch::Notes;
 use super::talk::{Line, SessionId, Talk};
 use crate::cli::send::why;
 use crate::net::feed::{Answer, Feed, Next};
@@ -14,16 +16,26 @@ use crate::net::input::Got;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
 
+/// What all sessions of a chat speak from.
+pub struct Mouth {
+    /// Lines.
+    pub talk: Rc<RefCell<Talk>>,
+    /// What waits to be fetched.
+    pub notes: Rc<RefCell<Notes>>,
+    /// Wakes the loop, so that what an answer means is shown.
+    pub waker: Arc<Waker>,
+}
+
 /// A feed of lines.
 pub struct Voice {
-    talk: Rc<RefCell<Talk>>,
-    /// Wakes the loop, so that what an answer means is shown.
-    waker: Arc<Waker>,
+    mouth: Mouth,
     /// Which session, once there is one.
     session: Rc<Cell<Option<SessionId>>>,
     greeting: Greeting,
     /// The line that is being said, and how much of it was.
     current: Option<(Rc<Line>, usize)>,
+    /// What was said and not answered: a line, or the id of what waits.
+    said: VecDeque<Option<[u8; 16]>>,
     /// How often we want a sign of life, ms.
     keepalive_ms: Option<u64>,
 }
@@ -41,27 +53,23 @@ enum Greeting {
 
 impl Voice {
     /// Of a session that they began.
-    pub fn answering(talk: Rc<RefCell<Talk>>, waker: Arc<Waker>, session: SessionId) -> Self {
-        let session = Rc::new(Cell::new(Some(session)));
-        Self { talk, waker, session, greeting: Greeting::Over, current: None, keepalive_ms: None }
+    pub fn answering(mouth: Mouth, session: SessionId) -> Self {
+        Self::new(mouth, Rc::new(Cell::new(Some(session))), Greeting::Over, None)
     }
 
     /// Of a session that we begin with `greeting`; `session` will say which.
-    pub fn calling(
-        talk: Rc<RefCell<Talk>>,
-        waker: Arc<Waker>,
-        session: Rc<Cell<Option<SessionId>>>,
-        greeting: Meta,
-    ) -> Self {
+    pub fn calling(mouth: Mouth, session: Rc<Cell<Option<SessionId>>>, greeting: Meta) -> Self {
         let keepalive_ms = greeting.keepalive_ms;
-        Self {
-            talk,
-            waker,
-            session,
-            greeting: Greeting::Due(greeting),
-            current: None,
-            keepalive_ms,
-        }
+        Self::new(mouth, session, Greeting::Due(greeting), keepalive_ms)
+    }
+
+    fn new(
+        mouth: Mouth,
+        session: Rc<Cell<Option<SessionId>>>,
+        greeting: Greeting,
+        keepalive_ms: Option<u64>,
+    ) -> Self {
+        Self { mouth, session, greeting, current: None, said: VecDeque::new(), keepalive_ms }
     }
 }
 
@@ -75,10 +83,15 @@ impl Feed for Voice {
         let Some(session) = self.session.get() else { return Ok(Next::Later) };
         if matches!(self.greeting, Greeting::Refused) {
             self.greeting = Greeting::Over;
-            self.talk.borrow_mut().mute(session);
-            let _ = self.waker.wake();
+            self.mouth.talk.borrow_mut().mute(session);
+            let _ = self.mouth.waker.wake();
         }
-        let Some(line) = self.talk.borrow_mut().next(session) else { return Ok(Next::Later) };
+        if let Some(meta) = self.mouth.notes.borrow_mut().next(session) {
+            self.said.push_back(Some(meta.id));
+            return Ok(Next::Message(meta));
+        }
+        let Some(line) = self.mouth.talk.borrow_mut().next(session) else { return Ok(Next::Later) };
+        self.said.push_back(None);
         let mut meta = Meta::message(line.id, line.typed_ms);
         meta.kind = MessageKind::ChatLine as u8;
         meta.size = Some(line.text.len() as u64 + 1);
@@ -114,8 +127,11 @@ impl Feed for Voice {
         }
         let Some(session) = self.session.get() else { return };
         // A loop that cannot be woken shows it later.
-        let _ = self.waker.wake();
-        let mut talk = self.talk.borrow_mut();
+        let _ = self.mouth.waker.wake();
+        if let Some(Some(id)) = self.said.pop_front() {
+            return self.mouth.notes.borrow_mut().answered(id, answer);
+        }
+        let mut talk = self.mouth.talk.borrow_mut();
         match answer {
             Answer::Delivered(_) => talk.answered(session, None),
             // They are about to end, and may come back.

@@ -30,11 +30,10 @@ pub const RECEIVER: usize = 1;
 const MAX_FILE: u64 = 10 * 1024 * 1024;
 
 /// Where files go, and how large they may be.
-#[derive(Args, Debug, Clone, Default)]
+#[derive(Args, Debug, Clone, Default, PartialEq, Eq)]
 pub struct InboxOptions {
     /// Take files and folders, into DIR, as YYYYMMDD_HHMMSS_FROM_NAME; without it they are declined
-    #[arg(short = 'd', long = "directory", value_name = "DIR",
-          conflicts_with_all = ["open", "replay"])]
+    #[arg(short = 'd', long = "directory", value_name = "DIR")]
     pub directory: Option<PathBuf>,
 
     /// With -d: decline files larger than SIZE (10M; 0: none is too large)
@@ -106,6 +105,8 @@ pub struct Desk {
     waker: Arc<Waker>,
     told: Told,
     quiet: bool,
+    /// Stands before what goes to stderr.
+    program: &'static str,
     /// The session whose file was declined last because none is taken.
     declined: Option<SessionId>,
 }
@@ -123,9 +124,10 @@ impl Desk {
         waker: Arc<Waker>,
         told: Told,
         quiet: bool,
+        program: &'static str,
     ) -> Self {
         let inbox = inbox.zip(options.directory.clone());
-        Self { inbox, waker, told, quiet, declined: None }
+        Self { inbox, waker, told, quiet, program, declined: None }
     }
 
     /// Whether files are taken.
@@ -143,8 +145,9 @@ impl Desk {
             let name = sanitize_line(meta.name.as_deref().unwrap_or_default());
             let from = &caller.name;
             self.told.say(&format!(
-                "ac-listen: {from}: {name}: declined: no files are taken\n\
-                 hint: say where they go: -d DIR"
+                "{}: {from}: {name}: declined: no files are taken\n\
+                 hint: say where they go: -d DIR",
+                self.program
             ));
         }
         Route::Refused(RefuseCode::NotWanted, String::new())
@@ -167,7 +170,8 @@ impl Desk {
     fn witness(&self, caller: &Caller, directory: PathBuf) -> intake::Witness {
         let from = caller.name.clone();
         let mut moving = Moving::new(Peer::From(from.clone()), self.told.clone());
-        let teller = Teller { from, directory, told: self.told.clone(), quiet: self.quiet };
+        let (told, quiet, program) = (self.told.clone(), self.quiet, self.program);
+        let teller = Teller { from, directory, told, quiet, program };
         Box::new(move |event| match event {
             intake::Event::Begun(meta) => moving.begin(meta),
             intake::Event::Resumed(bytes) => moving.skip(bytes),
@@ -190,6 +194,7 @@ struct Teller {
     directory: PathBuf,
     told: Told,
     quiet: bool,
+    program: &'static str,
 }
 
 impl Teller {
@@ -219,7 +224,7 @@ impl Teller {
         if !self.quiet {
             let (name, path, size) =
                 (sanitize_line(name), sanitize_line(path), units::bytes(bytes));
-            self.told.say(&format!("ac-listen: {from}: {name} ({size}) -> {path}"));
+            self.told.say(&format!("{}: {from}: {name} ({size}) -> {path}", self.program));
         }
         self.told.report(&Event::File {
             id: Some(&json::hex(id)),
@@ -238,7 +243,7 @@ impl Teller {
     fn missed(&self, id: &[u8; 16], name: &str, status: &str, why: &str) {
         let from = &self.from;
         if !self.quiet {
-            self.told.say(&format!("ac-listen: {from}: {}: {why}", sanitize_line(name)));
+            self.told.say(&format!("{}: {from}: {}: {why}", self.program, sanitize_line(name)));
         }
         self.told.report(&Event::File {
             id: Some(&json::hex(id)),

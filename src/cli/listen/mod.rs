@@ -2,7 +2,7 @@
 
 mod bind;
 pub(in crate::cli) mod front;
-mod inbox;
+pub mod inbox;
 mod limits;
 mod open;
 pub(in crate::cli) mod recorded;
@@ -99,7 +99,7 @@ pub struct Options {
 
     /// Open the sealed boxes in FILE instead of listening (- is stdin)
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["addresses", "udp", "once", "count", "wait"])]
+          conflicts_with_all = ["addresses", "udp", "once", "count", "wait", "directory"])]
     pub open: Option<PathBuf>,
 
     /// Append what is heard to FILE, sealed to your own key
@@ -108,7 +108,7 @@ pub struct Options {
 
     /// Print the history in FILE instead of listening
     #[arg(long, value_name = "FILE",
-          conflicts_with_all = ["addresses", "udp", "once", "count", "wait", "open", "history",
+          conflicts_with_all = ["addresses", "udp", "once", "count", "wait", "open", "history", "directory",
                                 "accept_unknown"])]
     pub replay: Option<PathBuf>,
 
@@ -205,7 +205,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         groups: groups.clone(),
     };
     let told = outputs.told();
-    let desk = Desk::new(inbox, &settings.inbox, hub.waker(), told.clone(), options.common.quiet);
+    let desk =
+        Desk::new(inbox, &settings.inbox, hub.waker(), told.clone(), options.common.quiet, PROGRAM);
     let work = options.common.prepare(|| Work::new(options, &outputs, &hub))?;
     let mut front = options.common.prepare(|| {
         let front = Front::new(keyring.as_ref(), policy, &options.common, told, desk)?;
@@ -245,6 +246,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                 recorder: recorder.clone(),
                 clock: hub.clock,
                 waker: hub.waker(),
+                // The ears have it.
+                desk: None,
+                takes_files: settings.inbox.directory.is_some(),
                 silence: settings.silence,
             };
             let mut chat = Chatting::new(parts);

@@ -10,10 +10,12 @@ use crate::cli::chat::host::{Chatting, Parts};
 use crate::cli::chat::once::Once;
 use crate::cli::chat::{self, Surface};
 use crate::cli::common::stdout_is_terminal;
+use crate::cli::config::Config;
 use crate::cli::destination::{Destination, each};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
 use crate::cli::json::Event;
+use crate::cli::listen::inbox::Desk;
 use crate::cli::listen::recorded::Recorded;
 use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
 use crate::cli::output::check_stdout;
@@ -54,6 +56,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let local = |e: io::Error| Failure::new(Code::Local, system(&e));
     let (me, destinations, owner) = options.common.prepare(|| prepare(options))?;
     let keyring = Keyring::locate()?;
+    let inbox = options.common.prepare(|| options.inbox.or(&Config::load(&keyring)?, true))?;
+    let opened = options.common.prepare(|| inbox.open())?;
     let mut hub = Hub::new().map_err(local)?;
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
     let recorder = options.common.prepare(open)?.map(|r| Rc::new(RefCell::new(r)));
@@ -73,15 +77,21 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         once = once.ringing(|bell| outputs.messages.borrow_mut().write(bell));
     }
     let silence = options.silence();
+    // Bars would be in an editor's way.
+    let told = || Told { bars: None, ..outputs.told() };
+    let takes_files = opened.is_some();
+    let desk = Desk::new(opened, &inbox, hub.waker(), told(), options.common.quiet, PROGRAM);
     let mut chat = Chatting::new(Parts {
         keyboard,
         view,
-        told: Told { bars: None, ..outputs.told() },
+        told: told(),
         ears: None,
         keyring: Some(&keyring),
         recorder: recorder.clone(),
         clock: hub.clock,
         waker: hub.waker(),
+        desk: Some(desk),
+        takes_files,
         silence,
     });
     let names: Vec<&str> = destinations.iter().map(|to| to.name.as_str()).collect();

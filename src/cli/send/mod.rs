@@ -20,6 +20,7 @@ use super::common::CommonOptions;
 use super::destination::{self, Destination, resolve};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
+use super::listen::inbox::InboxOptions;
 use super::output::{check_stdout, note};
 use super::sealed_file::SealedFile;
 use super::{history, trace, units};
@@ -114,6 +115,10 @@ pub struct Options {
     #[arg(short = 'i', long, conflicts_with_all = ["plain", "output", "ping", "file", "paths", "duplex"])]
     pub chat: bool,
 
+    /// In a chat: where files that come go, and how large they may be.
+    #[command(flatten)]
+    pub inbox: InboxOptions,
+
     /// In a chat: ring the terminal when a message arrives
     #[arg(long)]
     pub bell: bool,
@@ -176,6 +181,10 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     options.common.prepare(|| files::check(options))?;
     if options.plain {
         return plain::run(options);
+    }
+    if !options.chats() && options.inbox != InboxOptions::default() {
+        return Err(Failure::new(Code::Usage, "files come only to a chat")
+            .hint("-d DIR is for ac-send -i; to send files: -f PATH"));
     }
     if options.duplex {
         return duplex::run(options);

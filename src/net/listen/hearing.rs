@@ -187,11 +187,11 @@ impl Hearing {
             }
             Route::Receiver(number) => match self.engage(number, meta, with) {
                 Ok(()) => Some(number),
-                Err((code, text)) => return self.turn_down(code, text, true),
+                Err((code, text)) => return self.turn_down(code, text, meta.counts()),
             },
             Route::Refused(code, text) => return self.turn_down(code, text, false),
         };
-        let ends_run = receiver.is_some() && !meta.more;
+        let ends_run = receiver.is_some() && !meta.more && meta.counts();
         let always_answered = meta.is_always_answered();
         let greeting = false;
         let current = Current { heard, receiver, greeting, bytes: 0, ends_run, always_answered };
@@ -225,13 +225,15 @@ impl Hearing {
         meta: &Meta,
         with: &mut Taking<'_, '_>,
     ) -> Result<(), (RefuseCode, String)> {
-        if !self.in_run {
-            if !with.shared.run_begins() {
-                return Err((RefuseCode::Enough, String::new()));
+        if meta.counts() {
+            if !self.in_run {
+                if !with.shared.run_begins() {
+                    return Err((RefuseCode::Enough, String::new()));
+                }
+                self.open_runs += 1;
             }
-            self.open_runs += 1;
+            self.in_run = meta.more;
         }
-        self.in_run = meta.more;
         if !self.receivers.contains_key(&number) {
             let hired = with.shared.host.hire(number, self.id, &self.caller);
             let hired = hired.map_err(|e: io::Error| (RefuseCode::CannotWrite, e.to_string()))?;

@@ -25,6 +25,8 @@ pub enum MessageKind {
     ChatLine = 3,
     /// Raw bytes both ways.
     Duplex = 4,
+    /// In a chat: something waits to be fetched, by a call; on that call: which it is.
+    Fetch = 5,
 }
 
 /// META: what the message is.
@@ -82,6 +84,16 @@ impl Meta {
     /// Whether it is a [`Meta::greeting`].
     pub fn is_greeting(&self) -> bool {
         self.kind == MessageKind::ChatLine as u8 && self.size == Some(0)
+    }
+
+    /// Something waits to be fetched, or is to be.
+    pub fn fetch(id: [u8; 16], time_ms: u64) -> Self {
+        Self { kind: MessageKind::Fetch as u8, size: Some(0), ..Self::message(id, time_ms) }
+    }
+
+    /// Whether it counts as something that was said, for a listener that ends after so many.
+    pub fn counts(&self) -> bool {
+        self.kind != MessageKind::Fetch as u8
     }
 
     /// Whether the receiver answers with RESUME, which its sender waits for: a folder begins, or a

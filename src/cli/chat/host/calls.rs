@@ -41,7 +41,7 @@ impl Callee {
 impl Chatting<'_> {
     /// A call was answered, and we were let in.
     pub(super) fn reached(&mut self, number: u64, session: SessionId, address: SocketAddr) {
-        if self.file_reached(number, session) {
+        if self.file_reached(number, session) || self.fetch_reached(number, session) {
             return;
         }
         let Some((key, named)) = self.calls.remove(&number) else { return };
@@ -69,7 +69,7 @@ impl Chatting<'_> {
     /// A call was in vain. Whom the program was started for must be there at first, unless somebody
     /// waits who may have patience; what will not be better next time ends it in any case.
     pub(super) fn not_reached(&mut self, number: u64, error: &DialError) {
-        if self.file_not_reached(number, error) {
+        if self.file_not_reached(number, error) || self.fetch_not_reached(number, error) {
             return;
         }
         let Some((key, _)) = self.calls.remove(&number) else { return };
@@ -115,6 +115,7 @@ impl Chatting<'_> {
             return;
         }
         if !self.sessions.remove(&session) {
+            self.fetching_over(session, &key);
             return;
         }
         let how = match ended {
@@ -125,6 +126,7 @@ impl Chatting<'_> {
         };
         let now = self.parts.clock.now().mono;
         self.talk.borrow_mut().closed(session, how, now);
+        self.fetching_over(session, &key);
         self.tell();
         // Another session with them may have something to say now.
         let _ = self.parts.waker.wake();

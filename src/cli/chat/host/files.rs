@@ -34,10 +34,10 @@ pub(super) struct Errands {
 }
 
 /// One run of a feed.
-struct Errand {
-    to: String,
+pub(super) struct Errand {
+    pub(super) to: String,
     /// What was asked for, safe to show.
-    what: String,
+    pub(super) what: String,
     /// What became of it was told.
     told: Rc<Cell<bool>>,
 }
@@ -54,19 +54,33 @@ impl Errands {
         self.wanted.is_empty() && self.called.is_empty() && self.underway.is_empty()
     }
 
+    /// A call is to be made.
+    pub(super) fn call(&mut self, wanted: Outgoing) {
+        self.wanted.push_back(wanted);
+    }
+
+    /// Somebody calls to fetch what the errand is about.
+    pub(super) fn begin(&mut self, session: SessionId, errand: Errand) {
+        self.underway.insert(session, errand);
+    }
+
     /// The next call to make.
     pub(super) fn next(&mut self) -> Option<Outgoing> {
         self.wanted.pop_front()
     }
 
-    /// What is on its way, and to whom.
-    pub(super) fn list(&self) -> impl Iterator<Item = String> {
-        let all = self.called.values().chain(self.underway.values());
-        all.map(|errand| format!("{} to {}", errand.what, errand.to))
+    fn all(&self) -> impl Iterator<Item = &Errand> {
+        self.called.values().chain(self.underway.values())
     }
 }
 
 impl Chatting<'_> {
+    /// What is on its way, and to whom.
+    pub(super) fn files_underway(&self) -> impl Iterator<Item = String> {
+        let all = self.errands.all().chain(self.fetching.errands());
+        all.map(|errand| format!("{} to {}", errand.what, errand.to))
+    }
+
     /// To one who is here, or a contact; or to all who are here.
     pub(super) fn send_file(&mut self, to: Option<&str>, path: &Path) {
         let what = sanitize_line(&path.to_string_lossy());
@@ -86,9 +100,15 @@ impl Chatting<'_> {
             self.parts.view.answer("nobody is here: nothing is sent");
         }
         for (name, key) in whom {
-            match self.callee(&name, key.as_ref()) {
-                Ok((peer, callee)) => self.send_to(peer, callee, path.to_owned(), &what),
-                Err(failure) => self.file_failed(&failure),
+            let session = key.and_then(|key| Some((key, self.talk.borrow().session(&key)?)));
+            match (self.callee(&name, key.as_ref()), session) {
+                (Ok((peer, callee)), _) => self.send_to(peer, callee, path.to_owned(), &what),
+                (Err(_), Some((key, session))) => {
+                    if let Some((errand, feed)) = self.errand(&name, path.to_owned(), &what) {
+                        self.offer(key, session, errand, Box::new(feed));
+                    }
+                }
+                (Err(failure), None) => self.file_failed(&failure),
             }
         }
     }
@@ -110,21 +130,27 @@ impl Chatting<'_> {
         Ok((found.contact.public, Callee::new(found, false)))
     }
 
-    fn send_to(&mut self, peer: PublicKey, callee: Callee, path: PathBuf, what: &str) {
+    /// What is to be said to `to`; what prevents that is told.
+    fn errand(&mut self, to: &str, path: PathBuf, what: &str) -> Option<(Errand, FileFeed)> {
         let told = Rc::new(Cell::new(false));
-        let witness = self.witness(&callee.name, Rc::clone(&told));
+        let witness = self.witness(to, Rc::clone(&told));
         let waker = self.parts.waker.clone();
-        let feed = match FileFeed::new(vec![path], self.keepalive_ms(), waker, witness) {
-            Ok(feed) => feed,
-            Err(error) => {
-                let failure = Failure::new(Code::Local, system(&error));
-                return self.file_failed(&failure.about(what));
+        match FileFeed::new(vec![path], self.keepalive_ms(), waker, witness) {
+            Ok(feed) => {
+                self.parts.view.note(&format!("sending {what} to {to}"));
+                Some((Errand { to: to.to_owned(), what: what.to_owned(), told }, feed))
             }
-        };
+            Err(error) => {
+                self.file_failed(&Failure::new(Code::Local, system(&error)).about(what));
+                None
+            }
+        }
+    }
+
+    fn send_to(&mut self, peer: PublicKey, callee: Callee, path: PathBuf, what: &str) {
+        let Some((errand, feed)) = self.errand(&callee.name, path, what) else { return };
         self.calls_made += 1;
         let number = self.calls_made;
-        self.parts.view.note(&format!("sending {what} to {}", callee.name));
-        let errand = Errand { to: callee.name.clone(), what: what.to_owned(), told };
         self.errands.called.insert(number, errand);
         self.errands.wanted.push_back(Outgoing {
             number,
@@ -212,7 +238,7 @@ impl Chatting<'_> {
     }
 
     /// A person reads it; a script has it as its exit status.
-    fn file_failed(&mut self, failure: &Failure) {
+    pub(super) fn file_failed(&mut self, failure: &Failure) {
         let hint = failure.hint.as_ref().map_or(String::new(), |hint| format!("\nhint: {hint}"));
         self.parts.view.answer(&format!("{}{hint}", failure.message));
         if !self.parts.keyboard.is_edited() {

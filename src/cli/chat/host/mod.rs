@@ -1,9 +1,11 @@
 //! A chat around the loop of a listener: what is typed goes out, who is lost is called again.
 //!
 //! `orders` does what is typed, `calls` knows whom we call and whose sessions begin and end, `files`
-//! sends files beside it all; this file is what the loop asks.
+//! sends files beside it all, and `fetch` has those fetched whom we cannot call; this file is what the
+//! loop asks.
 
 mod calls;
+pub mod fetch;
 mod files;
 mod orders;
 
@@ -18,14 +20,16 @@ use std::time::Duration;
 use mio::Waker;
 
 use self::calls::Callee;
+use self::fetch::Fetching;
 use self::files::Errands;
 use super::keyboard::Keyboard;
 use super::screen::several;
 use super::talk::{Event, Line, SessionId, Talk};
 use super::view::View;
-use super::voice::Voice;
+use super::voice::{Mouth, Voice};
 use crate::cli::destination::Destination;
 use crate::cli::failure::{Code, Failure};
+use crate::cli::listen::inbox::{Desk, is_file};
 use crate::cli::outputs::Told;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::history::entry::{Direction, Head, State};
@@ -60,6 +64,10 @@ pub struct Parts<'a> {
     pub clock: Clock,
     /// Wakes the loop.
     pub waker: Arc<Waker>,
+    /// Who takes the files of sessions that we begin, where nobody can call us.
+    pub desk: Option<Desk>,
+    /// Whether files are taken.
+    pub takes_files: bool,
     /// A session may be silent this long; without a person, nobody may be here this long.
     pub silence: Duration,
 }
@@ -87,6 +95,7 @@ pub struct Chatting<'a> {
     alone: Duration,
     undelivered: Vec<String>,
     errands: Errands,
+    fetching: Fetching,
     /// What went wrong first with a file or one of several, for a script.
     other_failure: Option<Failure>,
     /// Whoever leaves was told that files are on their way.
@@ -111,6 +120,7 @@ impl<'a> Chatting<'a> {
             alone,
             undelivered: Vec::new(),
             errands: Errands::default(),
+            fetching: Fetching::default(),
             other_failure: None,
             warned: false,
             failure: None,
@@ -149,7 +159,7 @@ impl<'a> Chatting<'a> {
         let whom = several(&names.into_iter().collect::<Vec<_>>());
         let what = match self.undelivered.len() {
             0 => {
-                let file = self.errands.list().next()?;
+                let file = self.files_underway().next()?;
                 return Some(Failure::new(Code::CutOff, format!("{file} was not delivered")));
             }
             1 => "a line was not delivered".to_owned(),
@@ -215,6 +225,19 @@ impl<'a> Chatting<'a> {
         (unattended && left).then_some(self.alone + self.parts.silence)
     }
 
+    fn no_files(&self) -> bool {
+        self.errands.is_empty() && self.fetching.is_empty()
+    }
+
+    /// What every session of the chat speaks from.
+    fn mouth(&self) -> Mouth {
+        Mouth {
+            talk: Rc::clone(&self.talk),
+            notes: Rc::clone(&self.fetching.notes),
+            waker: Arc::clone(&self.parts.waker),
+        }
+    }
+
     fn all_were_reached(&self) -> bool {
         !self.callees.is_empty() && self.callees.values().all(|callee| callee.reached)
     }
@@ -255,6 +278,7 @@ impl Host for Chatting<'_> {
             }
             // It comes again, when its sender is back.
             Notice::Cut(heard, _) if heard.kind == MessageKind::ChatLine as u8 => return,
+            Notice::Delivered(heard, _) if heard.kind == MessageKind::Fetch as u8 => return,
             _ => {}
         }
         match &mut self.parts.ears {
@@ -264,9 +288,13 @@ impl Host for Chatting<'_> {
     }
 
     fn route(&mut self, session: listen::SessionId, caller: &Caller, meta: &Meta) -> Route {
-        match &mut self.parts.ears {
-            Some(ears) => ears.route(session, caller, meta),
-            None => listen::shown(meta),
+        if meta.kind == MessageKind::Fetch as u8 {
+            return self.route_fetch(session.0, caller, meta.id);
+        }
+        match (&mut self.parts.ears, &mut self.parts.desk) {
+            (Some(ears), _) => ears.route(session, caller, meta),
+            (None, Some(desk)) if is_file(meta.kind) => desk.route(session, caller, meta),
+            (None, _) => listen::shown(meta),
         }
     }
 
@@ -276,9 +304,13 @@ impl Host for Chatting<'_> {
         session: listen::SessionId,
         caller: &Caller,
     ) -> io::Result<Hired> {
-        match &mut self.parts.ears {
-            Some(ears) => ears.hire(number, session, caller),
-            None => Err(io::ErrorKind::Unsupported.into()),
+        if let Some(hired) = self.hire_fetch(number, session.0) {
+            return Ok(hired);
+        }
+        match (&mut self.parts.ears, &mut self.parts.desk) {
+            (Some(ears), _) => ears.hire(number, session, caller),
+            (None, Some(desk)) => desk.hire(caller),
+            (None, None) => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -294,12 +326,12 @@ impl Host for Chatting<'_> {
                 return None;
             }
         }
-        let (talk, waker) = (Rc::clone(&self.talk), Arc::clone(&self.parts.waker));
-        Some(Box::new(Voice::answering(talk, waker, session.0)))
+        let voice = Voice::answering(self.mouth(), session.0);
+        Some(Box::new(voice))
     }
 
     fn deadline(&self) -> Option<Duration> {
-        let calls = self.talk.borrow().deadline();
+        let calls = self.talk.borrow().deadline().into_iter().chain(self.fetching.deadline()).min();
         let leaving = self.leaving.map(|since| since + LEAVING_TIME);
         let ears = self.parts.ears.as_ref().and_then(|ears| ears.deadline());
         [calls, leaving, self.patience_ends(), ears].into_iter().flatten().min()
@@ -310,6 +342,7 @@ impl Host for Chatting<'_> {
         self.take_typed(now);
         self.tell();
         self.tell_files();
+        self.end_offers(now);
         self.look_at_the_clock(now);
         if let Some(wanted) = self.parts.ears.as_mut().and_then(|ears| ears.next_call()) {
             return Some(wanted);
@@ -322,8 +355,7 @@ impl Host for Chatting<'_> {
         self.calls_made += 1;
         let session = Rc::new(Cell::new(None));
         self.calls.insert(self.calls_made, (peer, Rc::clone(&session)));
-        let (talk, waker) = (Rc::clone(&self.talk), Arc::clone(&self.parts.waker));
-        let voice = Voice::calling(talk, waker, session, self.greeting(now));
+        let voice = Voice::calling(self.mouth(), session, self.greeting(now));
         Some(Outgoing {
             number: self.calls_made,
             key: 0,
@@ -344,7 +376,7 @@ impl Host for Chatting<'_> {
             self.leaving.is_some_and(|since| talk.is_settled_here() || now >= since + LEAVING_TIME);
         // Whoever only listens goes on; a call must at least have been answered.
         let unheard = self.parts.ears.is_some() || !self.all_were_reached();
-        let said = self.input_ended && !unheard && talk.is_settled() && self.errands.is_empty();
+        let said = self.input_ended && !unheard && talk.is_settled() && self.no_files();
         self.failure.is_some() || left || said
     }
 }

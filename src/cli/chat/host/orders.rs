@@ -69,7 +69,7 @@ impl Chatting<'_> {
 
     /// Whoever goes while files are on their way is told first, and goes when they say so again.
     fn leave(&mut self, now: Now) {
-        let files: Vec<String> = self.errands.list().collect();
+        let files: Vec<String> = self.files_underway().collect();
         if !files.is_empty() && !std::mem::replace(&mut self.warned, true) {
             let files = files.join(", ");
             self.parts.view.answer(&format!("on its way: {files}; again ends the chat anyway"));
