@@ -25,13 +25,15 @@
 //!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!
-//! Imports point down only: bin → cli → (transfer, history) → net → proto → crypto, keys.
+//! Imports point down only: bin → cli → (transfer, discover, history) → net → proto → crypto, keys.
 //! PROTOCOL.md says every byte.
 
 #[forbid(unsafe_code)]
 pub mod cli;
 #[forbid(unsafe_code)]
 pub mod crypto;
+#[forbid(unsafe_code)]
+pub mod discover;
 #[forbid(unsafe_code)]
 pub mod history;
 pub mod inherited;

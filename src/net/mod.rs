@@ -19,6 +19,7 @@ pub mod fan;
 pub mod feed;
 pub mod hub;
 pub mod input;
+pub mod lan;
 pub mod listen;
 pub mod output;
 pub mod plain_send;

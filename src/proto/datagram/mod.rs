@@ -12,6 +12,7 @@ pub mod cache;
 mod flight;
 pub mod packet;
 mod path;
+pub mod presence;
 pub mod probe;
 pub mod receiver;
 mod replay;

@@ -3,13 +3,13 @@
 //! A *direct* probe goes to an address that is known: its body is a CBOR map without key 0, and the
 //! answer goes to the packet's source. A map with key 0 is discovery's. Neither kind is acked.
 
-use minicbor::{Decoder, Encoder};
+use minicbor::Decoder;
 
 use super::cache::BoxCache;
 use super::packet::{
-    FRAGMENT_LEN, Head, Kind, LocalKey, MessageId, Opened, PACKET_LEN, Sealer, Way,
+    Head, Kind, MAC1_LEN, MessageId, Opened, PACKET_LEN, Sealer, Way, mac1, mac1_key,
 };
-use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret};
+use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret, constant_time_eq};
 use crate::proto::time::{Now, within_window};
 
 /// Age at which a PROBE is void, in milliseconds.
@@ -22,8 +22,12 @@ const ADDRESSES: u64 = 0;
 
 /// Whether a PROBE is direct and not void; its clock window is checked already.
 pub(super) fn is_due(packet: &Opened, now: Now) -> bool {
-    let age = now.unix_ms.saturating_sub(packet.time_ms());
-    age <= PROBE_LIFE_MS && is_direct(packet.body())
+    !is_void(packet, now) && is_direct(packet.body())
+}
+
+/// Whether a PROBE is too old to be answered.
+pub fn is_void(packet: &Opened, now: Now) -> bool {
+    now.unix_ms.saturating_sub(packet.time_ms()) > PROBE_LIFE_MS
 }
 
 /// Whether a body is one CBOR map, unknown keys skipped, without addresses.
@@ -42,15 +46,9 @@ fn is_direct(body: &[u8]) -> bool {
 }
 
 /// The body of a direct PROBE, and of the HERE that answers it: a map with nothing in it.
-fn empty_map(out: &mut [u8; FRAGMENT_LEN]) -> &[u8] {
-    let mut encoder = Encoder::new(minicbor::encode::write::Cursor::new(&mut out[..]));
-    // One byte fits.
-    let _ = encoder.map(0);
-    let len = encoder.into_writer().position();
-    &out[..len]
-}
+pub(super) const EMPTY_MAP: &[u8] = &[0xa0];
 
-/// A direct probe that was heard.
+/// A probe that was heard.
 pub struct Probe {
     sender: PublicKey,
     local: usize,
@@ -59,7 +57,8 @@ pub struct Probe {
 }
 
 impl Probe {
-    pub(super) fn new(packet: &Opened, local: usize) -> Self {
+    /// What of `packet`, which opened for key number `local`, an answer needs.
+    pub fn new(packet: &Opened, local: usize) -> Self {
         let mut ack_key = Secret::zeroed();
         ack_key.expose_mut().copy_from_slice(packet.ack_key());
         Self { sender: *packet.sender(), local, id: packet.id(), ack_key }
@@ -75,73 +74,126 @@ impl Probe {
         self.local
     }
 
-    pub(super) fn answer(
+    /// Makes the HERE that answers it: sealed by the sought key `me`, with `body`.
+    pub fn answer(
         &self,
         me: &KeyPair,
+        body: &[u8],
         now: Now,
         rng: &mut dyn Random,
         out: &mut [u8; PACKET_LEN],
     ) {
         let sealer = Sealer::new(me, &self.sender, self.ack_key.expose());
-        seal(&sealer, Kind::Here, self.id, now, &[0; 32], rng, out);
+        seal(&sealer, Kind::Here, self.id, now, &[0; 32], body, rng, out);
     }
 }
 
+#[allow(clippy::too_many_arguments)] // the fields of one packet
 fn seal(
     sealer: &Sealer,
     kind: Kind,
     id: MessageId,
     now: Now,
     ack_key: &[u8; 32],
+    body: &[u8],
     rng: &mut dyn Random,
     out: &mut [u8; PACKET_LEN],
 ) {
     let (time_ms, way) = (now.unix_ms, Way::Network);
     let head = Head { kind, way, more: false, id, time_ms, ack_key, fragment: 0, of: 1 };
-    sealer.seal(&head, empty_map(&mut [0; FRAGMENT_LEN]), rng, out);
+    sealer.seal(&head, body, rng, out);
+}
+
+/// One question of a seeker: PROBEs that bear one id, and what recognises their HERE.
+pub struct Question {
+    id: MessageId,
+    ack_key: Secret<32>,
+    /// The key of mac1 in the answer: our key, with the ack key for an access.
+    answer_key: Secret<32>,
+}
+
+impl Question {
+    /// A new one of the holder of `me`.
+    pub fn new(me: &PublicKey, rng: &mut dyn Random) -> Self {
+        let mut run = [0; 8];
+        rng.fill(&mut run);
+        let mut ack_key = Secret::zeroed();
+        rng.fill(ack_key.expose_mut());
+        let answer_key = mac1_key(ack_key.expose(), me);
+        Self { id: MessageId { run, sequence: 0 }, ack_key, answer_key }
+    }
+
+    /// Names it.
+    pub fn id(&self) -> MessageId {
+        self.id
+    }
+
+    /// Seals a PROBE stamped now, which asks this of whomever `to` seals for.
+    pub fn packet(
+        &self,
+        to: &Sealer,
+        body: &[u8],
+        now: Now,
+        rng: &mut dyn Random,
+        out: &mut [u8; PACKET_LEN],
+    ) {
+        seal(to, Kind::Probe, self.id, now, self.ack_key.expose(), body, rng, out);
+    }
+
+    /// Whether `packet` was made by somebody who opened this question: one hash.
+    pub fn recognises(&self, packet: &[u8; PACKET_LEN]) -> bool {
+        let (claimed, sealed) = packet.split_at(MAC1_LEN);
+        constant_time_eq(claimed, &mac1(&self.answer_key, sealed))
+    }
+
+    /// Opens a HERE that [`Question::recognises`]; `None` unless the holder of `asked` made it for
+    /// `me`, in answer to this. Its body is still to be read.
+    pub fn open(
+        &self,
+        me: &KeyPair,
+        asked: &PublicKey,
+        packet: &[u8; PACKET_LEN],
+        now: Now,
+        caches: &[BoxCache],
+    ) -> Option<Opened> {
+        let here = Opened::open(me, packet, 0, caches)?;
+        let is_answer = here.kind() == Kind::Here
+            && here.sender() == asked
+            && here.id() == self.id
+            && *here.ack_key() == [0; 32]
+            && within_window(here.time_ms(), now.unix_ms);
+        is_answer.then_some(here)
+    }
 }
 
 /// The one who asks, for `ac-send -z -u`.
 pub struct Prober {
+    me: KeyPair,
     sealer: Sealer,
     to: PublicKey,
-    /// Recognises the answer: our key, with the probe's ack key for an access.
-    answer: LocalKey,
-    id: MessageId,
-    ack_key: Secret<32>,
+    question: Question,
 }
 
 impl Prober {
     /// `me` asks for the holder of `to`, whose public key file says `access`.
     pub fn new(me: &KeyPair, to: &PublicKey, access: &[u8; 32], rng: &mut dyn Random) -> Self {
-        let mut run = [0; 8];
-        rng.fill(&mut run);
-        let mut ack_key = Secret::zeroed();
-        rng.fill(ack_key.expose_mut());
-        let answer = LocalKey::new(me.duplicate(), ack_key.expose());
-        let id = MessageId { run, sequence: 0 };
-        Self { sealer: Sealer::new(me, to, access), to: *to, answer, id, ack_key }
+        let question = Question::new(me.public(), rng);
+        Self { me: me.duplicate(), sealer: Sealer::new(me, to, access), to: *to, question }
     }
 
     /// A PROBE stamped now; to be sent again, about once a second, until the answer comes.
     pub fn packet(&self, now: Now, rng: &mut dyn Random, out: &mut [u8; PACKET_LEN]) {
-        seal(&self.sealer, Kind::Probe, self.id, now, self.ack_key.expose(), rng, out);
+        self.question.packet(&self.sealer, EMPTY_MAP, now, rng, out);
     }
 
     /// Whether `datagram` is the HERE that proves the sought key's holder is there.
     pub fn is_answer(&self, datagram: &[u8], now: Now) -> bool {
         let Ok(packet) = <&[u8; PACKET_LEN]>::try_from(datagram) else { return false };
-        if !self.answer.recognises(packet) {
+        if !self.question.recognises(packet) {
             return false;
         }
         let cache = [BoxCache::new()];
-        Opened::open(self.answer.keys(), packet, 0, &cache).is_some_and(|here| {
-            here.kind() == Kind::Here
-                && *here.sender() == self.to
-                && here.id() == self.id
-                && *here.ack_key() == [0; 32]
-                && is_direct(here.body())
-                && within_window(here.time_ms(), now.unix_ms)
-        })
+        let here = self.question.open(&self.me, &self.to, packet, now, &cache);
+        here.is_some_and(|here| is_direct(here.body()))
     }
 }

@@ -10,7 +10,7 @@ use super::ack::{self, AckDatagram, AckQueue, Status};
 use super::assembly::{Assembly, Shape};
 use super::cache::BoxCache;
 use super::packet::{Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise};
-use super::probe::{self, Probe};
+use super::probe::{self, EMPTY_MAP, Probe};
 use super::replay::{Memory, Refused};
 use super::run::{Place, Run, State};
 use crate::crypto::sodium::{PublicKey, Random};
@@ -256,7 +256,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
 
     /// Makes the answer to a direct probe, which goes to the packet's source.
     pub fn here(&self, probe: &Probe, now: Now, rng: &mut dyn Random, out: &mut [u8; PACKET_LEN]) {
-        probe.answer(self.locals[probe.local()].keys(), now, rng, out);
+        probe.answer(self.locals[probe.local()].keys(), EMPTY_MAP, now, rng, out);
     }
 
     /// The current message of `run` is out and flushed: acknowledges it, and the next may come.

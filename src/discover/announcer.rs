@@ -1,0 +1,129 @@
+//! Answers those whom it would hear, and is silent otherwise. PROTOCOL.md, 6.3.
+
+use std::net::SocketAddr;
+
+use super::bucket::Bucket;
+use super::memory::Memory;
+use crate::crypto::sodium::{PublicKey, Random};
+use crate::proto::datagram::cache::BoxCache;
+use crate::proto::datagram::packet::{
+    Kind, LocalKey, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise,
+};
+use crate::proto::datagram::presence::{HereBody, ProbeBody};
+use crate::proto::datagram::probe::{Probe, is_void};
+use crate::proto::datagram::receiver::Admission;
+use crate::proto::time::{Now, within_window};
+
+/// Packets that are opened, a second and at once: an opening costs 100 µs. Only who holds our public
+/// key file, or recorded somebody who does, can have us open anything.
+const OPENING_RATE: (u32, u32) = (256, 1024);
+
+/// What an announcer asks of the program around it.
+pub trait Presence {
+    /// Whether the holder of `sender`, who asks for key number `local`, is heard.
+    fn admit(&mut self, sender: &PublicKey, local: usize) -> Admission;
+    /// What is said to whoever asks from `from`, on the link of this number, in the probe of this
+    /// id; `None` if nothing listens there.
+    fn here(
+        &mut self,
+        probe: &ProbeBody,
+        id: MessageId,
+        local: usize,
+        from: SocketAddr,
+        link: u32,
+    ) -> Option<HereBody>;
+}
+
+/// What comes of a packet.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing.
+    Silence,
+    /// The answer was written; it goes to the packet's source.
+    Answer,
+    /// Somebody who holds the public key file is not among those to be heard: silence, too.
+    TurnedAway(PublicKey),
+}
+
+/// The state of one announcer, for any number of local keys.
+pub struct Announcer {
+    locals: Vec<LocalKey>,
+    /// Of contacts, and of others, so that no flood of these makes those costly.
+    caches: [BoxCache; 2],
+    memory: Memory,
+    openings: Bucket,
+}
+
+impl Announcer {
+    /// One that answers for `locals`.
+    pub fn new(locals: Vec<LocalKey>) -> Self {
+        let (rate, burst) = OPENING_RATE;
+        Self {
+            locals,
+            caches: [BoxCache::new(), BoxCache::new()],
+            memory: Memory::new(),
+            openings: Bucket::new(rate, burst),
+        }
+    }
+
+    /// Takes a datagram that came from `from` by the link of number `link`, and writes its answer,
+    /// which is as long, to `answer`.
+    #[allow(clippy::too_many_arguments)] // one packet, and all that decides about it
+    pub fn feed(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        link: u32,
+        now: Now,
+        presence: &mut dyn Presence,
+        rng: &mut dyn Random,
+        answer: &mut [u8; PACKET_LEN],
+    ) -> Outcome {
+        let Some((local, mut packet, probe)) = self.open(datagram, now) else {
+            return Outcome::Silence;
+        };
+        if !probe.addresses.contains(&from.ip().to_canonical()) || probe.port != from.port() {
+            return Outcome::Silence;
+        }
+        let sender = *packet.sender();
+        let admission = presence.admit(&sender, local);
+        if admission == Admission::TurnAway {
+            return Outcome::TurnedAway(sender);
+        }
+        let contact = admission == Admission::Contact;
+        if let Some(fresh) = packet.take_fresh_key() {
+            self.caches[usize::from(!contact)].insert(local, sender, fresh);
+        }
+        let mac1 = datagram.first_chunk().copied().unwrap_or_default();
+        let stamped = (packet.time_ms(), mac1);
+        if !self.memory.accept((local, sender), contact, stamped, now.mono, now.unix_ms) {
+            return Outcome::Silence;
+        }
+        let Some(here) = presence.here(&probe, packet.id(), local, from, link) else {
+            return Outcome::Silence;
+        };
+        let (me, body) = (self.locals[local].keys(), here.encode());
+        Probe::new(&packet, local).answer(me, body.as_bytes(), now, rng, answer);
+        Outcome::Answer
+    }
+
+    /// Everything that does not depend on who asks; from cheap to costly.
+    fn open(&mut self, datagram: &[u8], now: Now) -> Option<(usize, Opened, ProbeBody)> {
+        let packet: &[u8; PACKET_LEN] = datagram.try_into().ok()?;
+        let local = recognise(&self.locals, packet)?;
+        let mac1 = mac1_of(packet);
+        if self.memory.is_recent(&mac1) || !self.openings.take(now.mono) {
+            return None;
+        }
+        let opened = Opened::open(self.locals[local].keys(), packet, local, &self.caches);
+        // One that does not open is not worth a second try either.
+        self.memory.opened(mac1);
+        let opened = opened?;
+        let due = opened.kind() == Kind::Probe
+            && opened.way() == Way::Network
+            && within_window(opened.time_ms(), now.unix_ms)
+            && !is_void(&opened, now);
+        let probe = ProbeBody::decode(opened.body()).filter(|_| due)?;
+        Some((local, opened, probe))
+    }
+}

@@ -1,0 +1,20 @@
+//! Who of my contacts is on this network. PROTOCOL.md, 6.
+//!
+//! The pure half: bytes and time in, packets and changes out. A [`seeker`] asks, by the plan of a
+//! `schedule`, and keeps a [`roster`] of those whose addresses a round trip has checked; an
+//! [`announcer`] answers those whom it would hear, from what its `memory` says are no replays.
+//! [`introduction`] is how members of a group hand out their own keys. Both spend no more than a
+//! [`bucket`] allows.
+//!
+
+pub mod announcer;
+pub mod bucket;
+pub mod introduction;
+mod memory;
+mod pursuit;
+pub mod roster;
+mod schedule;
+pub mod seeker;
+
+/// The UDP port of discovery.
+pub const PORT: u16 = 6000;
