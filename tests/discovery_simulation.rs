@@ -61,7 +61,6 @@ impl Presence for Desk {
         _probe: &ProbeBody,
         _id: MessageId,
         _local: usize,
-        _from: SocketAddr,
         _link: u32,
     ) -> Option<HereBody> {
         let endpoints = vec![Endpoint { carrier: Carrier::Tcp, port: 1234 }];

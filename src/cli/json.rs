@@ -34,6 +34,30 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         plain: bool,
     },
+    /// An announcer answers for a listener at this address.
+    Announcing {
+        /// `HOST:PORT`.
+        address: &'a str,
+        /// `tcp` or `udp`.
+        transport: &'a str,
+    },
+    /// Somebody is on the local network, or is not any more.
+    Presence {
+        /// Petname; of a group's member `GROUP/NAME`.
+        name: &'a str,
+        /// `online`, `away` or `forgotten`.
+        status: &'a str,
+        /// `HOST:PORT`, checked by a round trip.
+        address: &'a str,
+        /// `tcp` or `udp`.
+        transport: &'a str,
+        /// The name is what they say.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        unproven: bool,
+        /// Of the key that introduced itself under that name.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        fingerprint: Option<&'a str>,
+    },
     /// A key: one that a listener answers for, or one of a list.
     Key {
         /// 8 groups of 5 digits.

@@ -5,6 +5,7 @@ pub mod common;
 pub mod config;
 pub mod descriptor;
 pub mod destination;
+pub mod discover;
 mod duplex;
 pub mod failure;
 mod history;

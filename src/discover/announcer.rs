@@ -22,14 +22,13 @@ const OPENING_RATE: (u32, u32) = (256, 1024);
 pub trait Presence {
     /// Whether the holder of `sender`, who asks for key number `local`, is heard.
     fn admit(&mut self, sender: &PublicKey, local: usize) -> Admission;
-    /// What is said to whoever asks from `from`, on the link of this number, in the probe of this
-    /// id; `None` if nothing listens there.
+    /// What is said to whoever asks on the link of this number, in the probe of this id; `None` if
+    /// nothing listens there.
     fn here(
         &mut self,
         probe: &ProbeBody,
         id: MessageId,
         local: usize,
-        from: SocketAddr,
         link: u32,
     ) -> Option<HereBody>;
 }
@@ -99,7 +98,7 @@ impl Announcer {
         if !self.memory.accept((local, sender), contact, stamped, now.mono, now.unix_ms) {
             return Outcome::Silence;
         }
-        let Some(here) = presence.here(&probe, packet.id(), local, from, link) else {
+        let Some(here) = presence.here(&probe, packet.id(), local, link) else {
             return Outcome::Silence;
         };
         let (me, body) = (self.locals[local].keys(), here.encode());

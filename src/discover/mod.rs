@@ -6,7 +6,10 @@
 //! [`introduction`] is how members of a group hand out their own keys. Both spend no more than a
 //! [`bucket`] allows.
 //!
+//! The half that has sockets: [`seek`] and [`announce`].
+//!
 
+pub mod announce;
 pub mod announcer;
 pub mod bucket;
 pub mod introduction;
@@ -14,6 +17,7 @@ mod memory;
 mod pursuit;
 pub mod roster;
 mod schedule;
+pub mod seek;
 pub mod seeker;
 
 /// The UDP port of discovery.

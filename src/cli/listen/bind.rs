@@ -20,6 +20,11 @@ impl BindWord {
     pub fn everywhere(port: u16) -> Self {
         Self { text: port.to_string(), binds: vec![Bind { address: None, port }] }
     }
+
+    /// The addresses that it names.
+    pub fn binds(&self) -> &[Bind] {
+        &self.binds
+    }
 }
 
 /// Reads an operand.

@@ -1,6 +1,6 @@
 //! ac-listen: from options to a running listener, and from how it ended to an exit code.
 
-mod bind;
+pub(super) mod bind;
 pub(in crate::cli) mod front;
 pub mod inbox;
 mod limits;

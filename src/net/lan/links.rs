@@ -107,6 +107,12 @@ fn address(found: &IfAddr) -> Address {
     }
 }
 
+/// What the system calls the link of this number.
+pub fn name_of(index: u32) -> Option<String> {
+    let found = if_addrs::get_if_addrs().unwrap_or_default();
+    found.into_iter().find(|i| i.index == Some(index)).map(|i| i.name)
+}
+
 /// Where a packet goes so that every host of `link` hears it on `port`, each with the address of
 /// ours to send it from.
 pub fn everybody(link: &Link, port: u16) -> Vec<(SocketAddr, Option<IpAddr>)> {
@@ -123,7 +129,7 @@ pub fn everybody(link: &Link, port: u16) -> Vec<(SocketAddr, Option<IpAddr>)> {
             to.push((SocketAddr::new(all.into(), port), Some(address.ip)));
         }
     }
-    if link.ips().any(|ip| is_link_local(ip)) {
+    if link.ips().any(is_link_local) {
         to.push((SocketAddrV6::new(ALL_NODES, port, 0, link.index).into(), None));
     }
     to

@@ -93,7 +93,7 @@ impl LanSockets {
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let watch =
             |half: &mut Half| registry.register(&mut half.socket, token, Interest::READABLE);
-        self.sockets.iter_mut().try_for_each(|half| watch(half))
+        self.sockets.iter_mut().try_for_each(watch)
     }
 
     /// Reads what came, at most `most` pieces, each at most as long as `space`, and hands every
