@@ -7,7 +7,7 @@
 
 use crate::crypto::sodium::{KeyPair, PublicKey, Secret, constant_time_eq, keyed_hash};
 use crate::proto::datagram::packet::MessageId;
-use crate::proto::datagram::presence::{Introduction, MAX_NAME};
+use crate::proto::datagram::presence::{Claim, Introduction, MAX_NAME};
 
 /// Introduces the holder of `me`, who calls itself `name`, to whoever asked with `id` and the
 /// throwaway key `seeker` for members of `group`; `None` if that key protects nothing.
@@ -20,10 +20,9 @@ pub fn introduce(
     seeker: &PublicKey,
 ) -> Option<Introduction> {
     let name = name.filter(|name| name.len() <= MAX_NAME).unwrap_or_default().to_owned();
-    let (public, access) = (*me.public(), *access);
-    let shared = me.dh(seeker).ok()?;
-    let proof = proof(&shared, group, id, &public, &access, &name);
-    Some(Introduction { public, access, name, proof })
+    let claim = Claim { public: *me.public(), access: *access, name };
+    let proof = proof(&me.dh(seeker).ok()?, group, id, &claim);
+    Some(Introduction { claim, proof })
 }
 
 /// Whether the holder of the key that is introduced made `introduction` in answer to `id`, asked
@@ -34,23 +33,21 @@ pub fn is_proven(
     id: MessageId,
     seeker: &KeyPair,
 ) -> bool {
-    let Introduction { public, access, name, proof: claimed } = introduction;
+    let Introduction { claim, proof: claimed } = introduction;
     // The group's own key introduces nobody.
-    public != group
-        && seeker.dh(public).is_ok_and(|shared| {
-            constant_time_eq(claimed, &proof(&shared, group, id, public, access, name))
-        })
+    claim.public != *group
+        && seeker
+            .dh(&claim.public)
+            .is_ok_and(|shared| constant_time_eq(claimed, &proof(&shared, group, id, claim)))
 }
 
 fn proof(
     shared: &Secret<32>,
     group: &PublicKey,
     id: MessageId,
-    member: &PublicKey,
-    access: &[u8; 32],
-    name: &str,
+    Claim { public, access, name }: &Claim,
 ) -> [u8; 32] {
-    let (group, member) = (group.as_bytes(), member.as_bytes());
+    let (group, member) = (group.as_bytes(), public.as_bytes());
     let label = b"AnonChat v1 introduction";
     let id = id.to_bytes();
     keyed_hash(shared.expose(), &[label, &id, group, member, access, name.as_bytes()])
@@ -76,9 +73,9 @@ mod tests {
         assert!(!holds(&made, &KeyPair::generate(), id, &seeker));
         assert!(!holds(&made, &group, id, &KeyPair::generate()));
         for change in [
-            |made: &mut Introduction| made.access[0] ^= 1,
-            |made: &mut Introduction| made.name = "carol".into(),
-            |made: &mut Introduction| made.public = *KeyPair::generate().public(),
+            |made: &mut Introduction| made.claim.access[0] ^= 1,
+            |made: &mut Introduction| made.claim.name = "carol".into(),
+            |made: &mut Introduction| made.claim.public = *KeyPair::generate().public(),
             |made: &mut Introduction| made.proof[31] ^= 1,
         ] {
             let mut forged = made.clone();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::crypto::sodium::{PublicKey, Random};
 use crate::net::lan::links::is_link_local;
-use crate::proto::datagram::presence::{Endpoint, Introduction};
+use crate::proto::datagram::presence::{Claim, Endpoint};
 use crate::proto::datagram::probe::Question;
 
 /// Addresses of one announcer that are tried.
@@ -58,7 +58,7 @@ pub(super) struct Pursuit {
     /// It answered since somebody last looked at the choice.
     news: bool,
     /// What the newest answer that counted said.
-    pub(super) latest: Option<(Vec<Endpoint>, Option<Introduction>)>,
+    pub(super) latest: Option<(Vec<Endpoint>, Option<Claim>)>,
 }
 
 /// What people can use best comes first.

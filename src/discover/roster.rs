@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::sodium::PublicKey;
-use crate::proto::datagram::presence::{Endpoint, INSTANCE_LEN, Introduction};
+use crate::proto::datagram::presence::{Claim, Endpoint, INSTANCE_LEN};
 
 /// Without an answer for this long somebody is *away*.
 pub const AWAY: Duration = Duration::from_secs(10);
@@ -54,8 +54,8 @@ pub struct Entry {
     pub address: SocketAddr,
     /// Where the listener listens at that address.
     pub endpoints: Vec<Endpoint>,
-    /// Who they say they are, in a group.
-    pub introduction: Option<Introduction>,
+    /// Who they say they are, in a group: the key is proven, the name is not.
+    pub claim: Option<Claim>,
     /// When the last answer came, on the monotonic clock.
     pub heard: Duration,
 }
@@ -122,7 +122,7 @@ mod tests {
     fn entry(heard: u64) -> Entry {
         let address = "10.0.0.5:6000".parse().unwrap();
         let heard = Duration::from_secs(heard);
-        Entry { status: Status::Online, address, endpoints: vec![], introduction: None, heard }
+        Entry { status: Status::Online, address, endpoints: vec![], claim: None, heard }
     }
 
     #[test]

@@ -327,16 +327,16 @@ impl Seeker {
     fn verified(&mut self, id: Id, at: SocketAddr, body: HereBody, now: Now) {
         let Some(pursuit) = self.pursuits.get_mut(&id) else { return };
         pursuit.answered(at, now.mono);
-        pursuit.latest = Some((body.endpoints, body.introduction));
+        pursuit.latest = Some((body.endpoints, body.introduction.map(|member| member.claim)));
     }
 
     /// Whoever has an address that is certain enough is in the roster.
     fn publish(&mut self, now: Now) {
         for (id, pursuit) in &mut self.pursuits {
             let Some((address, heard)) = pursuit.choice(now.mono) else { continue };
-            let Some((endpoints, introduction)) = pursuit.latest.clone() else { continue };
+            let Some((endpoints, claim)) = pursuit.latest.clone() else { continue };
             let status = Status::Online;
-            let entry = Entry { status, address, endpoints, introduction, heard };
+            let entry = Entry { status, address, endpoints, claim, heard };
             if self.roster.heard(*id, entry.clone()) {
                 self.changes.push((*id, entry));
             }
@@ -362,7 +362,7 @@ impl Seeker {
 }
 
 fn id_of(sought: usize, body: &HereBody) -> Id {
-    let member = body.introduction.as_ref().map(|member| member.public);
+    let member = body.introduction.as_ref().map(|member| member.claim.public);
     Id { sought, member, instance: body.instance }
 }
 

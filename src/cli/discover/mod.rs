@@ -106,6 +106,19 @@ pub struct PlaceOptions {
 }
 
 impl PlaceOptions {
+    /// For a program that does something else unless it is `used`.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] when it is not, and the options say otherwise.
+    pub fn check(&self, used: bool) -> Result<(), Failure> {
+        let silent = self.interface.is_empty() && self.port == PORT;
+        if used || silent {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Usage, "--interface and --discovery-port are about discovery")
+            .hint("say --announce too"))
+    }
+
     /// The same without the options' names.
     pub fn place(&self) -> Place {
         Place { port: self.port, interfaces: self.interface.clone() }

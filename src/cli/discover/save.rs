@@ -21,7 +21,7 @@ use crate::keys::{Access, Contact, Hints, KeyErrorKind, KeyFile, Keyring, finger
 /// # Errors
 /// When the file cannot be written.
 pub fn file(options: &Options, people: &People, id: &Id, entry: &Entry) -> Result<(), Failure> {
-    let Some(member) = entry.introduction.as_ref().filter(|_| options.save) else {
+    let Some(member) = entry.claim.as_ref().filter(|_| options.save) else {
         return Ok(());
     };
     let group = people.names.get(id.sought).map_or("", String::as_str);

@@ -54,7 +54,7 @@ pub fn address(entry: &Entry, port: u16) -> String {
 
 fn name(people: &People, id: &Id, entry: &Entry) -> (String, Option<PublicKey>) {
     let sought = people.names.get(id.sought).map_or("", String::as_str);
-    let Some(member) = &entry.introduction else { return (sought.to_owned(), None) };
+    let Some(member) = &entry.claim else { return (sought.to_owned(), None) };
     if let Some(petname) = people.contacts.get(&member.public) {
         return (format!("{sought}/{petname}"), None);
     }

@@ -32,11 +32,14 @@ use super::chat::host::{Chatting, Parts};
 use super::chat::once::Once;
 use super::chat::{self, Surface};
 use super::common::{CommonOptions, stdout_is_terminal};
+use super::discover::PlaceOptions;
+use super::discover::beside::{Beside, introduced};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::Event;
 use super::output::check_stdout;
 use super::outputs::{Outputs, Told};
 use super::{history, units};
+use crate::discover::announce::Member;
 use crate::history::entry::State;
 use crate::history::record::Recorder;
 use crate::keys::names::petname;
@@ -140,6 +143,18 @@ pub struct Options {
     #[command(flatten)]
     pub work: WorkOptions,
 
+    /// Answer contacts who look for you on the local network with ac-discover
+    #[arg(long, conflicts_with_all = ["open", "replay", "plain"])]
+    pub announce: bool,
+
+    /// With --announce -k GROUP: hand your public key file to members who look for others
+    #[arg(long, requires_all = ["announce", "key"])]
+    pub introduce: bool,
+
+    /// Where --announce answers.
+    #[command(flatten)]
+    pub place: PlaceOptions,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -167,11 +182,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.chat && options.udp {
         return Err(chat::needs_tcp());
     }
+    options.place.check(options.announce)?;
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
     options.common.prepare(|| options.check_files())?;
-    let settings = options.common.prepare(|| Settings::new(options))?;
+    let mut settings = options.common.prepare(|| Settings::new(options))?;
     let (keyring, keys, groups, owner) = options.common.prepare(|| {
         if options.plain {
             // No key has anything to do with it.
@@ -183,6 +199,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         Ok((Some(keyring), keys, groups, owner))
     })?;
     let inbox = options.common.prepare(|| settings.inbox.open())?;
+    settings.announcing = options.common.prepare(|| announcing(options, keyring.as_ref()))?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
     let open = || history::open(options.history.as_deref(), owner, hub.waker());
@@ -233,7 +250,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let ended = match boxes {
         Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, &mut once),
-        None => announce(options, &settings, &keys, &groups, &mut front).and_then(|sockets| {
+        None => announce(options, &mut settings, &keys, &groups, &mut front).and_then(|sockets| {
             let Some((keyboard, view)) = typing else {
                 return hear(options, &settings, &mut hub, &keys, &mut front, sockets, &mut once);
             };
@@ -315,10 +332,21 @@ fn answering(
     Ok((keys, groups))
 }
 
+/// For `--announce`: whose contacts are answered, and who is introduced to members of groups.
+fn announcing(
+    options: &Options,
+    keyring: Option<&Keyring>,
+) -> Result<Option<(Keyring, Option<Member>)>, Failure> {
+    let Some(keyring) = keyring.filter(|_| options.announce) else { return Ok(None) };
+    let introduce = || introduced(keyring, &options.common.passphrases);
+    let member = options.introduce.then(introduce).transpose()?;
+    Ok(Some((keyring.clone(), member)))
+}
+
 /// Binds, and says where and for whom.
 fn announce(
     options: &Options,
-    settings: &Settings,
+    settings: &mut Settings,
     keys: &[Answering],
     groups: &[Option<String>],
     front: &mut Front<'_>,
@@ -327,7 +355,14 @@ fn announce(
     if options.plain {
         front.say_plain();
     }
-    for address in sockets.addresses().map_err(local)? {
+    let addresses = sockets.addresses().map_err(local)?;
+    if let Some((keyring, member)) = settings.announcing.take() {
+        let (from, addresses) = (&options.from[..], addresses.clone());
+        let (accept_unknown, transport) = (options.accept_unknown, options.transport());
+        Beside { keys, groups, from, accept_unknown, addresses, transport, member }
+            .start(keyring, &options.place)?;
+    }
+    for address in addresses {
         front.say_listening(canonical(address), options.transport());
     }
     for (key, group) in keys.iter().zip(groups) {

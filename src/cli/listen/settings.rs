@@ -7,6 +7,7 @@ use super::bind::BindWord;
 use super::inbox::InboxOptions;
 use crate::cli::config::Config;
 use crate::cli::failure::{Code, Failure};
+use crate::discover::announce::Member;
 use crate::keys::Keyring;
 use crate::proto::limits::Bounds;
 
@@ -23,6 +24,8 @@ pub struct Settings {
     pub silence: Duration,
     /// Where files go.
     pub inbox: InboxOptions,
+    /// With `--announce`: whose contacts are answered, and who is introduced to groups.
+    pub announcing: Option<(Keyring, Option<Member>)>,
 }
 
 impl Settings {
@@ -50,7 +53,7 @@ impl Settings {
         };
         let files_come = options.open.is_none() && !options.plain && !options.udp;
         let inbox = options.inbox.or(&config, files_come)?;
-        Ok(Self { addresses, bounds, silence, inbox })
+        Ok(Self { addresses, bounds, silence, inbox, announcing: None })
     }
 }
 

@@ -78,17 +78,24 @@ pub struct Endpoint {
     pub port: u16,
 }
 
-/// A member of a group hands out its public key file. The name is a claim.
+/// A member of a group hands out its public key file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Introduction {
+    /// What it says of itself.
+    pub claim: Claim,
+    /// That its maker holds the member's key. PROTOCOL.md, 6.5.
+    pub proof: [u8; 32],
+}
+
+/// What a member of a group says of itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Claim {
     /// The member's own key.
     pub public: PublicKey,
     /// What is needed to reach it, 32 bytes.
     pub access: [u8; 32],
     /// What it calls itself: up to [`MAX_NAME`] bytes of anything; empty if it says nothing.
     pub name: String,
-    /// That its maker holds the member's key. PROTOCOL.md, 6.5.
-    pub proof: [u8; 32],
 }
 
 /// What an announcer answers.
@@ -142,9 +149,9 @@ impl HereBody {
             for at in endpoints {
                 to.array(2).ok()?.u8(at.carrier as u8).ok()?.u16(at.port).ok()?;
             }
-            if let Some(member) = &self.introduction {
-                to.u8(2).ok()?.array(4).ok()?.bytes(member.public.as_bytes()).ok()?;
-                to.bytes(&member.access).ok()?.str(&member.name).ok()?.bytes(&member.proof).ok()?;
+            if let Some(Introduction { claim, proof }) = &self.introduction {
+                to.u8(2).ok()?.array(4).ok()?.bytes(claim.public.as_bytes()).ok()?;
+                to.bytes(&claim.access).ok()?.str(&claim.name).ok()?.bytes(proof).ok()?;
             }
             to.u8(3).ok()?.bytes(&self.instance).ok()?;
             Some(())
@@ -252,8 +259,8 @@ fn take_introduction(from: &mut Decoder<'_>) -> Result<Introduction, Fault> {
     if name.len() > MAX_NAME {
         return Err(Fault::message("a long name"));
     }
-    let name = name.to_owned();
-    Ok(Introduction { public, access, name, proof: exact(from.bytes()?)? })
+    let claim = Claim { public, access, name: name.to_owned() };
+    Ok(Introduction { claim, proof: exact(from.bytes()?)? })
 }
 
 fn public_key(bytes: &[u8]) -> Result<PublicKey, Fault> {
