@@ -309,7 +309,7 @@ fn an_address_is_listed_only_if_a_round_trip_checked_it() {
     let found: Vec<_> = lan.seeker.roster().iter().map(|(_, entry)| entry.address.ip()).collect();
     assert_eq!(found, [ip(0)]);
     // Claims cost tries, and a bounded number of them; nothing leaves the link.
-    assert!(lan.asked.1 <= 40, "{:?}", lan.asked);
+    assert!(lan.asked.1 <= 60, "{:?}", lan.asked);
 }
 
 #[test]

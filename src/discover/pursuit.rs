@@ -14,11 +14,11 @@ use crate::proto::datagram::probe::Question;
 /// Addresses of one announcer that are tried.
 const MOST: usize = 4;
 /// How often an address is asked before it is given up.
-const TRIES: u32 = 9;
-/// The pause after the first try; it grows by as much,
+const TRIES: u32 = 14;
+/// The pause after the first try; it grows by half of that,
 const FIRST_PAUSE: Duration = Duration::from_millis(60);
-/// up to this.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// up to this. With three packets in ten lost one try in two fails, 14 one in 10,000 times.
+const LONGEST_PAUSE: Duration = Duration::from_millis(120);
 /// How long an address that answered waits for one that is liked better.
 const SETTLE: Duration = Duration::from_millis(40);
 /// An address that is in use is asked again after this.
@@ -121,7 +121,7 @@ impl Pursuit {
             // The last try had its time to be answered, too.
             let again = candidate.tries < TRIES;
             candidate.tries += 1;
-            let pause = (FIRST_PAUSE * candidate.tries).min(LONGEST_PAUSE);
+            let pause = (FIRST_PAUSE * (candidate.tries + 1) / 2).min(LONGEST_PAUSE);
             candidate.next = again.then_some(now + pause);
             again.then_some((candidate.address, &candidate.question))
         })

@@ -14,7 +14,7 @@ pub const MOST: usize = 4096;
 /// Within this all rounds are sent, and as often as fits.
 const HURRY: Duration = Duration::from_millis(1600);
 /// Rounds come no more often than this while a seeker is in a hurry.
-const SLOT: Duration = Duration::from_millis(200);
+const SLOT: Duration = Duration::from_millis(160);
 /// A round's packets are no closer together than this.
 const GAP: Duration = Duration::from_millis(2);
 /// Once the hurry is over: how long a sweep lasts for each of its packets, so that its traffic is

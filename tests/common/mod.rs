@@ -42,6 +42,7 @@ pub fn need_programs(names: &[&str]) -> bool {
 
 fn path_of(name: &str) -> Option<&'static str> {
     match name {
+        "ac-discover" => option_env!("CARGO_BIN_EXE_ac-discover"),
         "ac-keygen" => option_env!("CARGO_BIN_EXE_ac-keygen"),
         "ac-listen" => option_env!("CARGO_BIN_EXE_ac-listen"),
         "ac-send" => option_env!("CARGO_BIN_EXE_ac-send"),

@@ -77,7 +77,93 @@ impl Drop for Network {
     }
 }
 
+/// Several machines on one switch: 10.0.0.1, 10.0.0.2 and so on, with IPv6 as the system makes it.
+/// Declare it before what runs in it.
+pub struct Lan {
+    switch: Machine,
+    /// In the order of their addresses.
+    pub hosts: Vec<Machine>,
+}
+
+impl Lan {
+    /// As [`Network::new`].
+    pub fn new(count: usize) -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if !(possible(root, "run it as root, for network namespaces") && need("ip")) {
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let machine =
+            |who: String| Machine { namespace: format!("ac-{}-l{number}-{who}", std::process::id()) };
+        let hosts = (0..count).map(|n| machine(n.to_string())).collect();
+        // Dropped, and so removed, wherever building fails.
+        let lan = Self { switch: machine("switch".into()), hosts };
+        lan.build();
+        Some(lan)
+    }
+
+    fn build(&self) {
+        let switch = &self.switch.namespace;
+        must(&["ip", "netns", "add", switch]);
+        must(&["ip", "-n", switch, "link", "add", "switch", "type", "bridge"]);
+        must(&["ip", "-n", switch, "link", "set", "switch", "up"]);
+        for (n, host) in self.hosts.iter().enumerate() {
+            let (namespace, port) = (&host.namespace, format!("port{n}"));
+            must(&["ip", "netns", "add", namespace]);
+            // Link-local addresses are of use at once.
+            let no_dad = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad || :";
+            must(&["ip", "netns", "exec", namespace, "sh", "-c", no_dad]);
+            must(&[
+                "ip", "link", "add", LINK, "netns", namespace, "type", "veth", "peer", "name",
+                &port, "netns", switch,
+            ]);
+            must(&["ip", "-n", switch, "link", "set", &port, "master", "switch", "up"]);
+            must(&["ip", "-n", namespace, "link", "set", "lo", "up"]);
+            host.plug_in(n);
+        }
+    }
+}
+
+impl Drop for Lan {
+    fn drop(&mut self) {
+        for machine in self.hosts.iter().chain([&self.switch]) {
+            let _ = Command::new("ip").args(["netns", "delete", &machine.namespace]).output();
+        }
+    }
+}
+
 impl Machine {
+    /// Takes the machine off the network: its interface goes down, and loses its addresses.
+    pub fn unplug(&self) {
+        must(&["ip", "-n", &self.namespace, "address", "flush", "dev", LINK]);
+        must(&["ip", "-n", &self.namespace, "link", "set", LINK, "down"]);
+    }
+
+    /// Takes its IPv4 addresses away.
+    pub fn drop_ipv4(&self) {
+        must(&["ip", "-n", &self.namespace, "-4", "address", "flush", "dev", LINK]);
+    }
+
+    /// Host number `n` of a [`Lan`] is back, at its address.
+    pub fn plug_in(&self, n: usize) {
+        let address = format!("10.0.0.{}/24", n + 1);
+        must(&[
+            "ip", "-n", &self.namespace, "address", "add", &address, "broadcast", "10.0.0.255",
+            "dev", LINK,
+        ]);
+        must(&["ip", "-n", &self.namespace, "link", "set", LINK, "up"]);
+    }
+
+    /// A Python script, run on this machine.
+    pub fn python(&self, script: &str, args: &[&str]) -> Command {
+        let mut command = self.enter();
+        command.args(["python3", "-c", script]).args(args);
+        command.stdin(std::process::Stdio::piped());
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        command
+    }
+
     /// A program of this crate, run by `home` on this machine.
     pub fn command(&self, home: &Home, name: &str, args: &[&str]) -> Command {
         let mut command = self.enter();
@@ -108,7 +194,7 @@ impl Machine {
     }
 
     /// With iptables where its statistic module is there, else with nft.
-    fn lose(&self, percent: u8) -> bool {
+    pub fn lose(&self, percent: u8) -> bool {
         let probability = format!("{}", f64::from(percent) / 100.0);
         let rule = [
             "iptables",

@@ -1,0 +1,212 @@
+//! Discovery between machines on one switch: who is found, how soon, and by whom nobody is.
+//!
+//! `AC_TEST_DISCOVERY_RUNS`: runs of those that are timed or lossy (20 and 5).
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod net;
+
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, Home, Running, assert_code, befriend, need_programs, run};
+use net::{Lan, Machine};
+
+const PROGRAMS: &[&str] = &["ac-keygen", "ac-listen", "ac-send", "ac-discover"];
+
+/// Machines, each with somebody who has an identity. The first is Alice's.
+fn lan(count: usize) -> Option<(Lan, Vec<Home>)> {
+    if !need_programs(PROGRAMS) {
+        return None;
+    }
+    let lan = Lan::new(count)?;
+    Some((lan, (0..count).map(|_| Home::with_identity()).collect()))
+}
+
+/// An announcer that has said that it answers.
+fn announce(machine: &Machine, home: &Home, args: &[&str]) -> Running {
+    let args = [&["--announce"], args].concat();
+    let running = Running::start(machine.command(home, "ac-discover", &args));
+    running.wait_stderr("announcing ");
+    running
+}
+
+fn discover(machine: &Machine, home: &Home, args: &[&str]) -> std::process::Output {
+    run(machine.command(home, "ac-discover", args), b"", DEADLINE)
+}
+
+fn lines(bytes: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(bytes).lines().map(str::to_owned).collect()
+}
+
+fn runs(default: usize) -> usize {
+    std::env::var("AC_TEST_DISCOVERY_RUNS").map_or(default, |n| n.parse().unwrap())
+}
+
+/// Alice on the first of six machines; three contacts, one who does not know her, one stranger.
+fn alice_and_five() -> Option<(Lan, Vec<Home>, Vec<Running>)> {
+    let (lan, homes) = lan(6)?;
+    for (n, name) in ["bob", "carol", "dave"].iter().enumerate() {
+        befriend(&homes[0], "alice", &homes[n + 1], name);
+    }
+    homes[0].import(&homes[4], "erin");
+    let others = lan.hosts.iter().zip(&homes).enumerate().skip(1);
+    let announcers =
+        others.map(|(n, (host, home))| announce(host, home, &[&format!("{}", 1000 + n)])).collect();
+    Some((lan, homes, announcers))
+}
+
+const FOUND: [&str; 3] = [
+    "bob\t10.0.0.2:1001\tonline\ttcp",
+    "carol\t10.0.0.3:1002\tonline\ttcp",
+    "dave\t10.0.0.4:1003\tonline\ttcp",
+];
+
+#[test]
+fn contacts_on_five_machines_are_found_within_300_ms_and_the_others_never() {
+    let Some((lan, homes, _announcers)) = alice_and_five() else { return };
+    let mut times = Vec::new();
+    for _ in 0..runs(20) {
+        let began = Instant::now();
+        let seeker = Running::start(lan.hosts[0].command(&homes[0], "ac-discover", &[]));
+        seeker.wait_stdout("three lines", |bytes| lines(bytes).len() >= 3);
+        times.push(began.elapsed());
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    assert!(median < Duration::from_millis(300), "{times:?}");
+    eprintln!("all three found within {median:?} (median), {:?} at most", times[times.len() - 1]);
+    let whole = discover(&lan.hosts[0], &homes[0], &[]);
+    assert_code(&whole, 0);
+    let mut found = lines(&whole.stdout);
+    found.sort();
+    assert_eq!(found, FOUND);
+    for nobody in ["erin", "bob"] {
+        // Who does not know us is not found, and who is not known to the one who asks finds nobody.
+        let (host, home) = if nobody == "erin" { (0, 0) } else { (5, 5) };
+        if nobody == "bob" {
+            homes[5].import(&homes[1], "bob");
+        }
+        let sought = discover(&lan.hosts[host], &homes[home], &[nobody]);
+        assert_code(&sought, 4);
+        assert!(sought.stdout.is_empty());
+    }
+}
+
+#[test]
+fn three_in_ten_packets_lost_all_three_are_found_within_two_seconds() {
+    let Some((lan, homes, _announcers)) = alice_and_five() else { return };
+    if !lan.hosts.iter().all(|host| host.lose(30)) {
+        return;
+    }
+    for number in 0..runs(5) {
+        let found = discover(&lan.hosts[0], &homes[0], &[]);
+        let found = lines(&found.stdout);
+        // Which of their addresses is checked first is a matter of luck here.
+        for name in ["bob\t", "carol\t", "dave\t"] {
+            assert!(found.iter().any(|line| line.starts_with(name)), "run {number}: {found:?}");
+        }
+    }
+    assert!(lan.hosts[0].lost() > 0, "the switch lost nothing");
+}
+
+#[test]
+fn an_address_alone_is_printed_for_ac_send() {
+    let Some((lan, homes)) = lan(3) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    befriend(&homes[0], "alice", &homes[2], "carol");
+    let listen = lan.hosts[1].command(&homes[1], "ac-listen", &["-1", "--announce", "1234"]);
+    let mut listener = common::Listener::start(listen);
+    let line = "echo hi | ac-send bob@$(ac-discover bob)";
+    assert_code(&run(lan.hosts[0].shell(&homes[0], line), b"", DEADLINE), 0);
+    assert_eq!(listener.wait_exit(DEADLINE).code(), Some(0), "{}", listener.stderr());
+    assert_eq!(listener.stdout(), b"hi\n");
+    // With the listener its announcer is gone.
+    assert_code(&discover(&lan.hosts[0], &homes[0], &["-w", "300ms", "bob"]), 4);
+    // Of several each is named, and who is missing is an error.
+    let _carol = announce(&lan.hosts[2], &homes[2], &["10.0.0.3:99", "-u"]);
+    let both = discover(&lan.hosts[0], &homes[0], &["-w", "500ms", "carol", "bob"]);
+    assert_code(&both, 4);
+    assert_eq!(lines(&both.stdout), ["carol@10.0.0.3:99"]);
+    let said = String::from_utf8_lossy(&both.stderr).into_owned();
+    assert!(said.contains("ac-discover: bob: not found within 0.5 s\nhint: "), "{said}");
+}
+
+#[test]
+fn a_holder_of_the_public_key_file_who_is_no_contact_is_answered_only_if_that_was_asked_for() {
+    let Some((lan, homes)) = lan(2) else { return };
+    homes[0].import(&homes[1], "bob");
+    let quiet = announce(&lan.hosts[1], &homes[1], &["1"]);
+    assert_code(&discover(&lan.hosts[0], &homes[0], &["-w", "400ms", "bob"]), 4);
+    quiet.wait_stderr("not answered: somebody who is not among your contacts");
+    let _open = announce(&lan.hosts[1], &homes[1], &["2", "--accept-unknown"]);
+    let found = discover(&lan.hosts[0], &homes[0], &["bob"]);
+    assert_code(&found, 0);
+    assert_eq!(lines(&found.stdout), ["10.0.0.2:2"]);
+}
+
+#[test]
+fn waiting_ends_when_the_contact_comes_or_the_time_is_over() {
+    let Some((lan, homes)) = lan(2) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    let wait = ["--wait", "bob", "-w", "300ms"];
+    assert_code(&discover(&lan.hosts[0], &homes[0], &wait), 4);
+    let waiting = lan.hosts[0].command(&homes[0], "ac-discover", &["--wait", "bob"]);
+    let mut waiting = Running::start(waiting);
+    let _bob = announce(&lan.hosts[1], &homes[1], &["7"]);
+    assert_eq!(waiting.wait_exit(DEADLINE).code(), Some(0), "{}", waiting.stderr());
+    assert_eq!(waiting.stdout(), b"10.0.0.2:7\n");
+}
+
+#[test]
+fn networks_that_come_and_go_are_followed_at_both_ends() {
+    let Some((lan, homes)) = lan(2) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    lan.hosts.iter().for_each(Machine::unplug);
+    let _bob = announce(&lan.hosts[1], &homes[1], &["7"]);
+    let watch = lan.hosts[0].command(&homes[0], "ac-discover", &["--watch", "--interface", "cable"]);
+    let watch = Running::start(watch);
+    watch.wait_stderr("no network interface is up");
+    lan.hosts[0].plug_in(0);
+    lan.hosts[1].plug_in(1);
+    watch.wait_stdout("bob at his address", |out| lines(out) == ["bob\t10.0.0.2:7\tonline\ttcp"]);
+    // Bob's machine gets another address, as after a change of networks.
+    lan.hosts[1].unplug();
+    lan.hosts[1].plug_in(9);
+    let moved = "bob\t10.0.0.10:7\tonline\ttcp";
+    watch.wait_stdout("bob at his new address", |out| lines(out).iter().any(|l| l == moved));
+}
+
+#[test]
+fn without_ipv4_a_contact_is_found_at_a_link_local_address() {
+    let Some((lan, homes)) = lan(2) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    lan.hosts.iter().for_each(Machine::drop_ipv4);
+    let listen = lan.hosts[1].command(&homes[1], "ac-listen", &["-1", "--announce", "1234"]);
+    let mut listener = common::Listener::start(listen);
+    let line = "echo hi | ac-send bob@$(ac-discover --wait bob)";
+    assert_code(&run(lan.hosts[0].shell(&homes[0], line), b"", DEADLINE), 0);
+    assert_eq!(listener.wait_exit(DEADLINE).code(), Some(0), "{}", listener.stderr());
+    assert_eq!(listener.stdout(), b"hi\n");
+}
+
+#[test]
+fn several_announcers_live_on_one_machine() {
+    let Some((lan, mut homes)) = lan(2) else { return };
+    homes.push(Home::with_identity());
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    befriend(&homes[0], "alice", &homes[2], "carol");
+    let _bob = announce(&lan.hosts[1], &homes[1], &["1"]);
+    let _twice = announce(&lan.hosts[1], &homes[1], &["2", "-u"]);
+    let _carol = announce(&lan.hosts[1], &homes[2], &["3"]);
+    let found = discover(&lan.hosts[0], &homes[0], &[]);
+    let mut found = lines(&found.stdout);
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "bob\t10.0.0.2:1\tonline\ttcp",
+            "bob\t10.0.0.2:2\tonline\tudp",
+            "carol\t10.0.0.2:3\tonline\ttcp"
+        ]
+    );
+}
