@@ -11,6 +11,7 @@ use std::process::Command;
 use common::need;
 
 const PROGRAMS: &[(&str, &str)] = &[
+    (env!("CARGO_BIN_EXE_ac-discover"), "ac-discover.1"),
     (env!("CARGO_BIN_EXE_ac-keygen"), "ac-keygen.1"),
     (env!("CARGO_BIN_EXE_ac-listen"), "ac-listen.1"),
     (env!("CARGO_BIN_EXE_ac-send"), "ac-send.1"),
