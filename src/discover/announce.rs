@@ -12,7 +12,7 @@ use super::introduction::introduce;
 use super::seek::Place;
 use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
 use crate::net::lan::links::{Link, links};
-use crate::net::lan::socket::{LanSockets, Way};
+use crate::net::lan::socket::{LanSockets, Space, Way};
 use crate::net::sockets::Transport;
 use crate::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN};
 use crate::proto::datagram::presence::{
@@ -26,8 +26,8 @@ const SHARED: Token = Token(1 << 20);
 const OWN: Token = Token((1 << 20) + 1);
 /// Packets that are read before others have their turn.
 const PACKETS_A_TURN: usize = 256;
-/// One read, in bytes.
-const READ_SPACE: usize = 64 * 1024;
+/// How long packets gather before they are looked at again, so that a flood costs few wake-ups.
+pub const GATHER: Duration = Duration::from_millis(2);
 /// The links are looked at again when they are asked for and this old.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -108,7 +108,7 @@ pub struct Announcement {
     shared: LanSockets,
     own: LanSockets,
     site: Site,
-    space: Vec<u8>,
+    space: Space,
     more: bool,
 }
 
@@ -140,11 +140,12 @@ impl Announcement {
             looked: None,
             asked: None,
         };
-        let (announcer, space) = (Announcer::new(locals), vec![0; READ_SPACE]);
+        let (announcer, space) = (Announcer::new(locals), Space::new());
         Ok(Self { announcer, shared, own, site, space, more: true })
     }
 
-    /// Answers what came. To be called when a socket has news, and as long as more is there.
+    /// Answers what came. To be called when a socket has news, and as long as more is there; after
+    /// a pause of [`GATHER`].
     pub fn serve(&mut self, now: Now, door: &mut dyn Door) {
         let Self { announcer, shared, own, site, space, .. } = self;
         let mut take = |packet: &[u8], way: Way| {
@@ -162,8 +163,8 @@ impl Announcement {
                 }
             }
         };
-        let more = shared.receive(PACKETS_A_TURN, space, |_, packet, way| take(packet, way));
-        self.more = own.receive(PACKETS_A_TURN, space, |_, packet, way| take(packet, way)) | more;
+        let more = shared.receive(PACKETS_A_TURN, space, &mut take);
+        self.more = own.receive(PACKETS_A_TURN, space, &mut take) | more;
     }
 
     /// Whether packets were left so that others have their turn.

@@ -11,15 +11,13 @@ use crate::crypto::sodium::{KeyPair, OsRandom};
 use crate::net::hub::Hub;
 use crate::net::lan::changes::LinkChanges;
 use crate::net::lan::links::{everybody, links};
-use crate::net::lan::socket::LanSockets;
+use crate::net::lan::socket::{LanSockets, Space};
 use crate::proto::time::Now;
 
 const SOCKETS: Token = Token(1 << 20);
 const CHANGES: Token = Token((1 << 20) + 1);
 /// Packets that are read before something is sent.
 const PACKETS_A_TURN: usize = 512;
-/// One read, in bytes: the system may hand over dozens of packets in one piece.
-const READ_SPACE: usize = 64 * 1024;
 /// The links are looked at again this often where nobody tells that they changed.
 const LOOK: Duration = Duration::from_secs(3);
 /// The same where somebody does; for what was lost.
@@ -48,7 +46,7 @@ pub struct Search {
     readable: bool,
     /// Both clocks when they were last compared.
     compared: Now,
-    space: Vec<u8>,
+    space: Space,
 }
 
 impl Search {
@@ -76,7 +74,7 @@ impl Search {
             looked: None,
             readable: true,
             compared: now,
-            space: vec![0; READ_SPACE],
+            space: Space::new(),
         })
     }
 
@@ -165,7 +163,7 @@ impl Search {
     fn read(&mut self, now: Now) {
         let (seeker, space) = (&mut self.seeker, &mut self.space);
         if self.readable {
-            self.readable = self.sockets.receive(PACKETS_A_TURN, space, |_, packet, way| {
+            self.readable = self.sockets.receive(PACKETS_A_TURN, space, |packet, way| {
                 seeker.feed(packet, way.from, way.link, now, &mut OsRandom);
             });
         }

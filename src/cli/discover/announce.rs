@@ -8,7 +8,7 @@ use super::door::{Doorkeeper, Policy};
 use super::{Ended, Options, PROGRAM, local, say};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::{self, Event};
-use crate::discover::announce::{Announced, Announcement, Listening, Member};
+use crate::discover::announce::{Announced, Announcement, GATHER, Listening, Member};
 use crate::keys::{Keyring, LocalKey, LocalKind, fingerprint};
 use crate::net::hub::Hub;
 use crate::net::sockets::{Transport, own_addresses};
@@ -43,6 +43,7 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     loop {
         let now = hub.clock.now();
         announcement.serve(now, &mut door);
+        std::thread::sleep(GATHER);
         let until = announcement.has_more().then_some(now.mono);
         hub.wait(&mut events, until).map_err(local)?;
         if let Some(signal) = hub.signals.arrived() {

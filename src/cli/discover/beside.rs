@@ -11,7 +11,7 @@ use super::door::{Doorkeeper, Policy};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::passphrase::PassphraseOptions;
 use crate::crypto::sodium::PublicKey;
-use crate::discover::announce::{Announced, Announcement, Listening, Member};
+use crate::discover::announce::{Announced, Announcement, GATHER, Listening, Member};
 use crate::keys::Keyring;
 use crate::net::clock::Clock;
 use crate::net::listen::Answering;
@@ -66,6 +66,7 @@ impl Beside<'_> {
             let mut events = Events::with_capacity(64);
             loop {
                 announcement.serve(clock.now(), &mut door);
+                std::thread::sleep(GATHER);
                 let wait = announcement.has_more().then_some(Duration::ZERO);
                 // Interrupted, or nothing that waiting again would not show.
                 let _ = poll.poll(&mut events, wait);

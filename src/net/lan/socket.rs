@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
-use std::slice::from_mut;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Registry, Token};
@@ -13,6 +12,27 @@ use socket2::{Domain, Protocol, Socket, Type};
 const BUFFER: usize = 4 * 1024 * 1024;
 /// How often another port is tried that both families have free.
 const PORT_TRIES: usize = 16;
+
+/// Pieces that are read at once.
+const BATCH: usize = 16;
+/// One of them, in bytes: the system may hand over dozens of packets in one piece.
+const PIECE: usize = 64 * 1024;
+
+/// Where pieces are read to. What is never touched is no memory.
+pub struct Space([Vec<u8>; BATCH]);
+
+impl Space {
+    /// Room for one read.
+    pub fn new() -> Self {
+        Self(std::array::from_fn(|_| vec![0; PIECE]))
+    }
+}
+
+impl Default for Space {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 /// Where a packet came from, and by which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,30 +116,35 @@ impl LanSockets {
         self.sockets.iter_mut().try_for_each(watch)
     }
 
-    /// Reads what came, at most `most` pieces, each at most as long as `space`, and hands every
-    /// packet to `take`. Whether more may be there.
+    /// Reads what came, about `most` pieces of each family, and hands every packet to `take`. Whether
+    /// more may be there.
     pub fn receive(
         &self,
         most: usize,
-        space: &mut [u8],
-        mut take: impl FnMut(&Self, &[u8], Way),
+        space: &mut Space,
+        mut take: impl FnMut(&[u8], Way),
     ) -> bool {
         let mut more = false;
         for Half { socket, state, .. } in &self.sockets {
             let mut left = most;
             while left > 0 {
-                left -= 1;
-                let mut meta = RecvMeta::default();
-                let mut slices = [IoSliceMut::new(space)];
-                match state.recv(socket.into(), &mut slices, from_mut(&mut meta)) {
-                    Ok(_) => {
-                        let way = way(&meta);
-                        let each = meta.stride.max(1);
-                        space[..meta.len].chunks(each).for_each(|packet| take(self, packet, way));
+                let mut metas = [RecvMeta::default(); BATCH];
+                let mut slices = space.0.each_mut().map(|piece| IoSliceMut::new(piece));
+                match state.recv(socket.into(), &mut slices, &mut metas) {
+                    Ok(count) => {
+                        for (meta, piece) in metas.iter().zip(&space.0).take(count) {
+                            let way = way(meta);
+                            let packets = piece[..meta.len].chunks(meta.stride.max(1));
+                            packets.for_each(|packet| take(packet, way));
+                        }
+                        left = left.saturating_sub(count);
+                        if count < BATCH {
+                            break;
+                        }
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                     // An error that an earlier packet drew; the socket is fine.
-                    Err(_) => {}
+                    Err(_) => left -= 1,
                 }
             }
             more |= left == 0;
