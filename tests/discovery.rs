@@ -163,7 +163,8 @@ fn networks_that_come_and_go_are_followed_at_both_ends() {
     befriend(&homes[0], "alice", &homes[1], "bob");
     lan.hosts.iter().for_each(Machine::unplug);
     let _bob = announce(&lan.hosts[1], &homes[1], &["7"]);
-    let watch = lan.hosts[0].command(&homes[0], "ac-discover", &["--watch", "--interface", "cable"]);
+    let watch =
+        lan.hosts[0].command(&homes[0], "ac-discover", &["--watch", "--interface", "cable"]);
     let watch = Running::start(watch);
     watch.wait_stderr("no network interface is up");
     lan.hosts[0].plug_in(0);

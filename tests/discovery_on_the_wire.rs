@@ -12,7 +12,9 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
-use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, need, need_programs, run};
+use common::{
+    DEADLINE, Home, Running, assert_code, befriend, eventually, need, need_programs, run,
+};
 use net::{Lan, Machine};
 
 /// Prints each UDP packet on the cable: direction, source, destination, payload.
@@ -167,9 +169,8 @@ fn garbage_and_replays_draw_no_answer_and_cost_less_than_a_tenth_of_a_core() {
     ));
     watcher.wait_stdout("the capture begins", |bytes| bytes.starts_with(b"ready\n"));
     let before = cpu_time(announcer.pid());
-    let mut flood = Running::start(
-        lan.hosts[0].python(FLOOD, &["10.0.0.2", &count.to_string(), "10000"]),
-    );
+    let mut flood =
+        Running::start(lan.hosts[0].python(FLOOD, &["10.0.0.2", &count.to_string(), "10000"]));
     let mut input = flood.stdin.take().unwrap();
     for probe in &probes {
         writeln!(input, "{probe}").unwrap();

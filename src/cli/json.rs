@@ -58,6 +58,15 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         fingerprint: Option<&'a str>,
     },
+    /// Somebody chose to be seen by everybody, and says this; nothing of it is proven.
+    PublicPresence {
+        /// What they say that they are called.
+        name: &'a str,
+        /// `HOST:PORT`.
+        address: &'a str,
+        /// `tcp` or `udp`.
+        transport: &'a str,
+    },
     /// A key: one that a listener answers for, or one of a list.
     Key {
         /// 8 groups of 5 digits.

@@ -6,7 +6,8 @@
 //! [`introduction`] is how members of a group hand out their own keys. Both spend no more than a
 //! [`bucket`] allows.
 //!
-//! The half that has sockets: [`seek`] and [`announce`].
+//! The half that has sockets: [`seek`] and [`announce`]; and [`public`], DNS-SD for those who choose
+//! to be seen.
 //!
 
 pub mod announce;
@@ -14,6 +15,7 @@ pub mod announcer;
 pub mod bucket;
 pub mod introduction;
 mod memory;
+pub mod public;
 mod pursuit;
 pub mod roster;
 mod schedule;

@@ -3,11 +3,11 @@
 //! An address counts only if the answer to a question that was asked there, and nowhere else, comes
 //! from there: whoever shows us a recorded HERE from elsewhere gains nothing.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::crypto::sodium::{PublicKey, Random};
-use crate::net::lan::links::is_link_local;
+use crate::net::lan::links::rank;
 use crate::proto::datagram::presence::{Claim, Endpoint};
 use crate::proto::datagram::probe::Question;
 
@@ -59,18 +59,6 @@ pub(super) struct Pursuit {
     news: bool,
     /// What the newest answer that counted said.
     pub(super) latest: Option<(Vec<Endpoint>, Option<Claim>)>,
-}
-
-/// What people can use best comes first.
-fn rank(address: &SocketAddr) -> u8 {
-    match address.ip() {
-        IpAddr::V4(ip) if ip.is_loopback() => 4,
-        IpAddr::V4(ip) if ip.is_link_local() => 2,
-        IpAddr::V4(_) => 0,
-        ip if is_link_local(ip) => 3,
-        IpAddr::V6(ip) if ip.is_loopback() => 4,
-        IpAddr::V6(_) => 1,
-    }
 }
 
 impl Pursuit {

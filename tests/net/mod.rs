@@ -94,8 +94,9 @@ impl Lan {
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let machine =
-            |who: String| Machine { namespace: format!("ac-{}-l{number}-{who}", std::process::id()) };
+        let machine = |who: String| Machine {
+            namespace: format!("ac-{}-l{number}-{who}", std::process::id()),
+        };
         let hosts = (0..count).map(|n| machine(n.to_string())).collect();
         // Dropped, and so removed, wherever building fails.
         let lan = Self { switch: machine("switch".into()), hosts };
@@ -149,8 +150,16 @@ impl Machine {
     pub fn plug_in(&self, n: usize) {
         let address = format!("10.0.0.{}/24", n + 1);
         must(&[
-            "ip", "-n", &self.namespace, "address", "add", &address, "broadcast", "10.0.0.255",
-            "dev", LINK,
+            "ip",
+            "-n",
+            &self.namespace,
+            "address",
+            "add",
+            &address,
+            "broadcast",
+            "10.0.0.255",
+            "dev",
+            LINK,
         ]);
         must(&["ip", "-n", &self.namespace, "link", "set", LINK, "up"]);
     }

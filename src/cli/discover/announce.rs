@@ -9,6 +9,7 @@ use super::{Ended, Options, PROGRAM, local, say};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::{self, Event};
 use crate::discover::announce::{Announced, Announcement, GATHER, Listening, Member};
+use crate::discover::public::PublicName;
 use crate::keys::{Keyring, LocalKey, LocalKind, fingerprint};
 use crate::net::hub::Hub;
 use crate::net::sockets::{Transport, own_addresses};
@@ -39,6 +40,12 @@ pub fn run(options: &Options) -> Result<(), Ended> {
         let event = Event::Key { fingerprint: &digits, kind: None, name: None };
         options.common.publish(&json::line(&event))?;
     }
+    let shown = options.public_name.as_deref().map(|name| {
+        say(options, "everybody on the network sees the name and the address");
+        PublicName::show(name, &listening, &place.interfaces).map_err(local)
+    });
+    // Says good-bye when it is dropped.
+    let _shown = shown.transpose()?;
     let mut events = Events::with_capacity(64);
     loop {
         let now = hub.clock.now();

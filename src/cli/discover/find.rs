@@ -122,7 +122,7 @@ impl Asked<'_> {
 
     fn is_complete(&self, search: &Search) -> bool {
         let here = |sought: usize| self.address_of(search, sought).is_some();
-        !(self.groups && !self.named) && (0..self.people.names.len()).all(here)
+        (self.named || !self.groups) && (0..self.people.names.len()).all(here)
     }
 
     /// The first row of whoever is sought under this number.

@@ -5,6 +5,7 @@ pub mod beside;
 mod door;
 mod find;
 mod people;
+mod public;
 mod save;
 mod show;
 mod watch;
@@ -83,6 +84,15 @@ pub struct Options {
     #[arg(long, requires_all = ["announce", "key"])]
     pub introduce: bool,
 
+    /// With --announce: show everybody on the network NAME and where the listener is (DNS-SD)
+    #[arg(long = "as", value_name = "NAME", requires = "announce",
+          value_parser = public::public_name)]
+    pub public_name: Option<String>,
+
+    /// List people who choose to be seen by everybody: names that nothing proves
+    #[arg(long, conflicts_with_all = ["names", "watch", "wait", "announce", "key"])]
+    pub public: bool,
+
     /// Where to look and to answer.
     #[command(flatten)]
     pub place: PlaceOptions,
@@ -133,6 +143,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
     let ended = if !options.announce.is_empty() {
         announce::run(options)
+    } else if options.public {
+        public::run(options)
     } else if options.watch {
         watch::run(options)
     } else {

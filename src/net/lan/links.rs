@@ -68,6 +68,18 @@ pub fn scoped(ip: IpAddr, port: u16, link: u32) -> SocketAddr {
     }
 }
 
+/// What people can use best comes first: IPv4, IPv6, link-local, loopback.
+pub fn rank(address: &SocketAddr) -> u8 {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_loopback() => 4,
+        IpAddr::V4(ip) if ip.is_link_local() => 2,
+        IpAddr::V4(_) => 0,
+        ip if is_link_local(ip) => 3,
+        IpAddr::V6(ip) if ip.is_loopback() => 4,
+        IpAddr::V6(_) => 1,
+    }
+}
+
 /// The links that are up, sorted by number. Only those named in `only`, unless that is empty; then
 /// loopback is left out if there is any other.
 ///
