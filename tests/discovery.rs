@@ -1,7 +1,7 @@
 //! Discovery between machines on one switch: who is found, how soon, and by whom nobody is.
 //!
 //! `AC_TEST_DISCOVERY_RUNS`: runs of those that are timed or lossy (20 and 5).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 mod net;

@@ -3,7 +3,7 @@
 //! for four.
 //!
 //! `AC_TEST_GARBAGE`: packets that an announcer is flooded with (20,000).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod common;
 mod net;

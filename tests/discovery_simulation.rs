@@ -2,7 +2,7 @@
 //! seed, and announcers. Who is found, who never is, how soon, and at what price.
 //!
 //! `AC_TEST_DISCOVERY_SEEDS`: how many seeds each lossy test runs (5).
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
