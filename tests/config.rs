@@ -132,8 +132,13 @@ fn what_is_not_in_order_is_named_with_its_line_and_what_was_meant() {
         ),
         ("[limits]\nport = 1", 2, "unknown key 'limits.port'", "perhaps port, before any table?"),
         ("[limit]\nrate = 1", 1, "unknown key 'limit'", "perhaps limits?"),
-        ("relay = \"home\"", 1, "unknown key 'relay'", "the keys here are port, inbox, limits"),
-        ("colour = 1", 1, "unknown key 'colour'", "the keys here are port, inbox, limits"),
+        (
+            "relay = \"home\"",
+            1,
+            "unknown key 'relay'",
+            "the keys here are port, inbox, lan, limits",
+        ),
+        ("colour = 1", 1, "unknown key 'colour'", "the keys here are port, inbox, lan, limits"),
         (
             "[limits]\nwhatever = 1",
             2,

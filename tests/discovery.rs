@@ -132,6 +132,106 @@ fn an_address_alone_is_printed_for_ac_send() {
 }
 
 #[test]
+fn ac_send_finds_a_name_on_the_local_network_if_it_is_told_to() {
+    let Some((lan, homes)) = lan(3) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    befriend(&homes[0], "alice", &homes[2], "carol");
+    let listen = |n: usize, port: &str| {
+        let args = ["--announce", port];
+        common::Listener::start(lan.hosts[n].command(&homes[n], "ac-listen", &args))
+    };
+    let (bob, carol) = (listen(1, "1"), listen(2, "2"));
+    let send = |args: &[&str], text: &[u8]| {
+        run(lan.hosts[0].command(&homes[0], "ac-send", args), text, DEADLINE)
+    };
+    // Without being told to it asks nobody.
+    assert_code(&send(&["bob"], b"no"), 4);
+    assert_code(&send(&["--lan", "bob"], b"one\n"), 0);
+    assert_code(&send(&["--lan", "bob", "carol"], b"two\n"), 0);
+    std::fs::write(homes[0].path().join("config.toml"), "lan = true\n").unwrap();
+    assert_code(&send(&["bob"], b"three\n"), 0);
+    bob.wait_stdout("all that is for bob", |out| out == b"one\ntwo\nthree\n");
+    carol.wait_stdout("all that is for carol", |out| out == b"two\n");
+    assert_code(&send(&["--lan", "bob@10.0.0.2:1"], b""), 2);
+    assert_code(&send(&["--lan", "-a", "bob"], b""), 2);
+    drop(carol);
+    let gone = send(&["--lan", "carol"], b"");
+    assert_code(&gone, 4);
+    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(said.starts_with("ac-send: carol: not found on the local network\nhint: "), "{said}");
+}
+
+#[test]
+fn members_of_a_group_are_found_and_introduce_themselves_if_they_want_to() {
+    let Some((lan, homes)) = lan(4) else { return };
+    assert_code(&homes[0].keygen(&["--group", "team"]), 0);
+    let key = homes[0].path().join("groups/team.key");
+    for home in &homes[1..3] {
+        assert_code(&home.keygen(&["--import", key.to_str().unwrap(), "--as", "team"]), 0);
+    }
+    // Alice knows Dave, but he has no key of the group: he sees and shows nothing of it.
+    befriend(&homes[0], "alice", &homes[3], "dave");
+    let bobs = ["1", "-k", "team", "--introduce"];
+    let _bob = announce(&lan.hosts[1], &homes[1], &bobs);
+    let _carol = announce(&lan.hosts[2], &homes[2], &["2", "-k", "team"]);
+    let _dave = announce(&lan.hosts[3], &homes[3], &["3"]);
+    let members = |args: &[&str]| {
+        let found =
+            discover(&lan.hosts[0], &homes[0], &[&["-k", "team", "-w", "700ms"], args].concat());
+        assert_code(&found, 0);
+        let mut found = lines(&found.stdout);
+        found.sort();
+        found
+    };
+    let digits = lines(&homes[1].keygen(&["-l"]).stdout)[0].split("  ").next().unwrap().to_owned();
+    let expected = [
+        "team\t10.0.0.3:2\tonline\ttcp".to_owned(),
+        format!("team/?\t10.0.0.2:1\tonline\ttcp\t{digits}"),
+    ];
+    assert_eq!(members(&[]), expected);
+    assert!(
+        !homes[0]
+            .path()
+            .join("contacts")
+            .read_dir()
+            .unwrap()
+            .any(|f| { f.unwrap().file_name().to_string_lossy().starts_with("team") })
+    );
+    // Filed once, under the group's name; then it is known.
+    assert_eq!(members(&["--save"]), expected);
+    let short = digits.split(' ').take(2).collect::<Vec<_>>().join("-");
+    let filed = homes[0].path().join(format!("contacts/team.{short}.pub"));
+    let before = std::fs::read(&filed).unwrap();
+    let known = format!("team/team.{short}\t10.0.0.2:1\tonline\ttcp");
+    assert_eq!(members(&["--save"]), [expected[0].clone(), known]);
+    assert_eq!(std::fs::read(&filed).unwrap(), before);
+}
+
+#[test]
+fn who_introduces_itself_takes_the_name_of_nobody() {
+    let Some((lan, homes)) = lan(2) else { return };
+    assert_code(&homes[0].keygen(&["--group", "team"]), 0);
+    let key = homes[0].path().join("groups/team.key");
+    let mallory = Home::new();
+    assert_code(&mallory.keygen(&["--name", "bob"]), 0);
+    assert_code(&mallory.keygen(&["--import", key.to_str().unwrap(), "--as", "team"]), 0);
+    // A contact of the name that would be taken, and one of the name that is claimed.
+    homes[0].import(&homes[1], "bob");
+    homes[0].import(&Home::with_identity(), "team.bob");
+    let read = |name: &str| std::fs::read(homes[0].path().join("contacts").join(name)).unwrap();
+    let before = (read("bob.pub"), read("team.bob.pub"));
+    let _mallory = announce(&lan.hosts[1], &mallory, &["1", "-k", "team", "--introduce"]);
+    let args = ["-k", "team", "--save", "-w", "500ms"];
+    let found = discover(&lan.hosts[0], &homes[0], &args);
+    assert_code(&found, 0);
+    assert!(lines(&found.stdout)[0].starts_with("team/bob?\t10.0.0.2:1\t"));
+    let said = String::from_utf8_lossy(&found.stderr).into_owned();
+    assert!(said.contains("contacts/team.bob: not filed: another key has that name"), "{said}");
+    assert_eq!((read("bob.pub"), read("team.bob.pub")), before);
+    assert_eq!(homes[0].path().join("contacts").read_dir().unwrap().count(), 2);
+}
+
+#[test]
 fn a_holder_of_the_public_key_file_who_is_no_contact_is_answered_only_if_that_was_asked_for() {
     let Some((lan, homes)) = lan(2) else { return };
     homes[0].import(&homes[1], "bob");

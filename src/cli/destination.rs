@@ -15,6 +15,8 @@ pub struct Destination {
     pub targets: Vec<HostPort>,
     /// Whether the keyring has it; a key file that is named by its path is not in it.
     pub known: bool,
+    /// Whether only a NAME was given: where it is is for us to find out.
+    pub is_name: bool,
 }
 
 /// What the operands say, before the keyring is asked.
@@ -62,6 +64,7 @@ pub fn resolve(
         Words::Address(target) => (None, Some(target)),
         Words::Both(name, target) => (Some(name), Some(target)),
     };
+    let is_name = target.is_none();
     let known = name.as_ref().is_none_or(|name| !name.contains('/'));
     let (name, contact) = match (name, &target) {
         (Some(name), _) => {
@@ -75,7 +78,7 @@ pub fn resolve(
         Some(target) => vec![target],
         None => contact.hints.address.iter().filter_map(|a| host_port(a).ok()).collect(),
     };
-    Ok(Destination { name, contact, targets, known })
+    Ok(Destination { name, contact, targets, known, is_name })
 }
 
 /// Reads the operands of `--plain`: an address, and nobody's name.

@@ -4,14 +4,17 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mio::{Events, Token};
+use mio::{Events, Poll, Registry, Token};
 
+use super::roster::{Entry, Status};
 use super::seeker::{Change, Seeker, Sought, To};
 use crate::crypto::sodium::{KeyPair, OsRandom};
+use crate::net::clock::Clock;
 use crate::net::hub::Hub;
 use crate::net::lan::changes::LinkChanges;
 use crate::net::lan::links::{everybody, links};
 use crate::net::lan::socket::{LanSockets, Space};
+use crate::proto::datagram::presence::Carrier;
 use crate::proto::time::Now;
 
 const SOCKETS: Token = Token(1 << 20);
@@ -55,21 +58,21 @@ impl Search {
     /// # Errors
     /// What the system says of the sockets.
     pub fn new(
-        hub: &Hub,
+        registry: &Registry,
+        now: Now,
         me: KeyPair,
         sought: Vec<Sought>,
         place: Place,
         watch: bool,
     ) -> io::Result<Self> {
         let mut sockets = LanSockets::own()?;
-        sockets.register(hub.registry(), SOCKETS)?;
-        let now = hub.clock.now();
+        sockets.register(registry, SOCKETS)?;
         Ok(Self {
             seeker: Seeker::new(me, sought, sockets.port(), watch, now, &mut OsRandom),
             sockets,
             place,
             // Where it is refused, as on Android, we look now and then.
-            changes: LinkChanges::watch(hub.registry(), CHANGES).ok(),
+            changes: LinkChanges::watch(registry, CHANGES).ok(),
             everybody: Vec::new(),
             looked: None,
             readable: true,
@@ -82,8 +85,7 @@ impl Search {
     ///
     /// # Errors
     /// When the links cannot be listed.
-    pub fn turn(&mut self, hub: &Hub) -> io::Result<Vec<Change>> {
-        let now = hub.clock.now();
+    pub fn turn(&mut self, now: Now) -> io::Result<Vec<Change>> {
         self.notice_sleep(now);
         if self.looked.is_none_or(|at| now.mono >= at + self.look_every()) {
             self.look(now)?;
@@ -100,6 +102,27 @@ impl Search {
         Ok(self.seeker.take_changes())
     }
 
+    /// When [`Search::turn`] has something to do without news.
+    pub fn next_timeout(&self, now: Now) -> Option<Duration> {
+        let look = self.looked.map(|at| at + self.look_every());
+        let next = if self.readable { Some(now.mono) } else { self.seeker.next_timeout(now) };
+        next.into_iter().chain(look).min()
+    }
+
+    /// Takes note of what the poll says.
+    pub fn on_events(&mut self, events: &Events) {
+        for event in events {
+            match event.token() {
+                SOCKETS => self.readable = true,
+                CHANGES => {
+                    self.changes.iter().for_each(LinkChanges::drain);
+                    self.looked = None;
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Waits until there is something to do, or until the monotonic time `until`.
     ///
     /// # Errors
@@ -110,20 +133,9 @@ impl Search {
         events: &mut Events,
         until: Option<Duration>,
     ) -> io::Result<()> {
-        let now = hub.clock.now();
-        let look = self.looked.map(|at| at + self.look_every());
-        let next = if self.readable { Some(now.mono) } else { self.seeker.next_timeout(now) };
-        hub.wait(events, next.into_iter().chain(look).chain(until).min())?;
-        for event in events.iter() {
-            match event.token() {
-                SOCKETS => self.readable = true,
-                CHANGES => {
-                    self.changes.iter().for_each(LinkChanges::drain);
-                    self.looked = None;
-                }
-                _ => {}
-            }
-        }
+        let next = self.next_timeout(hub.clock.now());
+        hub.wait(events, next.into_iter().chain(until).min())?;
+        self.on_events(events);
         Ok(())
     }
 
@@ -135,6 +147,13 @@ impl Search {
     /// Whether there is any link to seek on.
     pub fn has_network(&self) -> bool {
         !self.everybody.is_empty()
+    }
+
+    /// Somebody who is sought under this number, and listens so.
+    fn listening(&self, sought: usize, carrier: Carrier) -> Option<&Entry> {
+        let of_it = self.seeker.roster().iter().filter(|(id, _)| id.sought == sought);
+        let mut online = of_it.map(|(_, e)| e).filter(|entry| entry.status == Status::Online);
+        online.find(|entry| entry.endpoints.iter().any(|at| at.carrier == carrier))
     }
 
     fn look_every(&self) -> Duration {
@@ -167,5 +186,38 @@ impl Search {
                 seeker.feed(packet, way.from, way.link, now, &mut OsRandom);
             });
         }
+    }
+}
+
+/// Where those that are `sought` listen, in their order, as far as they are found `within` that
+/// time. For a program that has no loop yet: signals end it.
+///
+/// # Errors
+/// What the system says.
+pub fn find(
+    me: KeyPair,
+    sought: Vec<Sought>,
+    place: Place,
+    within: Duration,
+    carrier: Carrier,
+) -> io::Result<Vec<Option<Entry>>> {
+    let (mut poll, clock) = (Poll::new()?, Clock::default());
+    let count = sought.len();
+    let mut search = Search::new(poll.registry(), clock.now(), me, sought, place, false)?;
+    let mut events = Events::with_capacity(64);
+    loop {
+        search.turn(clock.now())?;
+        let found: Vec<_> = (0..count).map(|n| search.listening(n, carrier).cloned()).collect();
+        let now = clock.now();
+        let alone = !search.has_network();
+        if alone || now.mono >= within || found.iter().all(Option::is_some) {
+            return Ok(found);
+        }
+        let next = search.next_timeout(now).map_or(within, |next| next.min(within));
+        match poll.poll(&mut events, Some(next.saturating_sub(now.mono))) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            polled => polled?,
+        }
+        search.on_events(&events);
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub port: Option<u16>,
     /// Of `-d`: begins with `/` or `~/`.
     pub inbox: Option<String>,
+    /// Whether ac-send looks for names on the local network, too.
+    pub lan: bool,
     /// The table `limits`.
     pub limits: LimitDefaults,
 }
@@ -105,12 +107,13 @@ impl Config {
         let port = top.number("port", 1..=u32::from(u16::MAX))?;
         let port = port.and_then(|port| u16::try_from(port).ok());
         let inbox = top.word("inbox", directory)?;
+        let lan = top.switch("lan")?.unwrap_or(false);
         let limits = match top.table("limits", "limits.", LIMITS)? {
             Some(table) => LimitDefaults::take(table)?,
             None => LimitDefaults::default(),
         };
         top.finish()?;
-        Ok(Self { port, inbox, limits })
+        Ok(Self { port, inbox, lan, limits })
     }
 }
 
@@ -155,6 +158,14 @@ impl<'i> Table<'i> {
         let why = || format!("must be from {least} to {most}");
         let number = number.filter(|n| allowed.contains(n));
         number.map(Some).ok_or_else(|| self.wrong(&span, key, &why()))
+    }
+
+    fn switch(&mut self, key: &'static str) -> Result<Option<bool>, Wrong> {
+        match self.take(key) {
+            None => Ok(None),
+            Some((_, DeValue::Boolean(on))) => Ok(Some(on)),
+            Some((span, _)) => Err(self.wrong(&span, key, "is neither true nor false")),
+        }
     }
 
     /// A string as the option of that name takes it. A number without a unit needs no quotes.

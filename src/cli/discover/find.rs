@@ -32,7 +32,8 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     let sought = std::mem::take(&mut people.sought);
     let endless = options.wait.is_some();
     let mut search =
-        Search::new(&hub, me, sought, options.place.place(), endless).map_err(local)?;
+        Search::new(hub.registry(), hub.clock.now(), me, sought, options.place.place(), endless)
+            .map_err(local)?;
     let within = options.within.or((!endless).then_some(WITHIN));
     let asked = Asked { options, people: &people, named: !names.is_empty(), groups, within };
     let found = asked.run(&mut hub, &mut search)?;
@@ -58,7 +59,7 @@ impl Asked<'_> {
         let mut until = self.within.map(|within| began + within);
         let (mut printed, mut complete) = (0, false);
         loop {
-            for (id, entry) in search.turn(hub).map_err(local)? {
+            for (id, entry) in search.turn(hub.clock.now()).map_err(local)? {
                 printed += self.news(&id, &entry)?;
             }
             if !search.has_network() && self.options.wait.is_none() {

@@ -10,6 +10,8 @@ mod save;
 mod show;
 mod watch;
 
+pub use self::show::host;
+
 use std::process::ExitCode;
 use std::time::Duration;
 

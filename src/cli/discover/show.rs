@@ -1,5 +1,7 @@
 //! Somebody who was found, as a line or as an object.
 
+use std::net::SocketAddr;
+
 use super::people::People;
 use crate::cli::json::{self, Event};
 use crate::cli::sanitize::sanitize_line;
@@ -7,6 +9,8 @@ use crate::crypto::sodium::PublicKey;
 use crate::discover::roster::{Entry, Id, Status};
 use crate::keys::fingerprint;
 use crate::keys::names::excerpt;
+use crate::net::lan::links::name_of;
+use crate::net::resolve::HostPort;
 use crate::proto::datagram::presence::{Carrier, Endpoint};
 
 /// One listener of somebody who was found.
@@ -37,18 +41,20 @@ pub fn rows(people: &People, id: &Id, entry: &Entry) -> Vec<Row> {
     entry.endpoints.iter().map(row).collect()
 }
 
-/// `HOST:PORT`, a link-local address with its interface.
-pub fn address(entry: &Entry, port: u16) -> String {
-    let mut at = entry.address;
-    at.set_port(port);
-    match at {
-        std::net::SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+/// `HOST:PORT` of a listener of somebody who was found.
+fn address(entry: &Entry, port: u16) -> String {
+    HostPort { host: host(&entry.address), port }.to_string()
+}
+
+/// An address without its port; a link-local one with its interface.
+pub fn host(address: &SocketAddr) -> String {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
             let number = v6.scope_id();
-            let name = crate::net::lan::links::name_of(number);
-            let zone = name.unwrap_or_else(|| number.to_string());
-            format!("[{}%{zone}]:{port}", v6.ip())
+            let zone = name_of(number).unwrap_or_else(|| number.to_string());
+            format!("{}%{zone}", v6.ip())
         }
-        other => other.to_string(),
+        other => other.ip().to_string(),
     }
 }
 

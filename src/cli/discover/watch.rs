@@ -21,14 +21,16 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     let mut hub = Hub::new().map_err(local)?;
     let sought = std::mem::take(&mut people.sought);
     let me = people.me.duplicate();
-    let mut search = Search::new(&hub, me, sought, options.place.place(), true).map_err(local)?;
+    let mut search =
+        Search::new(hub.registry(), hub.clock.now(), me, sought, options.place.place(), true)
+            .map_err(local)?;
     let in_place = std::io::stdout().is_terminal() && !options.common.json;
     let mut list = List { options, people: &people, shown: BTreeMap::new(), drawn: None, in_place };
     let until = options.within.map(|within| hub.clock.now().mono + within);
     let mut events = Events::with_capacity(64);
     let mut alone = false;
     loop {
-        for (id, entry) in search.turn(&hub).map_err(local)? {
+        for (id, entry) in search.turn(hub.clock.now()).map_err(local)? {
             list.change(&id, &entry)?;
         }
         list.draw()?;

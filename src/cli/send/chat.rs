@@ -5,13 +5,13 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use super::{Options, PROGRAM, caller, locate};
+use super::{Options, PROGRAM, caller, lan};
 use crate::cli::chat::host::{Chatting, Parts};
 use crate::cli::chat::once::Once;
 use crate::cli::chat::{self, Surface};
 use crate::cli::common::stdout_is_terminal;
 use crate::cli::config::Config;
-use crate::cli::destination::{Destination, each};
+use crate::cli::destination::{Destination, each, resolve};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
 use crate::cli::json::Event;
@@ -132,7 +132,7 @@ fn prepare(options: &Options) -> Result<(KeyPair, Vec<Destination>, Option<Publi
     let mut passphrases = options.common.passphrases.source();
     let mut found: Vec<Destination> = Vec::new();
     for operands in each(&options.destination) {
-        let destination = locate(options, operands, &keyring, &mut passphrases)?;
+        let destination = resolve(operands, &keyring, &mut passphrases)?;
         if found.iter().any(|other| other.contact.public == destination.contact.public) {
             let twice = Failure::new(Code::Usage, "it is named twice").about(&destination.name);
             return Err(twice.hint("a chat has one session with each"));
@@ -144,6 +144,7 @@ fn prepare(options: &Options) -> Result<(KeyPair, Vec<Destination>, Option<Publi
             .hint("others could see that the same key called them all"));
     }
     let me = caller(options, &keyring, &mut passphrases)?;
+    lan::reach(options, &keyring, &me, &mut found)?;
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok((me, found, owner))
 }

@@ -3,6 +3,7 @@
 mod chat;
 mod duplex;
 pub(in crate::cli) mod files;
+mod lan;
 mod plain;
 mod several;
 pub(in crate::cli) mod why;
@@ -94,6 +95,10 @@ pub struct Options {
     /// Give up after a silence of TIME (30s; connecting has 10s of its own)
     #[arg(short, long, value_name = "TIME", value_parser = units::duration)]
     pub wait: Option<Duration>,
+
+    /// Ask the local network where NAME is, as ac-discover does
+    #[arg(long, conflicts_with_all = ["output", "anonymous", "plain"])]
+    pub lan: bool,
 
     /// Only shake hands: is the peer there, and does it hear you?
     #[arg(short = 'z', long)]
@@ -258,26 +263,11 @@ fn outcome(
 fn prepare(options: &Options) -> Result<(KeyPair, Destination, Option<PublicKey>), Failure> {
     let keyring = Keyring::locate()?;
     let mut passphrases = options.common.passphrases.source();
-    let destination = locate(options, &options.destination, &keyring, &mut passphrases)?;
+    let mut destination = resolve(&options.destination, &keyring, &mut passphrases)?;
     let me = caller(options, &keyring, &mut passphrases)?;
+    lan::reach(options, &keyring, &me, std::slice::from_mut(&mut destination))?;
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok((me, destination, owner))
-}
-
-/// One destination, and where it is.
-fn locate(
-    options: &Options,
-    operands: &[String],
-    keyring: &Keyring,
-    passphrases: &mut dyn Passphrases,
-) -> Result<Destination, Failure> {
-    let destination = resolve(operands, keyring, passphrases)?;
-    if destination.targets.is_empty() && options.output.is_none() {
-        let name = &destination.name;
-        return Err(Failure::new(Code::Unreachable, format!("{name}: no address is known"))
-            .hint(format!("say where: {name}@HOST:PORT, or put an address into the key file")));
-    }
-    Ok(destination)
 }
 
 /// The key that calls.

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use super::files::Sending;
-use super::{Options, PROGRAM, call, caller, head, job, keep, locate, outcome, task, tell, why};
-use crate::cli::destination::{Destination, shown};
+use super::{Options, PROGRAM, call, caller, head, job, keep, lan, outcome, task, tell, why};
+use crate::cli::destination::{Destination, resolve, shown};
 use crate::cli::failure::{Code, Failure, print, system};
 use crate::cli::output::note;
 use crate::cli::outputs::{Outputs, Told};
@@ -87,7 +87,7 @@ fn prepare(options: &Options, operands: &[&[String]]) -> Result<Prepared, Failur
     let mut passphrases = options.common.passphrases.source();
     let (mut found, mut lost) = (Vec::new(), Vec::new());
     for operands in operands {
-        match locate(options, operands, &keyring, &mut passphrases) {
+        match resolve(operands, &keyring, &mut passphrases) {
             Ok(destination) => found.push(destination),
             Err(failure) if failure.code == Code::Usage => return Err(failure),
             Err(failure) => lost.push((shown(operands), failure)),
@@ -98,6 +98,11 @@ fn prepare(options: &Options, operands: &[&[String]]) -> Result<Prepared, Failur
     while !found.is_empty() && keys.len() < if options.anonymous { found.len() } else { 1 } {
         keys.push(caller(options, &keyring, &mut passphrases)?);
     }
+    if let Some(me) = keys.first() {
+        lan::look(options, &keyring, me, &mut found)?;
+    }
+    let nowhere = found.extract_if(.., |to| to.targets.is_empty());
+    lost.extend(nowhere.map(|to| (to.name.clone(), lan::nowhere(options, &to.name))));
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok(Prepared { keys, found, lost, owner })
 }

@@ -32,7 +32,7 @@ pub(super) struct Callee {
 impl Callee {
     /// Who is meant by `destination`; `main`, if the program was started for that.
     pub(super) fn new(destination: Destination, main: bool) -> Self {
-        let Destination { name, contact, targets, known } = destination;
+        let Destination { name, contact, targets, known, .. } = destination;
         let access = *contact.access.as_bytes();
         Self { access, targets, name, known, main, reached: false, told: None }
     }

@@ -1,0 +1,106 @@
+//! Where a name is on the local network: `--lan`, or `lan = true` in config.toml behind what the key
+//! file says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::Options;
+use crate::cli::config::Config;
+use crate::cli::destination::Destination;
+use crate::cli::discover::host;
+use crate::cli::failure::{Code, Failure, system};
+use crate::crypto::sodium::KeyPair;
+use crate::discover::PORT;
+use crate::discover::roster::Entry;
+use crate::discover::seek::{Place, find};
+use crate::discover::seeker::Sought;
+use crate::keys::Keyring;
+use crate::net::resolve::HostPort;
+use crate::proto::datagram::presence::Carrier;
+
+/// Whoever is here answers within this.
+const WITHIN: Duration = Duration::from_secs(2);
+/// Who has an address in the key file is waited for no longer than this.
+const BESIDE_HINTS: Duration = Duration::from_millis(500);
+
+/// Looks on the local network for those who may be there, as the holder of `me`, and adds what is
+/// found to their targets.
+///
+/// # Errors
+/// [`Code::Usage`] for a destination that says where it is though `--lan` asks; what is wrong with
+/// the configuration; [`Code::Local`] for what the system says.
+pub fn look(
+    options: &Options,
+    keyring: &Keyring,
+    me: &KeyPair,
+    destinations: &mut [Destination],
+) -> Result<(), Failure> {
+    if options.lan
+        && let Some(said) = destinations.iter().find(|to| !to.is_name)
+    {
+        return Err(Failure::new(Code::Usage, "--lan finds the address itself")
+            .about(&said.name)
+            .hint(format!("say the name alone: ac-send --lan {}", said.name)));
+    }
+    // Who is anonymous asks for nobody; a file needs no address.
+    let may = options.output.is_none() && !options.anonymous;
+    let any = destinations.iter().any(|to| to.is_name);
+    if !options.lan && !(may && any && Config::load(keyring)?.lan) {
+        return Ok(());
+    }
+    let mut wanted: Vec<_> = destinations.iter_mut().filter(|to| to.is_name).collect();
+    if options.lan {
+        wanted.iter_mut().for_each(|to| to.targets.clear());
+    }
+    let hinted = wanted.iter().all(|to| !to.targets.is_empty());
+    let within = if hinted { BESIDE_HINTS } else { WITHIN };
+    let sought = wanted.iter().map(|to| sought(to)).collect();
+    let place = Place { port: PORT, interfaces: Vec::new() };
+    let carrier = if options.udp { Carrier::Udp } else { Carrier::Tcp };
+    let found = find(me.duplicate(), sought, place, within, carrier)
+        .map_err(|e| Failure::new(Code::Local, system(&e)).about("the local network"))?;
+    for (to, entry) in wanted.iter_mut().zip(&found) {
+        to.targets.extend(entry.as_ref().and_then(|entry| target(entry, carrier)));
+    }
+    Ok(())
+}
+
+fn sought(to: &Destination) -> Sought {
+    let access = *to.contact.access.as_bytes();
+    Sought { public: to.contact.public, access, is_group: false }
+}
+
+fn target(entry: &Entry, carrier: Carrier) -> Option<HostPort> {
+    let at = entry.endpoints.iter().find(|at| at.carrier == carrier)?;
+    let address: &SocketAddr = &entry.address;
+    Some(HostPort { host: host(address), port: at.port })
+}
+
+/// [`look`], for all or nothing: every one of them has a target, unless a file is written.
+///
+/// # Errors
+/// As [`look`]; [`Code::Unreachable`] for the first that leads nowhere.
+pub fn reach(
+    options: &Options,
+    keyring: &Keyring,
+    me: &KeyPair,
+    destinations: &mut [Destination],
+) -> Result<(), Failure> {
+    look(options, keyring, me, destinations)?;
+    match destinations.iter().find(|to| to.targets.is_empty() && options.output.is_none()) {
+        Some(to) => Err(nowhere(options, &to.name)),
+        None => Ok(()),
+    }
+}
+
+/// Why a destination without a target is not reached.
+pub fn nowhere(options: &Options, name: &str) -> Failure {
+    if options.lan {
+        return Failure::new(Code::Unreachable, format!("{name}: not found on the local network"))
+            .hint(
+                "they are found if they listen with --announce and have you among their contacts",
+            );
+    }
+    Failure::new(Code::Unreachable, format!("{name}: no address is known"))
+        .hint(format!("say where: {name}@HOST:PORT, or put an address into the key file"))
+}
