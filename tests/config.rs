@@ -82,6 +82,7 @@ fn all_keys_are_read() {
 # What I like.
 port = 1234
 inbox = \"~/inbox\"
+lan = true
 [limits]
 max-clients = 50
 max-per-contact = 5
@@ -100,7 +101,7 @@ max-total = 0
         max_file: Some(1 << 30),
         max_total: Some(0),
     };
-    let all = Config { port: Some(1234), inbox: Some("~/inbox".into()), limits };
+    let all = Config { port: Some(1234), inbox: Some("~/inbox".into()), lan: true, limits };
     assert_eq!(Config::parse(text), Ok(all.clone()));
     assert_eq!(Config::parse(&text.replace('\n', "\r\n")), Ok(all.clone()), "DOS line ends");
     assert_eq!(Config::parse(&format!("\u{feff}{text}")), Ok(all), "a byte order mark");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod net;
 
 use std::fs;
 use std::io::Write as _;
@@ -11,6 +12,7 @@ use std::process::Command;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::*;
+use net::Lan;
 use serde_json::Value;
 
 const SCHEMA: &str = include_str!("../docs/events.schema.json");
@@ -557,6 +559,31 @@ fn each_of_several_destinations_has_a_result() {
     assert_eq!(of("nobody"), [("failed", Some(3))]);
     assert_eq!(of("bob"), [("delivered", Some(0))]);
     assert_eq!(of("carol"), [("failed", Some(4)), ("delivered", Some(0))]);
+}
+
+#[test]
+fn what_discovery_reports_is_described_too() {
+    // Without a network of its own this would ask that of the machine.
+    let Some(lan) = Lan::new(2) else { return };
+    let (bob, alice) = bob_and_alice();
+    let announce = lan.hosts[1].command(&bob, "ac-discover", &["--announce", "1234", "--json"]);
+    let announcer = Running::start(announce);
+    announcer.wait_stdout("two objects", |out| out.split(|b| *b == b'\n').count() > 2);
+    let told = objects(&announcer.stdout());
+    assert_eq!((&told[0]["event"], &told[1]["event"]), (&"announcing".into(), &"key".into()));
+    let seek = |args: &[&str]| {
+        let args = [&["--json"], args].concat();
+        let output = run(lan.hosts[0].command(&alice, "ac-discover", &args), b"", DEADLINE);
+        objects(&output.stdout)
+    };
+    let found = seek(&[]);
+    let presence = events(&found, "presence");
+    assert_eq!(presence.len(), 1, "{found:?}");
+    assert_eq!((&presence[0]["name"], &presence[0]["status"]), (&"bob".into(), &"online".into()));
+    assert_eq!(presence[0]["address"], "10.0.0.2:1234");
+    drop(announcer);
+    let nobody = seek(&["-w", "300ms", "bob"]);
+    assert_eq!((&nobody[0]["event"], &nobody[0]["code"]), (&"error".into(), &4.into()));
 }
 
 #[test]
