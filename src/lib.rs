@@ -23,6 +23,8 @@
 //! files and folders: how they are read, what a peer may call them, and the directory that they land
 //! in.
 //!
+//! [`discover`] finds, on the local network, where somebody listens, and answers those who ask.
+//!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!
 //! Imports point down only: bin → cli → (transfer, discover, history) → net → proto → crypto, keys.

@@ -42,10 +42,7 @@ pub fn look(
             .about(&said.name)
             .hint(format!("say the name alone: ac-send --lan {}", said.name)));
     }
-    // Who is anonymous asks for nobody; a file needs no address.
-    let may = options.output.is_none() && !options.anonymous;
-    let any = destinations.iter().any(|to| to.is_name);
-    if !options.lan && !(may && any && Config::load(keyring)?.lan) {
+    if !(options.lan || is_default(options, keyring, destinations)?) {
         return Ok(());
     }
     let mut wanted: Vec<_> = destinations.iter_mut().filter(|to| to.is_name).collect();
@@ -63,6 +60,18 @@ pub fn look(
         to.targets.extend(entry.as_ref().and_then(|entry| target(entry, carrier)));
     }
     Ok(())
+}
+
+/// Whether the configuration wants it, where it makes sense: who is anonymous asks for nobody, and a
+/// file needs no address.
+fn is_default(
+    options: &Options,
+    keyring: &Keyring,
+    destinations: &[Destination],
+) -> Result<bool, Failure> {
+    let may = options.output.is_none() && !options.anonymous;
+    let any = destinations.iter().any(|to| to.is_name);
+    Ok(may && any && Config::load(keyring)?.lan)
 }
 
 fn sought(to: &Destination) -> Sought {
