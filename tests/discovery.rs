@@ -245,6 +245,28 @@ fn a_holder_of_the_public_key_file_who_is_no_contact_is_answered_only_if_that_wa
 }
 
 #[test]
+fn a_listener_answers_whom_it_would_hear() {
+    let Some((lan, homes)) = lan(3) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    befriend(&homes[2], "carol", &homes[1], "bob");
+    let args = ["--announce", "--from", "carol", "1"];
+    let listen = lan.hosts[1].command(&homes[1], "ac-listen", &args);
+    let _listener = common::Listener::start(listen);
+    assert_code(&discover(&lan.hosts[0], &homes[0], &["-w", "400ms", "bob"]), 4);
+    assert_code(&discover(&lan.hosts[2], &homes[2], &["bob"]), 0);
+    // A contact who is filed while it runs is answered at once, and no more once removed.
+    let alone =
+        common::Listener::start(lan.hosts[2].command(&homes[2], "ac-listen", &["--announce", "2"]));
+    homes[0].import(&homes[2], "carol");
+    assert_code(&discover(&lan.hosts[0], &homes[0], &["-w", "400ms", "carol"]), 4);
+    homes[2].import(&homes[0], "alice");
+    assert_code(&discover(&lan.hosts[0], &homes[0], &["carol"]), 0);
+    std::fs::remove_file(homes[2].path().join("contacts/alice.pub")).unwrap();
+    assert_code(&discover(&lan.hosts[0], &homes[0], &["-w", "400ms", "carol"]), 4);
+    drop(alone);
+}
+
+#[test]
 fn waiting_ends_when_the_contact_comes_or_the_time_is_over() {
     let Some((lan, homes)) = lan(2) else { return };
     befriend(&homes[0], "alice", &homes[1], "bob");

@@ -22,7 +22,7 @@ use crate::proto::time::Now;
 /// A question to everybody is asked anew after this; the one before it still counts.
 const RENEW: Duration = Duration::from_secs(2);
 /// Answers that are looked at, a second and at once: each costs a hash for every open question.
-const INTAKE: (u32, u32) = (1000, 4000);
+const INTAKE: (u32, u32) = (500, 2000);
 /// Announcers of one contact.
 const MOST_OF_ONE: usize = 8;
 /// Announcers of one group.

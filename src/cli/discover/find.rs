@@ -146,7 +146,7 @@ impl Asked<'_> {
         let mut missing = Vec::new();
         for (sought, name) in self.people.names.iter().enumerate() {
             match self.address_of(search, sought) {
-                Some(row) => self.print_address(name, &row)?,
+                Some(row) => self.print_address(sought, &row)?,
                 None => missing.push(name.as_str()),
             }
         }
@@ -156,16 +156,18 @@ impl Asked<'_> {
         }
     }
 
-    fn print_address(&self, name: &str, row: &Row) -> Result<(), Failure> {
+    fn print_address(&self, sought: usize, row: &Row) -> Result<(), Failure> {
         if row.carrier == Carrier::Udp && !self.options.udp {
+            let name = &self.people.names[sought];
             say(self.options, &format!("{name}: listens for datagrams: ac-send -u"));
         }
         if self.options.common.json {
             return Ok(());
         }
-        let line = match self.people.names.len() {
-            1 => format!("{}\n", row.address),
-            _ => format!("{name}@{}\n", row.address),
+        let line = match self.options.names.get(sought) {
+            // As it was said: a path stays one, and leads ac-send to the same key.
+            Some(word) if self.people.names.len() > 1 => format!("{word}@{}\n", row.address),
+            _ => format!("{}\n", row.address),
         };
         print(line.as_bytes())
     }
