@@ -212,7 +212,8 @@ impl Lan {
     fn arrive(&mut self, packet: Packet) {
         let now = self.clock();
         let Some(n) = packet.to else {
-            return self.seeker.feed(&packet.bytes[..], packet.from, 1, now, &mut self.rng);
+            self.seeker.feed(&packet.bytes[..], packet.from, 1, now, &mut self.rng);
+            return;
         };
         let Some(host) = self.hosts.get_mut(n) else { return };
         host.received += 1;

@@ -9,7 +9,7 @@ use mio::{Registry, Token};
 
 use super::announcer::{Announcer, Outcome, Presence};
 use super::introduction::introduce;
-use super::seek::Place;
+use super::seek::{Place, Trace, crossing};
 use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
 use crate::net::lan::links::{Link, links};
 use crate::net::lan::socket::{LanSockets, Space, Way};
@@ -80,6 +80,8 @@ pub trait Door {
     fn admit(&mut self, sender: &PublicKey, local: usize) -> Admission;
     /// The holder of `sender` was turned away.
     fn turned_away(&mut self, sender: &PublicKey);
+    /// Who is shown what crosses the wire, if anybody is.
+    fn trace(&self) -> Option<Trace>;
 }
 
 /// What is said to whom: the listener's places, the links, and the member's introduction.
@@ -160,6 +162,10 @@ impl Announcement {
                     // From the address that was asked; an answer that is lost is asked for again.
                     let source = way.asked.filter(|ip| site.is_ours(*ip));
                     let _ = own.send(from, source, &answer);
+                    if let Some(trace) = door.trace() {
+                        trace(&crossing(false, packet, format!("PROBE from {from}")));
+                        trace(&crossing(true, &answer, format!("HERE to {from}")));
+                    }
                 }
             }
         };

@@ -15,6 +15,7 @@ use crate::net::lan::changes::LinkChanges;
 use crate::net::lan::links::{everybody, links};
 use crate::net::lan::socket::{LanSockets, Space};
 use crate::proto::datagram::presence::Carrier;
+use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
 
 const SOCKETS: Token = Token(1 << 20);
@@ -50,7 +51,11 @@ pub struct Search {
     /// Both clocks when they were last compared.
     compared: Now,
     space: Space,
+    trace: Option<Trace>,
 }
+
+/// Who is shown what crosses the wire.
+pub type Trace = fn(&Crossing);
 
 impl Search {
     /// The holder of `me` begins to seek `sought`; with `watch` without an end.
@@ -78,7 +83,13 @@ impl Search {
             readable: true,
             compared: now,
             space: Space::new(),
+            trace: None,
         })
+    }
+
+    /// Shows what crosses the wire from now on.
+    pub fn show(&mut self, trace: Trace) {
+        self.trace = Some(trace);
     }
 
     /// Sends and reads what there is; what changed since the last turn.
@@ -91,13 +102,17 @@ impl Search {
             self.look(now)?;
         }
         self.read(now);
-        let (sockets, all) = (&self.sockets, &self.everybody);
+        let (sockets, all, trace) = (&self.sockets, &self.everybody, self.trace);
         self.seeker.poll(now, &mut OsRandom, &mut |to, packet| match to {
             // What cannot be sent on one link is as good as lost; there are others.
-            To::Everybody => all.iter().for_each(|(to, source)| {
-                let _ = sockets.send(*to, *source, packet);
-            }),
-            To::One(address) => drop(sockets.send(address, None, packet)),
+            To::Everybody => {
+                show(trace, true, packet, || "PROBE, or a dummy, to everybody".into());
+                all.iter().for_each(|(to, source)| drop(sockets.send(*to, *source, packet)));
+            }
+            To::One(address) => {
+                show(trace, true, packet, || format!("PROBE to {address}"));
+                drop(sockets.send(address, None, packet));
+            }
         });
         Ok(self.seeker.take_changes())
     }
@@ -180,13 +195,28 @@ impl Search {
     }
 
     fn read(&mut self, now: Now) {
-        let (seeker, space) = (&mut self.seeker, &mut self.space);
+        let (seeker, space, trace) = (&mut self.seeker, &mut self.space, self.trace);
         if self.readable {
             self.readable = self.sockets.receive(PACKETS_A_TURN, space, |packet, way| {
-                seeker.feed(packet, way.from, way.link, now, &mut OsRandom);
+                if seeker.feed(packet, way.from, way.link, now, &mut OsRandom) {
+                    show(trace, false, packet, || format!("HERE from {}", way.from));
+                }
             });
         }
     }
+}
+
+/// A whole packet, if anybody wants to see it.
+fn show(trace: Option<Trace>, outgoing: bool, packet: &[u8], meaning: impl FnOnce() -> String) {
+    if let Some(trace) = trace {
+        trace(&crossing(outgoing, packet, meaning()));
+    }
+}
+
+/// What is shown of a packet.
+pub(super) fn crossing(outgoing: bool, packet: &[u8], meaning: String) -> Crossing {
+    let wire_head = packet[..packet.len().min(TRACE_BYTES)].to_vec();
+    Crossing { outgoing, wire_len: packet.len(), wire_head, meaning, content: Vec::new() }
 }
 
 /// Where those that are `sought` listen, in their order, as far as they are found `within` that

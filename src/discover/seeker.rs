@@ -233,7 +233,7 @@ impl Seeker {
         }
     }
 
-    /// Takes a datagram that came from `from` by the link of number `link`.
+    /// Takes a datagram that came from `from` by the link of number `link`. Whether it is an answer.
     pub fn feed(
         &mut self,
         datagram: &[u8],
@@ -241,12 +241,12 @@ impl Seeker {
         link: u32,
         now: Now,
         rng: &mut dyn Random,
-    ) {
-        let Ok(packet) = <&[u8; PACKET_LEN]>::try_from(datagram) else { return };
+    ) -> bool {
+        let Ok(packet) = <&[u8; PACKET_LEN]>::try_from(datagram) else { return false };
         if !self.intake.take(now.mono) {
-            return;
+            return false;
         }
-        let Some((asked, here, body)) = self.open(packet, now) else { return };
+        let Some((asked, here, body)) = self.open(packet, now) else { return false };
         match asked {
             Asked::Everybody(sought) => {
                 let id = id_of(sought, &body);
@@ -256,10 +256,11 @@ impl Seeker {
             Asked::At(id, at) if at == from && id == id_of(id.sought, &body) => {
                 self.verified(id, at, body, now);
             }
-            Asked::At(..) => return,
+            Asked::At(..) => return false,
         }
         self.keep_key(here);
         self.publish(now);
+        true
     }
 
     fn open(&self, packet: &[u8; PACKET_LEN], now: Now) -> Option<(Asked, Opened, HereBody)> {

@@ -26,6 +26,7 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     };
     let tells = (!options.common.quiet).then_some(PROGRAM);
     let (mut door, broken) = Doorkeeper::new(keyring, policy, tells)?;
+    door.trace = options.trace();
     broken.iter().for_each(|error| say(options, &format!("{error} (passed over)")));
     let digits: Vec<_> = keys.iter().map(|key| fingerprint(key.pair.public())).collect();
     let mut hub = Hub::new().map_err(local)?;

@@ -7,6 +7,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::note;
 use crate::crypto::sodium::PublicKey;
 use crate::discover::announce::Door;
+use crate::discover::seek::Trace;
 use crate::keys::{ContactsStamp, KeyError, Keyring, fingerprint};
 use crate::proto::datagram::receiver::Admission;
 
@@ -35,6 +36,8 @@ pub struct Doorkeeper {
     /// The program that tells who is turned away; `None` keeps it to itself.
     tells: Option<&'static str>,
     told: Option<Instant>,
+    /// Who is shown what crosses the wire.
+    pub trace: Option<Trace>,
 }
 
 impl Doorkeeper {
@@ -49,7 +52,8 @@ impl Doorkeeper {
     ) -> Result<(Self, Vec<KeyError>), Failure> {
         let (contacts, stamp) = (HashMap::new(), ContactsStamp::default());
         let looked = Instant::now();
-        let mut door = Self { keyring, policy, contacts, stamp, looked, tells, told: None };
+        let mut door =
+            Self { keyring, policy, contacts, stamp, looked, tells, told: None, trace: None };
         let broken = door.load()?;
         Ok((door, broken))
     }
@@ -90,6 +94,10 @@ impl Door for Doorkeeper {
             None if self.policy.accept_unknown => Admission::Unknown,
             None => Admission::TurnAway,
         }
+    }
+
+    fn trace(&self) -> Option<Trace> {
+        self.trace
     }
 
     fn turned_away(&mut self, sender: &PublicKey) {

@@ -34,6 +34,7 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     let mut search =
         Search::new(hub.registry(), hub.clock.now(), me, sought, options.place.place(), endless)
             .map_err(local)?;
+    options.trace().into_iter().for_each(|trace| search.show(trace));
     let within = options.within.or((!endless).then_some(WITHIN));
     let asked = Asked { options, people: &people, named: !names.is_empty(), groups, within };
     let found = asked.run(&mut hub, &mut search)?;

@@ -22,10 +22,11 @@ use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
 use super::listen::bind::{BindWord, bind};
 use super::output::{check_stdout, note};
-use super::units;
+use super::{trace, units};
 use crate::discover::PORT;
-use crate::discover::seek::Place;
+use crate::discover::seek::{Place, Trace};
 use crate::net::signals::die_of;
+use crate::proto::stream::link::Crossing;
 
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-discover";
@@ -102,6 +103,16 @@ pub struct Options {
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
+}
+
+impl Options {
+    /// Who is shown what crosses the wire: whoever reads stderr, with `-vv`.
+    fn trace(&self) -> Option<Trace> {
+        fn show(crossing: &Crossing) {
+            note(&trace::lines(crossing));
+        }
+        self.common.trace().then_some(show as Trace)
+    }
 }
 
 /// Where discovery takes place.

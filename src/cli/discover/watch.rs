@@ -24,6 +24,7 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     let mut search =
         Search::new(hub.registry(), hub.clock.now(), me, sought, options.place.place(), true)
             .map_err(local)?;
+    options.trace().into_iter().for_each(|trace| search.show(trace));
     let in_place = std::io::stdout().is_terminal() && !options.common.json;
     let mut list = List { options, people: &people, shown: BTreeMap::new(), drawn: None, in_place };
     let until = options.within.map(|within| hub.clock.now().mono + within);
