@@ -17,6 +17,7 @@
 
 use std::io::{Read, Write};
 use std::ops::{Deref, DerefMut};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
@@ -24,6 +25,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tempfile::TempDir;
 
@@ -147,27 +149,44 @@ pub fn eventually<T>(
 /// What a program wrote so far, collected by a thread so that it never blocks on us.
 struct Collector {
     shared: Arc<(Mutex<Vec<u8>>, Condvar)>,
+    pipe: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Collector {
-    fn start(stream: Option<impl Read + Send + 'static>) -> Self {
+    fn start(stream: Option<impl Read + AsFd + Send + 'static>) -> Self {
         let shared = Arc::new((Mutex::new(Vec::new()), Condvar::new()));
         let theirs = Arc::clone(&shared);
+        let pipe = stream.as_ref().map(|stream| stream.as_fd().try_clone_to_owned().unwrap());
         let thread = stream.map(|mut stream| {
             std::thread::spawn(move || {
                 let mut buffer = [0; 65_536];
-                while let Ok(len @ 1..) = stream.read(&mut buffer) {
-                    theirs.0.lock().unwrap().extend_from_slice(&buffer[..len]);
+                loop {
+                    // Not read before it is locked, so that nothing is neither here nor there.
+                    let _ = poll(&mut [PollFd::new(&stream, PollFlags::IN)], None);
+                    let mut bytes = theirs.0.lock().unwrap();
+                    let Ok(len @ 1..) = stream.read(&mut buffer) else { return };
+                    bytes.extend_from_slice(&buffer[..len]);
                     theirs.1.notify_all();
                 }
             })
         });
-        Self { shared, thread }
+        Self { shared, pipe, thread }
     }
 
+    /// Everything that has been written when this is called.
     fn so_far(&self) -> Vec<u8> {
-        self.shared.0.lock().unwrap().clone()
+        let is_unread = |pipe: &OwnedFd| {
+            let mut polled = [PollFd::new(pipe, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().contains(PollFlags::IN)
+        };
+        eventually("the output to be read", DEADLINE, || {
+            let bytes = self.shared.0.lock().unwrap();
+            let running = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+            let unread = running && self.pipe.as_ref().is_some_and(is_unread);
+            (!unread).then(|| bytes.clone())
+        })
     }
 
     /// Waits until `found` gives something; `None` at the deadline.
@@ -235,12 +254,13 @@ impl Running {
         self.stdin = None;
     }
 
-    /// What it wrote to stdout so far, if that is a pipe; after [`Running::wait_exit`], all of it.
+    /// What it wrote to stdout until now, if that is a pipe; after [`Running::wait_exit`], all of
+    /// it.
     pub fn stdout(&self) -> Vec<u8> {
         self.out.so_far()
     }
 
-    /// What it wrote to stderr so far.
+    /// What it wrote to stderr until now.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.err.so_far()).into_owned()
     }
