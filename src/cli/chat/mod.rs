@@ -53,7 +53,7 @@ impl Surface {
     /// they are. `program` stands before what goes to stderr.
     ///
     /// # Errors
-    /// As [`Outputs::open`].
+    /// [`Code::Usage`] for a descriptor that is not open, [`Code::Local`] for what the system says.
     pub fn open(
         program: &'static str,
         options: &CommonOptions,

@@ -120,10 +120,6 @@ pub struct Options {
     #[arg(short = 'i', long, conflicts_with_all = ["plain", "output", "ping", "file", "paths", "duplex"])]
     pub chat: bool,
 
-    /// In a chat: where files that come go, and how large they may be.
-    #[command(flatten)]
-    pub inbox: InboxOptions,
-
     /// In a chat: ring the terminal when a message arrives
     #[arg(long)]
     pub bell: bool,
@@ -131,6 +127,10 @@ pub struct Options {
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
+
+    /// In a chat: where files that come go, and how large they may be.
+    #[command(flatten, next_help_heading = "Files that come in a chat")]
+    pub inbox: InboxOptions,
 }
 
 impl Options {

@@ -78,7 +78,7 @@ impl Datagrams {
     /// Adds a socket.
     ///
     /// # Errors
-    /// [`Ear::new`].
+    /// When the system does not let it be prepared.
     pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
         self.ears.push(Ear::new(socket)?);
         Ok(())
