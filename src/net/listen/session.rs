@@ -281,13 +281,16 @@ impl Session {
         let mut news = false;
         let Self { link, hearing, speaker, knocking, .. } = self;
         let mut asked = None;
-        let mut let_in = None;
+        let (id, address) = (self.id, self.address);
         let fed = link.feed(bytes, now, &mut plain, |kind, body| {
             match (kind, speaker.as_mut()) {
                 (Kind::Welcome, speaker) if knocking.is_some() => {
                     asked = Welcome::decode(body)?.keepalive_ms;
-                    let_in = knocking.take().map(|knocking| knocking.number);
                     speaker.into_iter().for_each(Speaker::let_in);
+                    if let Some(knocking) = knocking.take() {
+                        // Before what the peer says next: it may come in the same read.
+                        shared.host.notice(Notice::Reached(knocking.number, id, address));
+                    }
                 }
                 _ if knocking.is_some() => return Err(Violation::OutOfOrder),
                 (Kind::Ack | Kind::Refuse, Some(speaker)) => speaker.hear(kind, body)?,
@@ -303,9 +306,6 @@ impl Session {
             Ok(())
         });
         shared.plain = Some(plain);
-        if let Some(number) = let_in {
-            shared.host.notice(Notice::Reached(number, self.id, self.address));
-        }
         if let Some(ms) = asked.or(self.hearing.keepalive_ms.take()) {
             self.link.ask_keepalive(ms);
         }
