@@ -3,6 +3,7 @@
 pub mod chat;
 pub mod common;
 pub mod config;
+mod contact_book;
 pub mod descriptor;
 pub mod destination;
 pub mod discover;

@@ -1,21 +1,18 @@
 //! Who is answered: contacts, as the keyring has them at that moment, and whom the user lets in.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::cli::contact_book::ContactBook;
 use crate::cli::failure::Failure;
 use crate::cli::output::note;
 use crate::crypto::sodium::PublicKey;
 use crate::discover::announce::Door;
 use crate::discover::seek::Trace;
-use crate::keys::{ContactsStamp, KeyError, Keyring, fingerprint};
+use crate::keys::{KeyError, Keyring, fingerprint};
 use crate::proto::datagram::receiver::Admission;
 
 /// How often the user reads that somebody was turned away.
 const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);
-/// How often the contacts' files are looked at again, one by one.
-const RELOAD_EVERY: Duration = Duration::from_secs(1);
-
 /// Who is heard.
 pub struct Policy {
     /// Only these petnames, if there are any.
@@ -28,11 +25,8 @@ pub struct Policy {
 
 /// The keyring's word on who is heard.
 pub struct Doorkeeper {
-    keyring: Keyring,
+    contacts: ContactBook<Keyring>,
     policy: Policy,
-    contacts: HashMap<PublicKey, String>,
-    stamp: ContactsStamp,
-    looked: Instant,
     /// The program that tells who is turned away; `None` keeps it to itself.
     tells: Option<&'static str>,
     told: Option<Instant>,
@@ -50,38 +44,15 @@ impl Doorkeeper {
         policy: Policy,
         tells: Option<&'static str>,
     ) -> Result<(Self, Vec<KeyError>), Failure> {
-        let (contacts, stamp) = (HashMap::new(), ContactsStamp::default());
-        let looked = Instant::now();
-        let mut door =
-            Self { keyring, policy, contacts, stamp, looked, tells, told: None, trace: None };
-        let broken = door.load()?;
-        Ok((door, broken))
-    }
-
-    fn load(&mut self) -> Result<Vec<KeyError>, Failure> {
-        self.stamp = self.keyring.contacts_stamp();
-        let (contacts, broken) = self.keyring.contacts()?;
-        self.contacts = contacts.into_iter().map(|(name, c)| (c.public, name)).collect();
-        Ok(broken)
-    }
-
-    fn reload_if_changed(&mut self) {
-        let renewed = self.keyring.contacts_names_changed_since(&self.stamp);
-        if !renewed && self.looked.elapsed() < RELOAD_EVERY {
-            return;
-        }
-        self.looked = Instant::now();
-        if renewed || self.keyring.contacts_changed_since(&self.stamp) {
-            // If they cannot be read, those that were loaded before stay.
-            let _ = self.load();
-        }
+        let (contacts, broken) = ContactBook::open(Some(keyring))?;
+        Ok((Self { contacts, policy, tells, told: None, trace: None }, broken))
     }
 }
 
 impl Door for Doorkeeper {
     fn admit(&mut self, sender: &PublicKey, local: usize) -> Admission {
-        self.reload_if_changed();
-        let petname = self.contacts.get(sender);
+        self.contacts.reload_if_changed();
+        let petname = self.contacts.petname(sender);
         if !self.policy.from.is_empty() {
             let named = petname.is_some_and(|name| self.policy.from.contains(name));
             return if named { Admission::Contact } else { Admission::TurnAway };

@@ -1,6 +1,6 @@
 //! Who is heard, and what the user is told beside the messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use super::inbox::{self, Desk};
 use super::work::Work;
 use crate::cli::common::CommonOptions;
+use crate::cli::contact_book::ContactBook;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
 use crate::cli::outputs::Told;
 use crate::cli::{local_time, plain, trace};
 use crate::crypto::sodium::PublicKey;
-use crate::keys::{ContactsStamp, Keyring, fingerprint};
+use crate::keys::{Keyring, fingerprint};
 use crate::net::listen::{Caller, Heard, Host, Notice, Origin, SessionId};
 use crate::net::receiver::{Hired, Route};
 use crate::net::sockets::{Transport, own_addresses};
@@ -23,8 +24,6 @@ use crate::proto::stream::record::RefuseCode;
 
 /// How often the user reads that somebody was turned away, or came to a limit.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// How often the contacts' files are looked at again, one by one.
-const RELOAD_EVERY: Duration = Duration::from_secs(1);
 
 /// Who is heard.
 pub struct Policy {
@@ -38,12 +37,9 @@ pub struct Policy {
 
 /// The user's side of a listener.
 pub struct Front<'a> {
-    /// `None` where no key is asked for: nobody is admitted by one.
-    keyring: Option<&'a Keyring>,
+    /// Without a keyring no key is asked for, and nobody is admitted by one.
+    contacts: ContactBook<&'a Keyring>,
     policy: Policy,
-    contacts: HashMap<PublicKey, String>,
-    stamp: ContactsStamp,
-    looked: Instant,
     turned_away: Option<Instant>,
     kept: BTreeMap<Limit, Instant>,
     quiet: bool,
@@ -65,12 +61,10 @@ impl<'a> Front<'a> {
         told: Told,
         files: Desk,
     ) -> Result<Self, Failure> {
-        let mut front = Self {
-            keyring,
+        let (contacts, broken) = ContactBook::open(keyring)?;
+        let front = Self {
+            contacts,
             policy,
-            contacts: HashMap::new(),
-            stamp: ContactsStamp::default(),
-            looked: Instant::now(),
             turned_away: None,
             kept: BTreeMap::new(),
             quiet: options.quiet,
@@ -79,7 +73,7 @@ impl<'a> Front<'a> {
             files,
             work: Work::default(),
         };
-        for broken in front.load()? {
+        for broken in broken {
             front.told.say(&format!("ac-listen: {broken} (passed over)"));
         }
         Ok(front)
@@ -98,38 +92,13 @@ impl<'a> Front<'a> {
 
     /// Petnames of `--from` that no contact has.
     pub fn unknown_names(&self) -> Vec<&String> {
-        let known = |name: &&String| self.contacts.values().any(|petname| petname == *name);
-        self.policy.from.iter().filter(|name| !known(name)).collect()
-    }
-
-    fn load(&mut self) -> Result<Vec<crate::keys::KeyError>, Failure> {
-        let Some(keyring) = self.keyring else { return Ok(Vec::new()) };
-        self.stamp = keyring.contacts_stamp();
-        let (contacts, broken) = keyring.contacts()?;
-        self.contacts = contacts.into_iter().map(|(name, c)| (c.public, name)).collect();
-        Ok(broken)
-    }
-
-    /// A contact imported while we listen is heard at the next attempt, and one that was removed is
-    /// heard no more. Who changes a file in place waits a moment: looking at all of them for every
-    /// caller would cost more than the caller.
-    fn reload_if_changed(&mut self) {
-        let Some(keyring) = self.keyring else { return };
-        let renewed = keyring.contacts_names_changed_since(&self.stamp);
-        if !renewed && self.looked.elapsed() < RELOAD_EVERY {
-            return;
-        }
-        self.looked = Instant::now();
-        if renewed || keyring.contacts_changed_since(&self.stamp) {
-            // If they cannot be read, those that were loaded before stay.
-            let _ = self.load();
-        }
+        self.policy.from.iter().filter(|name| !self.contacts.has_name(name)).collect()
     }
 
     /// The ready line: what is heard where, and the machine's own addresses behind a wildcard.
     pub fn say_listening(&mut self, address: SocketAddr, transport: Transport) {
         let shown = address.to_string();
-        let plain = self.keyring.is_none();
+        let plain = !self.contacts.has_keyring();
         let transport = transport.name();
         self.told.report(&Event::Listening { address: &shown, transport, plain });
         if self.quiet {
@@ -176,7 +145,7 @@ impl<'a> Front<'a> {
         if self.quiet {
             return;
         }
-        let (whose, hint) = match self.contacts.get(caller) {
+        let (whose, hint) = match self.contacts.petname(caller) {
             Some(name) => (format!("{name} ("), format!("to hear them too: --from {name}")),
             None => (
                 "somebody who is not among your contacts (".to_owned(),
@@ -249,9 +218,11 @@ impl<'a> Front<'a> {
 
 impl Host for Front<'_> {
     fn admit(&mut self, caller: &PublicKey, key: usize, proven: bool) -> Option<Caller> {
-        self.keyring?;
-        self.reload_if_changed();
-        let petname = self.contacts.get(caller);
+        if !self.contacts.has_keyring() {
+            return None;
+        }
+        self.contacts.reload_if_changed();
+        let petname = self.contacts.petname(caller);
         let known = petname.is_some();
         if !self.policy.from.is_empty() && !petname.is_some_and(|n| self.policy.from.contains(n)) {
             return None;
