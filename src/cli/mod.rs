@@ -8,6 +8,7 @@ pub mod descriptor;
 pub mod destination;
 pub mod discover;
 mod duplex;
+mod ended;
 pub mod failure;
 mod history;
 pub mod json;

@@ -30,6 +30,7 @@ use self::keyboard::Keyboard;
 use self::screen::Screen;
 use self::view::View;
 use super::common::CommonOptions;
+use super::ended::Ended;
 use super::failure::{Code, Failure, system};
 use super::outputs::Outputs;
 use crate::net::hub::Hub;
@@ -86,19 +87,18 @@ fn edited(options: &CommonOptions, hub: &Hub) -> Result<(Keyboard, Outputs), Fai
 ///
 /// # Errors
 /// How it `ended`, or else what the chat itself failed with.
-pub fn end<E>(
+pub fn end(
     chat: Chatting<'_>,
-    ended: Result<(), E>,
+    ended: Result<(), Ended>,
     outputs: &Outputs,
     hub: &Hub,
-    into: impl FnOnce(Failure) -> E,
-) -> Result<(), E> {
+) -> Result<(), Ended> {
     let (keyboard, failure) = chat.finish();
     if keyboard.is_edited() {
         show_all(&mut outputs.messages.borrow_mut(), hub);
     }
     drop(keyboard);
-    ended.and(failure.map_or(Ok(()), |failure| Err(into(failure))))
+    ended.and(failure.map_or(Ok(()), |failure| Err(failure.into())))
 }
 
 fn show_all(messages: &mut Output, hub: &Hub) {

@@ -18,6 +18,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 
 use super::common::CommonOptions;
+use super::ended::Ended;
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::json::{self, Event};
 use super::listen::bind::{BindWord, bind};
@@ -173,18 +174,6 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             options.common.publish(&json::line(&Event::error(&failure)))?;
             Err(failure)
         }
-    }
-}
-
-/// How it ended, if not well.
-enum Ended {
-    Failure(Failure),
-    Signal(i32),
-}
-
-impl From<Failure> for Ended {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
     }
 }
 

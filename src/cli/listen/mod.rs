@@ -34,21 +34,18 @@ use super::chat::{self, Surface};
 use super::common::{CommonOptions, stdout_is_terminal};
 use super::discover::PlaceOptions;
 use super::discover::beside::{Beside, introduced};
+use super::ended::{Ended, conclude, keep};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
-use super::json::Event;
 use super::output::check_stdout;
 use super::outputs::{Outputs, Told};
 use super::{history, units};
 use crate::discover::announce::Member;
-use crate::history::entry::State;
-use crate::history::record::Recorder;
 use crate::keys::names::petname;
 use crate::keys::ring::name_of_file;
 use crate::keys::{Keyring, LocalKind};
 use crate::net::duplex::Quiet;
 use crate::net::hub::Hub;
-use crate::net::listen::{Answering, End, Host, Limits, ListenError, Listener, Stage};
-use crate::net::signals::die_of;
+use crate::net::listen::{Answering, End, Host, Limits, Listener, Stage};
 use crate::net::sockets::{Transport, canonical};
 
 /// The name in front of what goes to stderr.
@@ -270,7 +267,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             };
             let mut chat = Chatting::new(parts);
             let ended = hear(options, &settings, &mut hub, &keys, &mut chat, sockets, &mut once);
-            chat::end(chat, ended, &outputs, &hub, Ended::from)
+            chat::end(chat, ended, &outputs, &hub)
         }),
     };
     let stopped = matches!(ended, Err(Ended::Signal(_)));
@@ -278,36 +275,6 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let ended = ended.and_then(|()| worked.map_err(Ended::from));
     let kept = recorder.as_ref().map_or(Ok(()), |r| keep(&mut r.borrow_mut(), &ended, &hub));
     conclude(ended.and(kept.map_err(Ended::from)), &outputs, &hub)
-}
-
-/// Everything is in the history, and a message that was not over is cut off there, too.
-fn keep(recorder: &mut Recorder, ended: &Result<(), Ended>, hub: &Hub) -> Result<(), Failure> {
-    let stopped = matches!(ended, Err(Ended::Signal(_)));
-    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
-    let give_up = || match stopped {
-        true => hub.clock.now().mono >= until,
-        false => hub.signals.arrived().is_some(),
-    };
-    recorder.end(State::Cut);
-    recorder.finish(give_up).map_err(|e| history::cannot("write the history", &e))
-}
-
-/// Everything is written, or a failure says what is not.
-fn conclude(ended: Result<(), Ended>, outputs: &Outputs, hub: &Hub) -> Result<ExitCode, Failure> {
-    let failure = match ended {
-        Ok(()) => None,
-        Err(Ended::Signal(signal)) => {
-            outputs.finish_stderr(hub);
-            die_of(signal);
-            return Ok(ExitCode::from(128 + signal as u8));
-        }
-        Err(Ended::Failure(failure)) => {
-            outputs.told().report(&Event::error(&failure));
-            Some(failure)
-        }
-    };
-    outputs.finish(hub).map_err(cannot_write)?;
-    failure.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 fn answering(
@@ -438,28 +405,6 @@ fn form(options: &Options) -> Form {
     }
 }
 
-/// How listening ended, if not by hearing what was asked for.
-enum Ended {
-    Failure(Failure),
-    Signal(i32),
-}
-
-impl From<Failure> for Ended {
-    fn from(failure: Failure) -> Self {
-        Self::Failure(failure)
-    }
-}
-
-impl From<ListenError> for Ended {
-    fn from(error: ListenError) -> Self {
-        match error {
-            ListenError::Output(e) => Self::Failure(cannot_write(e)),
-            ListenError::Local(e) => Self::Failure(local(e)),
-            ListenError::Signal(signal) => Self::Signal(signal),
-        }
-    }
-}
-
 fn outcome(end: End, options: &Options) -> Result<(), Ended> {
     match end {
         End::Enough | End::Done => Ok(()),
@@ -479,10 +424,6 @@ fn outcome(end: End, options: &Options) -> Result<(), Ended> {
 fn unknown_contact(name: &str) -> Failure {
     Failure::new(Code::Key, format!("{name}: no such contact"))
         .hint("file their public key: ac-keygen --import FILE --as NAME")
-}
-
-fn cannot_write(e: io::Error) -> Failure {
-    history::cannot("write the output", &e)
 }
 
 fn local(e: io::Error) -> Failure {

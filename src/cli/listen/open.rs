@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use super::{Ended, cannot_write};
+use crate::cli::ended::{Ended, cannot_write};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::sanitize::sanitize_line;
 use crate::net::box_file::{self, OpenError, Opened};

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::stage::{Part, Printer, Shown, message_event};
-use super::{Ended, Options, answering, cannot_write, conclude, form, local, unknown_contact};
+use super::{Options, answering, form, local, unknown_contact};
+use crate::cli::ended::{Ended, cannot_write, conclude};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::Event;
 use crate::cli::local_time;

@@ -12,21 +12,18 @@ use crate::cli::chat::{self, Surface};
 use crate::cli::common::stdout_is_terminal;
 use crate::cli::config::Config;
 use crate::cli::destination::{Destination, each, resolve};
+use crate::cli::ended::{Ended, conclude, keep};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
-use crate::cli::json::Event;
 use crate::cli::listen::inbox::Desk;
 use crate::cli::listen::recorded::Recorded;
 use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
 use crate::cli::output::check_stdout;
 use crate::cli::outputs::Told;
 use crate::crypto::sodium::{KeyPair, PublicKey};
-use crate::history::entry::State;
-use crate::history::record::Recorder;
 use crate::keys::Keyring;
 use crate::net::hub::Hub;
-use crate::net::listen::{Answering, Limits, ListenError, Listener, Stage};
-use crate::net::signals::die_of;
+use crate::net::listen::{Answering, Limits, Listener, Stage};
 use crate::proto::limits::Bounds;
 
 impl Options {
@@ -36,12 +33,6 @@ impl Options {
         let other = other || self.files().next().is_some();
         self.chat || (!other && io::stdin().is_terminal())
     }
-}
-
-/// How it ended, if not well.
-enum Ended {
-    Failure(Failure),
-    Signal(i32),
 }
 
 /// Chats.
@@ -106,24 +97,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let limits = Limits { silence, bounds, idle: None, count: None, trace };
     let ended = Listener::new(&mut hub, &keys, limits, &mut chat, &mut once).run();
     let ended = ended.map(|_| ()).map_err(Ended::from);
-    let ended = chat::end(chat, ended, &outputs, &hub, Ended::Failure);
+    let ended = chat::end(chat, ended, &outputs, &hub);
     let kept = recorder.map_or(Ok(()), |r| keep(&mut r.borrow_mut(), &ended, &hub));
-    match ended.and(kept.map_err(Ended::Failure)) {
-        Err(Ended::Signal(signal)) => {
-            outputs.finish_stderr(&hub);
-            die_of(signal);
-            Ok(ExitCode::from(128 + signal as u8))
-        }
-        Err(Ended::Failure(failure)) => {
-            outputs.told().report(&Event::error(&failure));
-            outputs.finish(&hub).map_err(|e| history::cannot("write the output", &e))?;
-            Err(failure)
-        }
-        Ok(()) => {
-            outputs.finish(&hub).map_err(|e| history::cannot("write the output", &e))?;
-            Ok(ExitCode::SUCCESS)
-        }
-    }
+    conclude(ended.and(kept.map_err(Ended::from)), &outputs, &hub)
 }
 
 /// Who calls, and who is called. Signals still end the program here: it may ask for passphrases.
@@ -154,26 +130,5 @@ fn form(options: &Options) -> Form {
         true => Form::Json(JsonParts::default()),
         false if stdout_is_terminal() => Form::Terminal(Terminal::default()),
         false => Form::Raw(b""),
-    }
-}
-
-fn keep(recorder: &mut Recorder, ended: &Result<(), Ended>, hub: &Hub) -> Result<(), Failure> {
-    let stopped = matches!(ended, Err(Ended::Signal(_)));
-    let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
-    let give_up = || match stopped {
-        true => hub.clock.now().mono >= until,
-        false => hub.signals.arrived().is_some(),
-    };
-    recorder.end(State::Cut);
-    recorder.finish(give_up).map_err(|e| history::cannot("write the history", &e))
-}
-
-impl From<ListenError> for Ended {
-    fn from(error: ListenError) -> Self {
-        match error {
-            ListenError::Output(e) => Self::Failure(history::cannot("write the output", &e)),
-            ListenError::Local(e) => Self::Failure(Failure::new(Code::Local, system(&e))),
-            ListenError::Signal(signal) => Self::Signal(signal),
-        }
     }
 }

@@ -8,15 +8,16 @@ use std::rc::Rc;
 use super::{Options, PROGRAM, prepare, tell, why};
 use crate::cli::destination::{self, Destination};
 use crate::cli::duplex::{check, cut, filter, outcome};
+use crate::cli::ended::{Ended, cannot_write};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::output::{check_stdout, note};
-use crate::cli::{history, trace};
+use crate::cli::trace;
 use crate::crypto::sodium::{KeyPair, PublicKey, random};
 use crate::net::duplex::{Duplex, Quiet};
 use crate::net::hub::Hub;
 use crate::net::input::Input;
 use crate::net::listen::{
-    Answering, Caller, Host, Limits, ListenError, Listener, Notice, Origin, Outgoing, SessionId,
+    Answering, Caller, Host, Limits, Listener, Notice, Origin, Outgoing, SessionId,
 };
 use crate::net::output::Output;
 use crate::net::receiver::{Hired, Route};
@@ -71,11 +72,6 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     sent.map(|_| ExitCode::SUCCESS)
 }
 
-enum Ended {
-    Failure(Failure),
-    Signal(i32),
-}
-
 fn carry(
     options: &Options,
     hub: &mut Hub,
@@ -107,25 +103,16 @@ fn carry(
     };
     let mut quiet = Quiet(Rc::clone(output));
     let ended = Listener::new(hub, &keys, limits, &mut stream, &mut quiet).run();
-    match ended {
-        Err(ListenError::Signal(signal)) => return Err(Ended::Signal(signal)),
-        Err(ListenError::Local(e)) => return Err(local(e)),
-        Err(ListenError::Output(e)) => return Err(Ended::Failure(cannot_write(&e))),
-        Ok(_) => {}
-    }
+    ended.map_err(Ended::from)?;
     if let Some(failure) = stream.unreached {
         return Err(Ended::Failure(failure));
     }
     let address = stream.address;
     let total = outcome(&stream.duplex, stream.parted.flatten(), address);
-    let total = total.map_err(Ended::Failure)?;
+    let total = total?;
     let give_up = || hub.signals.arrived().is_some();
-    output.borrow_mut().finish(give_up).map_err(|e| Ended::Failure(cannot_write(&e)))?;
+    output.borrow_mut().finish(give_up).map_err(cannot_write)?;
     Ok(Delivered { address, total })
-}
-
-fn cannot_write(e: &std::io::Error) -> Failure {
-    history::cannot("write the output", e)
 }
 
 fn outgoing(to: &Destination, feed: Box<dyn crate::net::feed::Feed>) -> Outgoing {
