@@ -51,13 +51,19 @@ pub struct Hearing {
 
 struct Current {
     heard: Heard,
-    /// Its receiver, unless it goes to the output.
-    receiver: Option<usize>,
-    /// It goes nowhere: that it came is all that it says.
-    greeting: bool,
+    to: To,
     bytes: u64,
     ends_run: bool,
     always_answered: bool,
+}
+
+/// Where a message goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum To {
+    Output,
+    Receiver(usize),
+    /// Nowhere: that it came is all that it says.
+    Greeting,
 }
 
 struct Due {
@@ -167,7 +173,10 @@ impl Hearing {
     }
 
     fn current_receiver(&mut self) -> Option<&mut Box<dyn Receiver>> {
-        self.receivers.get_mut(&self.current.as_ref()?.receiver?)
+        match self.current.as_ref()?.to {
+            To::Receiver(number) => self.receivers.get_mut(&number),
+            To::Output | To::Greeting => None,
+        }
     }
 
     fn begin(&mut self, meta: &Meta, with: &mut Taking<'_, '_>) {
@@ -180,22 +189,20 @@ impl Hearing {
             Some(code) => Route::Refused(code, String::new()),
             None => with.shared.host.route(self.id, &self.caller, meta),
         };
-        let receiver = match route {
+        let to = match route {
             Route::Output => {
                 with.shared.mux.begin(with.source, heard.clone(), with.now.mono);
-                None
+                To::Output
             }
             Route::Receiver(number) => match self.engage(number, meta, with) {
-                Ok(()) => Some(number),
+                Ok(()) => To::Receiver(number),
                 Err((code, text)) => return self.turn_down(code, text, meta.counts()),
             },
             Route::Refused(code, text) => return self.turn_down(code, text, false),
         };
-        let ends_run = receiver.is_some() && !meta.more && meta.counts();
+        let ends_run = to != To::Output && !meta.more && meta.counts();
         let always_answered = meta.is_always_answered();
-        let greeting = false;
-        let current = Current { heard, receiver, greeting, bytes: 0, ends_run, always_answered };
-        self.current = Some(current);
+        self.current = Some(Current { heard, to, bytes: 0, ends_run, always_answered });
     }
 
     /// The caller is in a chat.
@@ -210,8 +217,7 @@ impl Hearing {
         self.feed = feed;
         self.current = Some(Current {
             heard,
-            receiver: None,
-            greeting: true,
+            to: To::Greeting,
             bytes: 0,
             ends_run: false,
             always_answered: false,
@@ -256,12 +262,14 @@ impl Hearing {
     fn data(&mut self, data: &[u8], with: &mut Taking<'_, '_>) {
         let Some(current) = &mut self.current else { return };
         current.bytes += data.len() as u64;
-        if current.greeting {
-            return;
-        }
-        match current.receiver.and_then(|number| self.receivers.get_mut(&number)) {
-            Some(receiver) => receiver.data(data),
-            None => with.shared.mux.data(with.source, data, with.now.mono, with.stage),
+        match current.to {
+            To::Output => with.shared.mux.data(with.source, data, with.now.mono, with.stage),
+            To::Receiver(number) => {
+                if let Some(receiver) = self.receivers.get_mut(&number) {
+                    receiver.data(data);
+                }
+            }
+            To::Greeting => {}
         }
     }
 
@@ -270,10 +278,10 @@ impl Hearing {
             receiver.end();
         }
         let Some(current) = self.current.take() else { return };
-        let state = match current.receiver {
-            _ if current.greeting => State::Greeted(current.bytes),
-            Some(number) => State::Awaited(number, current.heard, current.bytes),
-            None => {
+        let state = match current.to {
+            To::Greeting => State::Greeted(current.bytes),
+            To::Receiver(number) => State::Awaited(number, current.heard, current.bytes),
+            To::Output => {
                 with.shared.mux.end(with.source);
                 State::Flushing(current.heard)
             }
@@ -296,7 +304,7 @@ impl Hearing {
             receiver.abort();
         }
         let current = self.current.take()?;
-        if current.receiver.is_none() && !current.greeting {
+        if current.to == To::Output {
             shared.mux.cut(source);
         }
         Some(current)
@@ -333,14 +341,14 @@ impl Hearing {
             }
             (Progress::Refused(code, text), Some(due)) => due.state = State::Refused(code, text),
             (Progress::Refused(code, text), None) => {
-                if let Some(current) = self.current.take_if(|c| c.receiver == Some(number)) {
+                if let Some(current) = self.current.take_if(|c| c.to == To::Receiver(number)) {
                     self.inbound.refuse();
                     let state = State::Refused(code, text);
                     self.dues.push_back(Due { state, ends_run: current.ends_run });
                 }
             }
             (Progress::Sufficed, None) => {
-                if let Some(current) = self.current.take_if(|c| c.receiver == Some(number)) {
+                if let Some(current) = self.current.take_if(|c| c.to == To::Receiver(number)) {
                     self.inbound.refuse();
                     let state = State::Sufficed(current.heard, current.bytes);
                     self.dues.push_back(Due { state, ends_run: current.ends_run });
