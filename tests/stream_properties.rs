@@ -350,9 +350,9 @@ proptest! {
     #[test]
     fn a_welcome_comes_back_as_it_went(
         largest in any::<Option<u64>>(), challenge in any::<Option<[u8; 32]>>(),
-        keepalive_ms in any::<Option<u64>>(),
+        keepalive_ms in any::<Option<u64>>(), ttl_s in any::<Option<u64>>(),
     ) {
-        let welcome = Welcome { largest, challenge, keepalive_ms };
+        let welcome = Welcome { largest, challenge, keepalive_ms, ttl_s };
         let bytes = welcome.encode();
         let decoded = Welcome::decode(&bytes);
         prop_assert_eq!(decoded.as_ref(), Ok(&welcome));

@@ -5,6 +5,7 @@
 pub mod datagram;
 pub mod limits;
 pub mod mux;
+pub mod relay;
 pub mod stream;
 pub mod time;
 mod turns;

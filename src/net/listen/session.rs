@@ -327,5 +327,5 @@ impl Session {
 fn welcome(shared: &Shared<'_>) -> Welcome {
     let often = shared.silence / 3;
     let keepalive_ms = (often < KEEPALIVE).then_some(often.as_millis() as u64);
-    Welcome { largest: None, challenge: None, keepalive_ms }
+    Welcome { keepalive_ms, ..Welcome::default() }
 }

@@ -37,6 +37,7 @@ pub const MAX_MESSAGE: usize = FRAGMENT_LEN * MAX_FRAGMENTS as usize;
 const _: () = assert!(INNER_LEN == 1136 && PAYLOAD_LEN == 1060 && FRAGMENT_LEN == 998);
 
 const VERSION: u8 = 1;
+const FLAG_RELAY: u16 = 1 << 0;
 const FLAG_MORE: u16 = 1 << 1;
 const FLAG_FILE: u16 = 1 << 2;
 
@@ -53,11 +54,25 @@ pub enum Kind {
     Probe = 2,
     /// The answer to [`Kind::Probe`].
     Here = 3,
+    /// What came of a message that went by a relay.
+    Receipt = 4,
+    /// Come to a circuit of a relay.
+    Meet = 5,
+    /// A fragment of a message that begins with a META (PROTOCOL.md, 3.3): a file, by a relay.
+    Item = 6,
 }
 
 impl Kind {
+    const ALL: [Self; 6] =
+        [Self::Message, Self::Probe, Self::Here, Self::Receipt, Self::Meet, Self::Item];
+
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Message, Self::Probe, Self::Here].into_iter().find(|kind| *kind as u8 == byte)
+        Self::ALL.into_iter().find(|kind| *kind as u8 == byte)
+    }
+
+    /// Whether it may have more than one fragment.
+    fn is_message(self) -> bool {
+        matches!(self, Self::Message | Self::Item)
     }
 }
 
@@ -68,6 +83,8 @@ pub enum Way {
     Network,
     /// A box file.
     File,
+    /// The cells of a relay.
+    Relay,
 }
 
 /// Names a message: 16 bytes, its run and its place in the run.
@@ -112,7 +129,11 @@ pub struct Head<'a> {
 
 impl Head<'_> {
     fn flags(&self) -> u16 {
-        let way = if self.way == Way::File { FLAG_FILE } else { 0 };
+        let way = match self.way {
+            Way::Network => 0,
+            Way::File => FLAG_FILE,
+            Way::Relay => FLAG_RELAY,
+        };
         way | if self.more { FLAG_MORE } else { 0 }
     }
 }
@@ -280,7 +301,7 @@ impl Opened {
             && fragment < of
             && (len == FRAGMENT_LEN || (last && len < FRAGMENT_LEN))
             && (len > 0 || of == 1)
-            && (of == 1 || self.kind == Kind::Message)
+            && (of == 1 || self.kind.is_message())
             && self.payload[PAYLOAD_HEAD_LEN + len..].iter().all(|byte| *byte == 0)
     }
 
@@ -353,14 +374,19 @@ impl Drop for Opened {
     }
 }
 
-/// Way and `more`; `None` for a flag that this kind does not have, one for relays included.
+/// Way and `more`; `None` for a flag that this kind does not have.
 fn read_flags(kind: Kind, flags: u16) -> Option<(Way, bool)> {
-    let allowed = if kind == Kind::Message { FLAG_MORE | FLAG_FILE } else { 0 };
-    if flags & !allowed != 0 {
-        return None;
-    }
-    let way = if flags & FLAG_FILE == 0 { Way::Network } else { Way::File };
-    Some((way, flags & FLAG_MORE != 0))
+    let allowed: &[u16] = match kind {
+        Kind::Message => &[0, FLAG_MORE, FLAG_FILE, FLAG_FILE | FLAG_MORE, FLAG_RELAY],
+        Kind::Probe | Kind::Here => &[0, FLAG_RELAY],
+        Kind::Receipt | Kind::Meet | Kind::Item => &[FLAG_RELAY],
+    };
+    let way = match flags & (FLAG_FILE | FLAG_RELAY) {
+        0 => Way::Network,
+        FLAG_FILE => Way::File,
+        _ => Way::Relay,
+    };
+    allowed.contains(&flags).then_some((way, flags & FLAG_MORE != 0))
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> u16 {

@@ -144,7 +144,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
         match arrived.packet.kind() {
             Kind::Message => self.message(arrived, events),
             Kind::Probe => self.probe(arrived, events),
-            Kind::Here => {}
+            Kind::Here | Kind::Receipt | Kind::Meet | Kind::Item => {}
         }
     }
 

@@ -194,13 +194,19 @@ pub struct Welcome {
     pub challenge: Option<[u8; 32]>,
     /// Key 2: the responder wants a sign of life at least this often, ms.
     pub keepalive_ms: Option<u64>,
+    /// Key 3: how long a relay holds cells, in seconds (PROTOCOL.md, section 5).
+    pub ttl_s: Option<u64>,
 }
 
 impl Welcome {
     /// The CBOR map.
     pub fn encode(&self) -> Vec<u8> {
-        let optional =
-            [self.largest.is_some(), self.challenge.is_some(), self.keepalive_ms.is_some()];
+        let optional = [
+            self.largest.is_some(),
+            self.challenge.is_some(),
+            self.keepalive_ms.is_some(),
+            self.ttl_s.is_some(),
+        ];
         let present = optional.into_iter().filter(|p| *p).count() as u64;
         let mut e = Encoder::new(Vec::new());
         let written = (|| {
@@ -213,6 +219,9 @@ impl Welcome {
             }
             if let Some(keepalive) = self.keepalive_ms {
                 e.u8(2)?.u64(keepalive)?;
+            }
+            if let Some(ttl) = self.ttl_s {
+                e.u8(3)?.u64(ttl)?;
             }
             Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
         })();
@@ -231,6 +240,7 @@ impl Welcome {
                 0 => welcome.largest = Some(d.u64()?),
                 1 => welcome.challenge = Some(d.bytes()?.try_into().map_err(|_| wrong())?),
                 2 => welcome.keepalive_ms = Some(d.u64()?),
+                3 => welcome.ttl_s = Some(d.u64()?),
                 _ => d.skip()?,
             }
             Ok(())

@@ -64,17 +64,49 @@ impl Session {
     fn seal_plain(&mut self, kind: Kind, body_len: usize, out: &mut Vec<u8>) {
         self.plain[..HEADER_LEN].copy_from_slice(&record::header(kind, body_len));
         self.plain.resize(record::padded_len(HEADER_LEN + body_len), 0);
-        let sealed_len = self.plain.len() + TAG_LEN;
+        let plain = std::mem::take(&mut self.plain);
+        self.seal_whole(&plain, out);
+        self.plain = plain;
+    }
+
+    /// Appends one record whose plaintext is `plain` as it stands: a relay's cell.
+    pub fn seal_whole(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         let start = out.len();
+        let sealed_len = plain.len() + TAG_LEN;
         out.extend_from_slice(&(sealed_len as u16).to_be_bytes());
         out.resize(start + 2 + sealed_len, 0);
-        // Fails only after 2^64 records or for a length that the lines above exclude.
-        let sealed = self.noise.write_message(&self.plain, &mut out[start + 2..]);
+        // Fails only after 2^64 records: no plaintext of ours is longer than Noise takes.
+        let sealed = self.noise.write_message(plain, &mut out[start + 2..]);
         assert!(matches!(sealed, Ok(len) if len == sealed_len), "a record did not seal");
+        self.count_sent();
+    }
+
+    /// Opens one record (without its length) whose plaintext is exactly `plain`.
+    ///
+    /// # Errors
+    /// [`Violation`]: the session is of no more use.
+    pub fn open_whole(&mut self, sealed: &[u8], plain: &mut [u8]) -> Result<(), Violation> {
+        if sealed.len() != plain.len() + TAG_LEN {
+            return Err(Violation::Malformed);
+        }
+        self.noise.read_message(sealed, plain).map_err(|_| Violation::NotOpened)?;
+        self.count_received();
+        Ok(())
+    }
+
+    fn count_sent(&mut self) {
         self.sent += 1;
         if self.sent == REKEY_AFTER {
             self.noise.rekey_outgoing();
             self.sent = 0;
+        }
+    }
+
+    fn count_received(&mut self) {
+        self.received += 1;
+        if self.received == REKEY_AFTER {
+            self.noise.rekey_incoming();
+            self.received = 0;
         }
     }
 
@@ -89,11 +121,7 @@ impl Session {
     ) -> Result<(Kind, &'a [u8]), Violation> {
         let len =
             self.noise.read_message(sealed, &mut plain[..]).map_err(|_| Violation::NotOpened)?;
-        self.received += 1;
-        if self.received == REKEY_AFTER {
-            self.noise.rekey_incoming();
-            self.received = 0;
-        }
+        self.count_received();
         record::parse(&plain[..len])
     }
 }
