@@ -8,7 +8,7 @@ use std::time::Duration;
 use anonchat::crypto::sodium::{KeyPair, OsRandom, PublicKey, SeededRandom};
 use anonchat::discover::announcer::{Announcer, Outcome, Presence};
 use anonchat::proto::datagram::cache::BoxCache;
-use anonchat::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN, Sealer};
+use anonchat::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN, Sealer, Way};
 use anonchat::proto::datagram::presence::{Carrier, Endpoint, HereBody, ProbeBody};
 use anonchat::proto::datagram::probe::{PROBE_LIFE_MS, Prober, Question};
 use anonchat::proto::datagram::receiver::Admission;
@@ -68,7 +68,7 @@ impl Scene {
     fn sealed(&self, body: &[u8], now: Now) -> [u8; PACKET_LEN] {
         let mut packet = [0; PACKET_LEN];
         let sealer = Sealer::new(&self.me, &self.bob, &ACCESS);
-        self.question.packet(&sealer, body, now, &mut OsRandom, &mut packet);
+        self.question.packet(&sealer, Way::Network, body, now, &mut OsRandom, &mut packet);
         packet
     }
 
@@ -98,10 +98,13 @@ fn a_probe_is_answered_once_with_as_many_bytes_and_by_the_sought_key() {
     assert_eq!(scene.feed(&probe, from(), at(1)), Outcome::Answer);
     let (answer, caches) = (scene.answer, [BoxCache::new()]);
     assert!(scene.question.recognises(&answer));
-    let here = scene.question.open(&scene.me, &scene.bob, &answer, at(2), &caches).unwrap();
+    let here =
+        scene.question.open(Way::Network, &scene.me, &scene.bob, &answer, at(2), &caches).unwrap();
     assert_eq!(HereBody::decode(here.body()).unwrap().endpoints[0].port, 1234);
     let stranger = *KeyPair::generate().public();
-    assert!(scene.question.open(&scene.me, &stranger, &answer, at(2), &caches).is_none());
+    assert!(
+        scene.question.open(Way::Network, &scene.me, &stranger, &answer, at(2), &caches).is_none()
+    );
     for ms in [1, 2, 1000, 29_000] {
         assert!(scene.is_silent(&probe, from(), at(ms)), "the same packet after {ms} ms");
     }

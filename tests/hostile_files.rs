@@ -138,7 +138,7 @@ fn tell(hub: &mut Hub, scene: &Scene, listener: &Listener, lies: &[Lie]) -> Vec<
     let target = HostPort { host: "127.0.0.1".into(), port: listener.port() };
     let mut limits = Limits { silence: DEADLINE, trace: None };
     // That something was declined is no news here.
-    let _ = send_stream(hub, &call, &[target], Task::Say(Box::new(feed)), &mut limits);
+    let _ = send_stream(hub, &call, &[target.into()], Task::Say(Box::new(feed)), &mut limits);
     assert_eq!(answers.borrow().len(), lies.len(), "the session went on to its end");
     answers.take()
 }

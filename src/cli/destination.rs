@@ -4,6 +4,7 @@
 use super::failure::{Code, Failure};
 use crate::keys::{Contact, Keyring, Passphrases, check_address};
 use crate::net::resolve::HostPort;
+use crate::net::via::Place;
 
 /// A destination with everything that is needed to reach it.
 pub struct Destination {
@@ -12,11 +13,13 @@ pub struct Destination {
     /// The key that must be proved.
     pub contact: Contact,
     /// Where to try, in turn; empty when only the name is known.
-    pub targets: Vec<HostPort>,
+    pub targets: Vec<Place>,
     /// Whether the keyring has it; a key file that is named by its path is not in it.
     pub known: bool,
     /// Whether only a NAME was given: where it is is for us to find out.
     pub is_name: bool,
+    /// Whether several people hold the key.
+    pub is_group: bool,
 }
 
 /// What the operands say, before the keyring is asked.
@@ -66,19 +69,22 @@ pub fn resolve(
     };
     let is_name = target.is_none();
     let known = name.as_ref().is_none_or(|name| !name.contains('/'));
-    let (name, contact) = match (name, &target) {
-        (Some(name), _) => {
-            let (shown, contact, _) = keyring.peer(&name, passphrases)?;
-            (shown, contact)
+    let (name, contact, is_group) = match (name, &target) {
+        (Some(name), _) => keyring.peer(&name, passphrases)?,
+        (None, Some(target)) => {
+            let (name, contact) = whose_address(target, keyring)?;
+            (name, contact, false)
         }
-        (None, Some(target)) => whose_address(target, keyring)?,
         (None, None) => unreachable!("a destination has a name or an address"),
     };
     let targets = match target {
-        Some(target) => vec![target],
-        None => contact.hints.address.iter().filter_map(|a| host_port(a).ok()).collect(),
+        Some(target) => vec![target.into()],
+        None => {
+            let hints = contact.hints.address.iter();
+            hints.filter_map(|a| host_port(a).ok()).map(Place::from).collect()
+        }
     };
-    Ok(Destination { name, contact, targets, known, is_name })
+    Ok(Destination { name, contact, targets, known, is_name, is_group })
 }
 
 /// Reads the operands of `--plain`: an address, and nobody's name.

@@ -28,3 +28,4 @@ pub mod send;
 mod terminal;
 mod trace;
 pub mod units;
+mod via;

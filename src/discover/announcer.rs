@@ -102,7 +102,7 @@ impl Announcer {
             return Outcome::Silence;
         };
         let (me, body) = (self.locals[local].keys(), here.encode());
-        Probe::new(&packet, local).answer(me, body.as_bytes(), now, rng, answer);
+        Probe::new(&packet, local).answer(me, Way::Network, body.as_bytes(), now, rng, answer);
         Outcome::Answer
     }
 

@@ -14,7 +14,7 @@ use super::schedule::{ROUND, Schedule, padded};
 use crate::crypto::sodium::{KeyPair, PublicKey, Random};
 use crate::net::lan::links::{Link, scoped};
 use crate::proto::datagram::cache::BoxCache;
-use crate::proto::datagram::packet::{MessageId, Opened, PACKET_LEN, Sealer};
+use crate::proto::datagram::packet::{MessageId, Opened, PACKET_LEN, Sealer, Way};
 use crate::proto::datagram::presence::{HereBody, MAX_ADDRESSES, ProbeBody};
 use crate::proto::datagram::probe::Question;
 use crate::proto::time::Now;
@@ -199,12 +199,26 @@ impl Seeker {
                     target.renew(me, now.mono, rng);
                     let body = if target.is_group { &introduce } else { &plain };
                     if let Some((question, _)) = target.questions.front() {
-                        question.packet(&target.sealer, body.as_bytes(), now, rng, &mut packet);
+                        question.packet(
+                            &target.sealer,
+                            Way::Network,
+                            body.as_bytes(),
+                            now,
+                            rng,
+                            &mut packet,
+                        );
                     }
                 }
                 None => {
                     let to = &dummies[*which - self.targets.len()];
-                    Question::new(me, rng).packet(to, plain.as_bytes(), now, rng, &mut packet);
+                    Question::new(me, rng).packet(
+                        to,
+                        Way::Network,
+                        plain.as_bytes(),
+                        now,
+                        rng,
+                        &mut packet,
+                    );
                 }
             }
             self.queue.push_back((now.mono + gap * nth as u32, packet));
@@ -227,7 +241,14 @@ impl Seeker {
             for (to, question) in pursuit.due(now.mono) {
                 let introduce = target.is_group.then(|| *self.throwaway.public());
                 let body = ProbeBody { addresses: addresses.clone(), port, introduce }.encode();
-                question.packet(&target.sealer, body.as_bytes(), now, rng, &mut packet);
+                question.packet(
+                    &target.sealer,
+                    Way::Network,
+                    body.as_bytes(),
+                    now,
+                    rng,
+                    &mut packet,
+                );
                 send(To::One(to), &packet);
             }
         }
@@ -270,7 +291,8 @@ impl Seeker {
             Asked::At(id, _) => id.sought,
         };
         let target = &self.targets[sought];
-        let here = question.open(&self.me, &target.public, packet, now, &self.caches)?;
+        let here =
+            question.open(Way::Network, &self.me, &target.public, packet, now, &self.caches)?;
         let body = HereBody::decode(here.body())?;
         self.may_introduce(target, &body, question.id()).then_some((asked, here, body))
     }

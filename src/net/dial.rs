@@ -11,7 +11,9 @@ use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use super::hub::Hub;
-use super::resolve::{HostPort, Lookup};
+use super::resolve::Lookup;
+use super::via::circuit::Underway;
+use super::via::{Place, Relay};
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::proto::stream::handshake::{CONFIRM_LEN, Initiator, REPLY_LEN};
 use crate::proto::stream::link::{Crossing, Link};
@@ -47,6 +49,12 @@ pub enum DialError {
     NoAnswer(SocketAddr, Duration),
     /// Something accepted the connection and proved nothing.
     NoProof(SocketAddr, NoProof),
+    /// The relay of this name was not reached, or not joined.
+    Relay(String, Box<DialError>),
+    /// At the relay of this name: nobody came to the circuit.
+    Nobody(String),
+    /// The relay of this name has no room for more.
+    RelayFull(String),
     /// The system failed us.
     Local(io::Error),
 }
@@ -78,8 +86,42 @@ impl DialError {
             Self::NotFound(_) => 0,
             Self::Refused(..) => 1,
             Self::NoAnswer(..) => 2,
-            Self::NoProof(..) => 3,
-            Self::Local(_) => 4,
+            Self::Relay(_, why) => why.rank(),
+            Self::RelayFull(_) => 3,
+            Self::Nobody(_) => 4,
+            Self::NoProof(..) => 5,
+            Self::Local(_) => 6,
+        }
+    }
+}
+
+/// Why a connection did not become one to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotOpened {
+    /// Whoever answered did not prove its key.
+    NoProof(NoProof),
+    /// The same of the relay on the way.
+    Relay(NoProof),
+    /// The relay did what it should, and nobody came.
+    Nobody,
+    /// The relay has no room.
+    RelayFull,
+}
+
+impl From<NoProof> for NotOpened {
+    fn from(why: NoProof) -> Self {
+        Self::NoProof(why)
+    }
+}
+
+impl NotOpened {
+    fn at(self, address: SocketAddr, relay: Option<&Relay>) -> DialError {
+        let name = || relay.map_or_else(String::new, |relay| relay.name.clone());
+        match self {
+            Self::NoProof(why) => DialError::NoProof(address, why),
+            Self::Relay(why) => DialError::Relay(name(), DialError::NoProof(address, why).into()),
+            Self::Nobody => DialError::Nobody(name()),
+            Self::RelayFull => DialError::RelayFull(name()),
         }
     }
 }
@@ -92,11 +134,11 @@ pub trait Opening {
     type Opened;
     /// How long it may take.
     fn patience(&self) -> Duration;
-    /// Before the first byte.
+    /// Before the first byte of a connection to `place`.
     ///
     /// # Errors
     /// When the cryptographic library fails.
-    fn begin(&self, now: Now) -> io::Result<Self::Underway>;
+    fn begin(&self, place: &Place, now: Now) -> io::Result<Self::Underway>;
     /// Goes on over a socket that is connected. `None`: wait for events.
     ///
     /// # Errors
@@ -106,7 +148,13 @@ pub trait Opening {
         underway: &mut Self::Underway,
         socket: &mut TcpStream,
         now: Now,
-    ) -> Result<Option<Self::Opened>, NoProof>;
+    ) -> Result<Option<Self::Opened>, NotOpened>;
+
+    /// Nothing has come of it in all of `waited`.
+    fn late(&self, underway: &Self::Underway, waited: Duration) -> NotOpened {
+        let _ = underway;
+        NoProof::Silence(waited).into()
+    }
 }
 
 impl<T: Opening> Opening for &T {
@@ -117,8 +165,8 @@ impl<T: Opening> Opening for &T {
         (**self).patience()
     }
 
-    fn begin(&self, now: Now) -> io::Result<T::Underway> {
-        (**self).begin(now)
+    fn begin(&self, place: &Place, now: Now) -> io::Result<T::Underway> {
+        (**self).begin(place, now)
     }
 
     fn advance(
@@ -126,8 +174,12 @@ impl<T: Opening> Opening for &T {
         underway: &mut T::Underway,
         socket: &mut TcpStream,
         now: Now,
-    ) -> Result<Option<T::Opened>, NoProof> {
+    ) -> Result<Option<T::Opened>, NotOpened> {
         (**self).advance(underway, socket, now)
+    }
+
+    fn late(&self, underway: &T::Underway, waited: Duration) -> NotOpened {
+        (**self).late(underway, waited)
     }
 }
 
@@ -144,18 +196,18 @@ pub struct Dialed<L = Link> {
 }
 
 /// A call to somebody who may be at several places: each in turn.
-pub struct Calling<O: Opening + Copy> {
+pub struct Calling<O: Opening + Clone> {
     opening: O,
     token: Token,
-    targets: VecDeque<HostPort>,
+    targets: VecDeque<Place>,
     dialing: Option<Dialing<O>>,
     failure: Option<DialError>,
 }
 
-impl<O: Opening + Copy> Calling<O> {
+impl<O: Opening + Clone> Calling<O> {
     /// A call to `targets` that begins with [`Calling::advance`]; its connection registers as
     /// `token`.
-    pub fn new(opening: O, targets: &[HostPort], token: Token) -> Self {
+    pub fn new(opening: O, targets: &[Place], token: Token) -> Self {
         let targets = targets.iter().cloned().collect();
         Self { opening, token, targets, dialing: None, failure: None }
     }
@@ -182,7 +234,7 @@ impl<O: Opening + Copy> Calling<O> {
                 let Some(target) = self.targets.pop_front() else {
                     return Err(self.failure.take().unwrap_or_else(no_address));
                 };
-                let dialing = Dialing::start(hub, self.opening, &target, self.token);
+                let dialing = Dialing::start(hub, self.opening.clone(), &target, self.token);
                 self.dialing = Some(dialing.map_err(DialError::Local)?);
                 continue;
             };
@@ -208,6 +260,7 @@ impl<O: Opening + Copy> Calling<O> {
 pub struct Dialing<O: Opening> {
     opening: O,
     token: Token,
+    place: Place,
     lookup: Option<Lookup>,
     candidates: VecDeque<SocketAddr>,
     attempt: Option<Attempt<O::Underway>>,
@@ -228,11 +281,12 @@ impl<O: Opening> Dialing<O> {
     ///
     /// # Errors
     /// When the look-up cannot be started.
-    pub fn start(hub: &Hub, opening: O, target: &HostPort, token: Token) -> io::Result<Self> {
-        let lookup = Some(Lookup::start(target, hub.waker())?);
+    pub fn start(hub: &Hub, opening: O, place: &Place, token: Token) -> io::Result<Self> {
+        let lookup = Some(Lookup::start(&place.at, hub.waker())?);
         let until = hub.clock.now().mono + opening.patience();
         let candidates = VecDeque::new();
-        Ok(Self { opening, token, lookup, candidates, attempt: None, until, failure: None })
+        let place = place.clone();
+        Ok(Self { opening, token, place, lookup, candidates, attempt: None, until, failure: None })
     }
 
     /// When [`Dialing::advance`] has something to do without news.
@@ -257,10 +311,11 @@ impl<O: Opening> Dialing<O> {
         now: Now,
     ) -> Result<Option<Dialed<O::Opened>>, DialError> {
         if let Some(lookup) = &mut self.lookup {
-            match lookup.poll().map_err(DialError::NotFound)? {
-                Some(addresses) => self.candidates = addresses.into(),
-                None if now.mono >= self.until => return Err(DialError::NotFound(silent())),
-                None => return Ok(None),
+            match lookup.poll() {
+                Ok(Some(addresses)) => self.candidates = addresses.into(),
+                Ok(None) if now.mono < self.until => return Ok(None),
+                Ok(None) => return Err(self.way(DialError::NotFound(silent()))),
+                Err(e) => return Err(self.way(DialError::NotFound(e))),
             }
             self.lookup = None;
         }
@@ -269,7 +324,7 @@ impl<O: Opening> Dialing<O> {
                 return Err(self.failure.take().unwrap_or_else(no_address));
             }
             let Some(attempt) = &mut self.attempt else { continue };
-            match attempt.advance(&self.opening, now) {
+            match attempt.advance(&self.opening, &self.place, now) {
                 Ok(None) => return Ok(None),
                 Ok(Some(link)) => {
                     let until = self.until;
@@ -291,10 +346,15 @@ impl<O: Opening> Dialing<O> {
     fn give_up(mut self, now: Now) -> DialError {
         let waited = self.opening.patience().saturating_sub(self.until.saturating_sub(now.mono));
         match self.attempt.take() {
-            Some(attempt) => self.note(attempt.no_answer(waited)),
-            None => self.note(DialError::NotFound(silent())),
+            Some(attempt) => self.note(attempt.no_answer(&self.opening, &self.place, waited)),
+            None => self.note(self.way(DialError::NotFound(silent()))),
         }
         self.failure.unwrap_or_else(no_address)
+    }
+
+    /// A failure of TCP on the way to the place: to the relay, if that is what is dialled.
+    fn way(&self, failure: DialError) -> DialError {
+        self.place.on_the_way(failure)
     }
 
     fn note(&mut self, failure: DialError) {
@@ -311,7 +371,7 @@ impl<O: Opening> Dialing<O> {
         }
         match self.connect(registry, address, now, now.mono + left / share) {
             Ok(attempt) => self.attempt = Some(attempt),
-            Err(e) => self.note(DialError::Refused(address, e)),
+            Err(e) => self.note(self.way(DialError::Refused(address, e))),
         }
         // Without an attempt the caller's loop comes back for the next address.
         self.attempt.is_some() || self.next_candidate(registry, now)
@@ -326,7 +386,7 @@ impl<O: Opening> Dialing<O> {
     ) -> io::Result<Attempt<O::Underway>> {
         let mut socket = TcpStream::connect(address)?;
         registry.register(&mut socket, self.token, Interest::READABLE | Interest::WRITABLE)?;
-        let underway = self.opening.begin(now)?;
+        let underway = self.opening.begin(&self.place, now)?;
         Ok(Attempt { socket, address, until, connected: false, underway })
     }
 }
@@ -335,27 +395,33 @@ impl<U> Attempt<U> {
     fn advance<O: Opening<Underway = U>>(
         &mut self,
         opening: &O,
+        place: &Place,
         now: Now,
     ) -> Result<Option<O::Opened>, DialError> {
-        if self.connected && !self.is_connected()? {
+        if self.connected && !self.is_connected().map_err(|e| place.on_the_way(e))? {
             self.connected = false;
         }
         if self.connected {
             let opened = opening.advance(&mut self.underway, &mut self.socket, now);
-            if let Some(link) = opened.map_err(|why| DialError::NoProof(self.address, why))? {
+            if let Some(link) = opened.map_err(|why| why.at(self.address, place.relay()))? {
                 return Ok(Some(link));
             }
         }
         if now.mono < self.until {
             return Ok(None);
         }
-        Err(self.no_answer(opening.patience()))
+        Err(self.no_answer(opening, place, opening.patience()))
     }
 
-    fn no_answer(&self, waited: Duration) -> DialError {
+    fn no_answer<O: Opening<Underway = U>>(
+        &self,
+        opening: &O,
+        place: &Place,
+        waited: Duration,
+    ) -> DialError {
         match self.connected {
-            true => DialError::NoProof(self.address, NoProof::Silence(waited)),
-            false => DialError::NoAnswer(self.address, waited),
+            true => opening.late(&self.underway, waited).at(self.address, place.relay()),
+            false => place.on_the_way(DialError::NoAnswer(self.address, waited)),
         }
     }
 
@@ -392,31 +458,57 @@ pub struct Handshake {
 }
 
 impl Opening for Call<'_> {
-    type Underway = Handshake;
+    type Underway = Underway;
     type Opened = Link;
 
     fn patience(&self) -> Duration {
         self.patience
     }
 
-    fn begin(&self, now: Now) -> io::Result<Handshake> {
-        let (initiator, hello) =
-            Initiator::start(self.me, &self.peer, &self.access, now.unix_ms)
-                .map_err(|_| io::Error::other("the cryptographic library failed"))?;
-        let reply = Vec::with_capacity(REPLY_LEN);
-        let meaning = "handshake 1: I hold your public key file";
-        let opening = Crossing::handshake(true, hello.len(), &hello[..], meaning);
-        Ok(Handshake { initiator: Some(initiator), hello: hello.to_vec(), opening, reply })
+    fn begin(&self, place: &Place, now: Now) -> io::Result<Underway> {
+        match &place.via {
+            Some(through) => Underway::to(through, self, now),
+            None => Ok(Underway::Direct(Box::new(self.handshake(now)?))),
+        }
     }
 
     fn advance(
+        &self,
+        underway: &mut Underway,
+        socket: &mut TcpStream,
+        now: Now,
+    ) -> Result<Option<Link>, NotOpened> {
+        if let Underway::Relayed(circuit) = underway {
+            if !circuit.advance(self, socket, now)? {
+                return Ok(None);
+            }
+            let begun = self.handshake(now).map_err(|_| NoProof::Closed)?;
+            *underway = Underway::Direct(Box::new(begun));
+        }
+        let Underway::Direct(handshake) = underway else { return Ok(None) };
+        self.shake(handshake, socket, now).map_err(NotOpened::from)
+    }
+
+    fn late(&self, underway: &Underway, waited: Duration) -> NotOpened {
+        match underway {
+            Underway::Direct(_) => NoProof::Silence(waited).into(),
+            Underway::Relayed(circuit) => circuit.late(waited),
+        }
+    }
+}
+
+impl Call<'_> {
+    fn handshake(&self, now: Now) -> io::Result<Handshake> {
+        Handshake::begin(self.me, &self.peer, &self.access, now)
+    }
+
+    fn shake(
         &self,
         underway: &mut Handshake,
         socket: &mut TcpStream,
         now: Now,
     ) -> Result<Option<Link>, NoProof> {
-        underway.write_hello(socket)?;
-        let Some((session, confirm)) = underway.read_reply(socket)? else { return Ok(None) };
+        let Some((session, confirm)) = underway.shake(socket)? else { return Ok(None) };
         let mut link = Link::new(session, now, self.trace);
         let reply = &underway.reply;
         link.note([
@@ -430,6 +522,33 @@ impl Opening for Call<'_> {
 }
 
 impl Handshake {
+    /// Of a call by `me` to the holder of `peer`.
+    ///
+    /// # Errors
+    /// When the cryptographic library fails.
+    pub(super) fn begin(
+        me: &KeyPair,
+        peer: &PublicKey,
+        access: &[u8; 32],
+        now: Now,
+    ) -> io::Result<Self> {
+        let (initiator, hello) = Initiator::start(me, peer, access, now.unix_ms)
+            .map_err(|_| io::Error::other("the cryptographic library failed"))?;
+        let reply = Vec::with_capacity(REPLY_LEN);
+        let meaning = "handshake 1: I hold your public key file";
+        let opening = Crossing::handshake(true, hello.len(), &hello[..], meaning);
+        Ok(Self { initiator: Some(initiator), hello: hello.to_vec(), opening, reply })
+    }
+
+    /// Writes message 1 and reads message 2; then the session, and message 3.
+    pub(super) fn shake(
+        &mut self,
+        socket: &mut TcpStream,
+    ) -> Result<Option<(Session, [u8; CONFIRM_LEN])>, NoProof> {
+        self.write_hello(socket)?;
+        self.read_reply(socket)
+    }
+
     fn write_hello(&mut self, socket: &mut TcpStream) -> Result<(), NoProof> {
         while !self.hello.is_empty() {
             match socket.write(&self.hello) {

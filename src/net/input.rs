@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Cursor, Read};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -52,6 +52,8 @@ pub trait Copyist {
 
 /// An input of any kind, and who keeps a copy of it.
 pub struct Input {
+    /// What was read before and is to be read again.
+    head: Option<Box<Cursor<Vec<u8>>>>,
     way: Way,
     copyist: Option<Rc<RefCell<dyn Copyist>>>,
 }
@@ -87,18 +89,24 @@ impl Input {
     /// When a thread cannot be started.
     pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
         let way = if never_waits(&file) { Way::Direct(file) } else { Way::threaded(file, waker)? };
-        Ok(Self { way, copyist: None })
+        Ok(Self { head: None, way, copyist: None })
     }
 
     /// What this reader takes of an input that it shares.
     pub(super) fn of(reader: Reader) -> Self {
-        Self { way: Way::Shared(reader), copyist: None }
+        Self { head: None, way: Way::Shared(reader), copyist: None }
     }
 
     /// The same, and `copyist` keeps a copy.
     #[must_use]
     pub fn copied_by(self, copyist: Rc<RefCell<dyn Copyist>>) -> Self {
         Self { copyist: Some(copyist), ..self }
+    }
+
+    /// The same, and `head`, which was read from it, comes first once more.
+    #[must_use]
+    pub fn after(self, head: Vec<u8>) -> Self {
+        Self { head: Some(Box::new(Cursor::new(head))), ..self }
     }
 
     /// What is read is the message with this id.
@@ -108,11 +116,23 @@ impl Input {
         }
     }
 
+    fn read_head(&mut self, space: &mut [u8]) -> Option<Got> {
+        // Reading from memory does not fail.
+        let len = self.head.as_mut()?.read(space).unwrap_or(0);
+        if len == 0 && !space.is_empty() {
+            self.head = None;
+        }
+        (len > 0).then_some(Got::Bytes(len))
+    }
+
     /// Reads into `space`.
     ///
     /// # Errors
     /// What reading the input, or keeping the copy, said.
     pub fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
+        if let Some(got) = self.read_head(space) {
+            return Ok(got);
+        }
         let Some(copyist) = &self.copyist else { return self.way.read(space) };
         let mut copyist = copyist.borrow_mut();
         if !copyist.has_room()? {

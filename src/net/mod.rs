@@ -32,4 +32,5 @@ pub mod signals;
 pub mod sockets;
 pub mod speaker;
 mod stdio;
+pub mod via;
 pub mod wire;

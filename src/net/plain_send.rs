@@ -13,12 +13,12 @@ use mio::Events;
 use mio::event::Event;
 use mio::net::{TcpStream, UdpSocket};
 
-use super::dial::{DialError, NoProof, Opening};
+use super::dial::{DialError, NotOpened, Opening};
 use super::hub::Hub;
 use super::input::{Got, Input};
-use super::resolve::HostPort;
 use super::send::{Cut, Delivered, Limits, PEER, SendError, dial_any};
 use super::send_datagrams::{connect, look_up, wait};
+use super::via::Place;
 use crate::proto::stream::link::Crossing;
 use crate::proto::time::Now;
 
@@ -47,11 +47,11 @@ impl Opening for Bare {
         self.patience
     }
 
-    fn begin(&self, _: Now) -> io::Result<()> {
+    fn begin(&self, _: &Place, _: Now) -> io::Result<()> {
         Ok(())
     }
 
-    fn advance(&self, (): &mut (), _: &mut TcpStream, _: Now) -> Result<Option<()>, NoProof> {
+    fn advance(&self, (): &mut (), _: &mut TcpStream, _: Now) -> Result<Option<()>, NotOpened> {
         Ok(Some(()))
     }
 }
@@ -73,7 +73,7 @@ pub struct HandedOver {
 pub fn send_plain_stream(
     hub: &mut Hub,
     bare: &Bare,
-    targets: &[HostPort],
+    targets: &[Place],
     input: Input,
     limits: &mut Limits<'_>,
 ) -> Result<HandedOver, SendError> {
@@ -271,7 +271,7 @@ impl Stream {
 pub fn send_plain_datagrams(
     hub: &mut Hub,
     bare: &Bare,
-    targets: &[HostPort],
+    targets: &[Place],
     input: Input,
     limits: &mut Limits<'_>,
 ) -> Result<HandedOver, SendError> {

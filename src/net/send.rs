@@ -10,9 +10,9 @@ use mio::{Events, Token};
 use super::dial::{CONNECT_TIME, Call, Calling, DialError, Dialed, NoProof, Opening};
 use super::feed::Feed;
 use super::hub::Hub;
-use super::resolve::HostPort;
 use super::several::{Peer, Turn, send_to_one};
 use super::speaker::Speaker;
+use super::via::Place;
 use super::wire::{Read, Wire, Wrote};
 use crate::proto::stream::link::{Crossing, Link};
 use crate::proto::stream::meta::Welcome;
@@ -94,7 +94,7 @@ pub struct Limits<'a> {
 pub fn send_stream(
     hub: &mut Hub,
     call: &Call<'_>,
-    targets: &[HostPort],
+    targets: &[Place],
     task: Task,
     limits: &mut Limits<'_>,
 ) -> Result<Delivered, SendError> {
@@ -118,7 +118,7 @@ impl<'a> Stream<'a> {
     /// What `call` and `targets` say; its connection registers as `token`.
     pub fn new(
         call: &'a Call<'a>,
-        targets: &[HostPort],
+        targets: &[Place],
         task: Task,
         silence: Duration,
         token: Token,
@@ -182,10 +182,10 @@ impl Peer for Stream<'_> {
 }
 
 /// Each target in turn; of all failures the one that says most.
-pub(super) fn dial_any<O: Opening + Copy>(
+pub(super) fn dial_any<O: Opening + Clone>(
     hub: &mut Hub,
     opening: O,
-    targets: &[HostPort],
+    targets: &[Place],
     events: &mut Events,
 ) -> Result<Dialed<O::Opened>, SendError> {
     let mut calling = Calling::new(opening, targets, PEER);

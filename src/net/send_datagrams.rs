@@ -16,6 +16,7 @@ use super::resolve::{HostPort, Lookup};
 use super::send::{Cut, Delivered, Limits, PEER, SendError};
 use super::several::{Peer, Turn, send_to_one};
 use super::sockets::Bind;
+use super::via::Place;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::datagram::ack::ACK_LEN;
 use crate::proto::datagram::packet::{MAX_MESSAGE, PACKET_LEN};
@@ -53,7 +54,7 @@ pub enum Job {
 pub fn send_datagrams(
     hub: &mut Hub,
     call: &Call<'_>,
-    targets: &[HostPort],
+    targets: &[Place],
     job: Job,
     limits: &mut Limits<'_>,
 ) -> Result<Delivered, SendError> {
@@ -78,13 +79,7 @@ enum Stage {
 
 impl<'a> Datagrams<'a> {
     /// What `call` and `targets` say; its socket registers as `token`.
-    pub fn new(
-        hub: &Hub,
-        call: &'a Call<'a>,
-        targets: &[HostPort],
-        job: Job,
-        token: Token,
-    ) -> Self {
+    pub fn new(hub: &Hub, call: &'a Call<'a>, targets: &[Place], job: Job, token: Token) -> Self {
         let search = Search::new(hub, targets, call.patience);
         Self { call, token, stage: Stage::Seeking(search, Some(job)) }
     }
@@ -159,9 +154,9 @@ pub(super) struct Search {
 }
 
 impl Search {
-    fn new(hub: &Hub, targets: &[HostPort], patience: Duration) -> Self {
+    fn new(hub: &Hub, targets: &[Place], patience: Duration) -> Self {
         let until = hub.clock.now().mono + patience;
-        let targets = targets.iter().cloned().collect();
+        let targets = direct(targets).collect();
         Self { targets, lookup: None, found: Vec::new(), failure: None, until }
     }
 
@@ -191,10 +186,15 @@ impl Search {
     }
 }
 
+/// Datagrams go to addresses, not to relays.
+fn direct(places: &[Place]) -> impl Iterator<Item = HostPort> {
+    places.iter().filter(|place| place.via.is_none()).map(|place| place.at.clone())
+}
+
 /// All addresses of all targets, in order.
 pub(super) fn look_up(
     hub: &mut Hub,
-    targets: &[HostPort],
+    targets: &[Place],
     patience: Duration,
     events: &mut Events,
 ) -> Result<Vec<SocketAddr>, SendError> {

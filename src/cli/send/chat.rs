@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use super::{Options, PROGRAM, caller, lan};
+use super::{Options, PROGRAM, caller, reach};
 use crate::cli::chat::host::{Chatting, Parts};
 use crate::cli::chat::once::Once;
 use crate::cli::chat::{self, Surface};
@@ -120,7 +120,7 @@ fn prepare(options: &Options) -> Result<(KeyPair, Vec<Destination>, Option<Publi
             .hint("others could see that the same key called them all"));
     }
     let me = caller(options, &keyring, &mut passphrases)?;
-    lan::reach(options, &keyring, &me, &mut found)?;
+    reach::reach(options, &keyring, &me, &mut found)?;
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok((me, found, owner))
 }

@@ -57,7 +57,7 @@ pub fn look(
     let found = find(me.duplicate(), sought, place, within, carrier)
         .map_err(|e| Failure::new(Code::Local, system(&e)).about("the local network"))?;
     for (to, entry) in wanted.iter_mut().zip(&found) {
-        to.targets.extend(entry.as_ref().and_then(|entry| target(entry, carrier)));
+        to.targets.extend(entry.as_ref().and_then(|entry| target(entry, carrier)).map(Into::into));
     }
     Ok(())
 }
@@ -83,33 +83,4 @@ fn target(entry: &Entry, carrier: Carrier) -> Option<HostPort> {
     let at = entry.endpoints.iter().find(|at| at.carrier == carrier)?;
     let address: &SocketAddr = &entry.address;
     Some(HostPort { host: host(address), port: at.port })
-}
-
-/// [`look`], for all or nothing: every one of them has a target, unless a file is written.
-///
-/// # Errors
-/// As [`look`]; [`Code::Unreachable`] for the first that leads nowhere.
-pub fn reach(
-    options: &Options,
-    keyring: &Keyring,
-    me: &KeyPair,
-    destinations: &mut [Destination],
-) -> Result<(), Failure> {
-    look(options, keyring, me, destinations)?;
-    match destinations.iter().find(|to| to.targets.is_empty() && options.output.is_none()) {
-        Some(to) => Err(nowhere(options, &to.name)),
-        None => Ok(()),
-    }
-}
-
-/// Why a destination without a target is not reached.
-pub fn nowhere(options: &Options, name: &str) -> Failure {
-    if options.lan {
-        return Failure::new(Code::Unreachable, format!("{name}: not found on the local network"))
-            .hint(
-                "they are found if they listen with --announce and have you among their contacts",
-            );
-    }
-    Failure::new(Code::Unreachable, format!("{name}: no address is known"))
-        .hint(format!("say where: {name}@HOST:PORT, or put an address into the key file"))
 }

@@ -5,6 +5,7 @@ mod duplex;
 pub(in crate::cli) mod files;
 mod lan;
 mod plain;
+mod reach;
 mod several;
 pub(in crate::cli) mod why;
 
@@ -99,6 +100,11 @@ pub struct Options {
     /// Ask the local network where NAME is, as ac-discover does
     #[arg(long, conflicts_with_all = ["output", "anonymous", "plain"])]
     pub lan: bool,
+
+    /// By way of RELAY: a relay's petname, or a path with a /, either with @HOST:PORT if its key file
+    /// does not say where it is (repeatable: each is tried in turn)
+    #[arg(long, value_name = "RELAY", conflicts_with_all = ["udp", "output", "plain", "lan"])]
+    pub via: Vec<String>,
 
     /// Only shake hands: is the peer there, and does it hear you?
     #[arg(short = 'z', long)]
@@ -265,7 +271,7 @@ fn prepare(options: &Options) -> Result<(KeyPair, Destination, Option<PublicKey>
     let mut passphrases = options.common.passphrases.source();
     let mut destination = resolve(&options.destination, &keyring, &mut passphrases)?;
     let me = caller(options, &keyring, &mut passphrases)?;
-    lan::reach(options, &keyring, &me, std::slice::from_mut(&mut destination))?;
+    reach::reach(options, &keyring, &me, std::slice::from_mut(&mut destination))?;
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok((me, destination, owner))
 }

@@ -38,8 +38,8 @@ fn send(options: &Options, hub: &mut Hub, target: HostPort) -> Result<HandedOver
     let mut limits = Limits { silence, trace };
     let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
     if options.udp {
-        send_plain_datagrams(hub, &bare, &[target], input, &mut limits)
+        send_plain_datagrams(hub, &bare, &[target.into()], input, &mut limits)
     } else {
-        send_plain_stream(hub, &bare, &[target], input, &mut limits)
+        send_plain_stream(hub, &bare, &[target.into()], input, &mut limits)
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use super::files::Sending;
-use super::{Options, PROGRAM, call, caller, head, job, keep, lan, outcome, task, tell, why};
+use super::{Options, PROGRAM, call, caller, head, job, keep, outcome, reach, task, tell, why};
 use crate::cli::destination::{Destination, resolve, shown};
 use crate::cli::failure::{Code, Failure, print, system};
 use crate::cli::output::note;
@@ -99,10 +99,10 @@ fn prepare(options: &Options, operands: &[&[String]]) -> Result<Prepared, Failur
         keys.push(caller(options, &keyring, &mut passphrases)?);
     }
     if let Some(me) = keys.first() {
-        lan::look(options, &keyring, me, &mut found)?;
+        reach::look(options, &keyring, me, &mut found)?;
     }
     let nowhere = found.extract_if(.., |to| to.targets.is_empty());
-    lost.extend(nowhere.map(|to| (to.name.clone(), lan::nowhere(options, &to.name))));
+    lost.extend(nowhere.map(|to| (to.name.clone(), reach::nowhere(options, &to.name))));
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok(Prepared { keys, found, lost, owner })
 }

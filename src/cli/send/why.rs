@@ -61,6 +61,14 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
             format!("no answer from {address} after {}", units::seconds(*time)),
         ),
         DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
+        DialError::Relay(name, why) => dial_failure(why).about(format!("relay {name}")),
+        DialError::Nobody(name) => {
+            Failure::new(Code::Unreachable, format!("nobody is there, at relay {name}"))
+                .hint("they have to listen there: ac-listen --via RELAY; and hear you")
+        }
+        DialError::RelayFull(name) => {
+            Failure::new(Code::Unreachable, format!("relay {name} has no room for more"))
+        }
         DialError::Local(e) => Failure::new(Code::Local, system(e)),
     }
 }

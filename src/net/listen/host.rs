@@ -9,9 +9,9 @@ use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::net::dial::DialError;
 use crate::net::feed::Feed;
 use crate::net::receiver::{Hired, Route};
-use crate::net::resolve::HostPort;
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
+use crate::net::via::Place;
 use crate::proto::limits::{Bounds, Limit, Network, Party};
 use crate::proto::mux::{Sink, Ticket};
 use crate::proto::stream::link::Crossing;
@@ -96,7 +96,7 @@ pub struct Outgoing {
     /// Whether it is a contact.
     pub known: bool,
     /// Where to try, in turn.
-    pub targets: Vec<HostPort>,
+    pub targets: Vec<Place>,
     /// What is said.
     pub feed: Box<dyn Feed>,
     /// Whether the session ends once that was said and answered.

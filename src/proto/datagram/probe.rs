@@ -78,20 +78,21 @@ impl Probe {
     pub fn answer(
         &self,
         me: &KeyPair,
+        way: Way,
         body: &[u8],
         now: Now,
         rng: &mut dyn Random,
         out: &mut [u8; PACKET_LEN],
     ) {
         let sealer = Sealer::new(me, &self.sender, self.ack_key.expose());
-        seal(&sealer, Kind::Here, self.id, now, &[0; 32], body, rng, out);
+        seal(&sealer, (Kind::Here, way), self.id, now, &[0; 32], body, rng, out);
     }
 }
 
 #[allow(clippy::too_many_arguments)] // the fields of one packet
 fn seal(
     sealer: &Sealer,
-    kind: Kind,
+    (kind, way): (Kind, Way),
     id: MessageId,
     now: Now,
     ack_key: &[u8; 32],
@@ -99,7 +100,7 @@ fn seal(
     rng: &mut dyn Random,
     out: &mut [u8; PACKET_LEN],
 ) {
-    let (time_ms, way) = (now.unix_ms, Way::Network);
+    let time_ms = now.unix_ms;
     let head = Head { kind, way, more: false, id, time_ms, ack_key, fragment: 0, of: 1 };
     sealer.seal(&head, body, rng, out);
 }
@@ -128,16 +129,22 @@ impl Question {
         self.id
     }
 
+    /// What an answer is authenticated with, 32 bytes.
+    pub fn ack_key(&self) -> &[u8; 32] {
+        self.ack_key.expose()
+    }
+
     /// Seals a PROBE stamped now, which asks this of whomever `to` seals for.
     pub fn packet(
         &self,
         to: &Sealer,
+        way: Way,
         body: &[u8],
         now: Now,
         rng: &mut dyn Random,
         out: &mut [u8; PACKET_LEN],
     ) {
-        seal(to, Kind::Probe, self.id, now, self.ack_key.expose(), body, rng, out);
+        seal(to, (Kind::Probe, way), self.id, now, self.ack_key.expose(), body, rng, out);
     }
 
     /// Whether `packet` was made by somebody who opened this question: one hash.
@@ -146,10 +153,11 @@ impl Question {
         constant_time_eq(claimed, &mac1(&self.answer_key, sealed))
     }
 
-    /// Opens a HERE that [`Question::recognises`]; `None` unless the holder of `asked` made it for
+    /// Opens a HERE that came by `way` and that [`Question::recognises`]; `None` unless the holder of `asked` made it for
     /// `me`, in answer to this. Its body is still to be read.
     pub fn open(
         &self,
+        way: Way,
         me: &KeyPair,
         asked: &PublicKey,
         packet: &[u8; PACKET_LEN],
@@ -158,6 +166,7 @@ impl Question {
     ) -> Option<Opened> {
         let here = Opened::open(me, packet, 0, caches)?;
         let is_answer = here.kind() == Kind::Here
+            && here.way() == way
             && here.sender() == asked
             && here.id() == self.id
             && *here.ack_key() == [0; 32]
@@ -183,7 +192,7 @@ impl Prober {
 
     /// A PROBE stamped now; to be sent again, about once a second, until the answer comes.
     pub fn packet(&self, now: Now, rng: &mut dyn Random, out: &mut [u8; PACKET_LEN]) {
-        self.question.packet(&self.sealer, EMPTY_MAP, now, rng, out);
+        self.question.packet(&self.sealer, Way::Network, EMPTY_MAP, now, rng, out);
     }
 
     /// Whether `datagram` is the HERE that proves the sought key's holder is there.
@@ -193,7 +202,7 @@ impl Prober {
             return false;
         }
         let cache = [BoxCache::new()];
-        let here = self.question.open(&self.me, &self.to, packet, now, &cache);
+        let here = self.question.open(Way::Network, &self.me, &self.to, packet, now, &cache);
         here.is_some_and(|here| is_direct(here.body()))
     }
 }

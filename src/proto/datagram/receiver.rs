@@ -256,7 +256,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
 
     /// Makes the answer to a direct probe, which goes to the packet's source.
     pub fn here(&self, probe: &Probe, now: Now, rng: &mut dyn Random, out: &mut [u8; PACKET_LEN]) {
-        probe.answer(self.locals[probe.local()].keys(), EMPTY_MAP, now, rng, out);
+        probe.answer(self.locals[probe.local()].keys(), Way::Network, EMPTY_MAP, now, rng, out);
     }
 
     /// The current message of `run` is out and flushed: acknowledges it, and the next may come.

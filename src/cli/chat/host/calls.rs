@@ -9,8 +9,8 @@ use crate::cli::send::why;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::net::dial::DialError;
 use crate::net::listen::{Caller, Origin, Parting as Ended};
-use crate::net::resolve::HostPort;
 use crate::net::send::Cut;
+use crate::net::via::Place;
 use crate::proto::stream::link::KEEPALIVE;
 use crate::proto::stream::meta::Meta;
 use crate::proto::time::Now;
@@ -19,7 +19,7 @@ use crate::proto::time::Now;
 #[derive(Clone)]
 pub(super) struct Callee {
     pub(super) access: [u8; 32],
-    pub(super) targets: Vec<HostPort>,
+    pub(super) targets: Vec<Place>,
     pub(super) name: String,
     pub(super) known: bool,
     /// The program was started to call them.

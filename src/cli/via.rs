@@ -1,0 +1,86 @@
+//! Relays as a user names them: a petname, a key file's path, either with `@HOST:PORT`, or what a
+//! contact's key file says. ac(7), RELAYS.
+
+use std::rc::Rc;
+
+use super::destination::{Destination, host_port};
+use super::failure::{Code, Failure};
+use crate::keys::{Contact, Keyring, RelayHint};
+use crate::net::via::{Place, Relay, Through, To};
+
+/// The relay that `word` names.
+///
+/// # Errors
+/// [`Code::Key`] for a key file that is missing or bad, [`Code::Usage`] for an address that is none,
+/// and for a relay of which nobody says where it is.
+pub fn relay(word: &str, keyring: &Keyring) -> Result<Rc<Relay>, Failure> {
+    // No address has a slash: a path whose folders contain an @ is a path.
+    let (name, address) = match word.rsplit_once('@').filter(|(_, a)| !a.contains('/')) {
+        Some((name, address)) => (name, Some(host_port(address)?)),
+        None => (word, None),
+    };
+    let (shown, contact) = keyring.relay(name)?;
+    let mut relay = from_contact(shown, &contact);
+    relay.targets = address.map_or(relay.targets, |address| vec![address]);
+    if relay.targets.is_empty() {
+        let why = format!("relay {}: its key file does not say where it is", relay.name);
+        let hint = format!("say where: --via {}@HOST:PORT", super::sanitize::sanitize_line(name));
+        return Err(Failure::new(Code::Usage, why).hint(hint));
+    }
+    Ok(Rc::new(relay))
+}
+
+/// The relay that a key file names; `None` if it is not in the keyring, or nobody says where it is.
+fn hinted(hint: &RelayHint, keyring: &Keyring) -> Option<Rc<Relay>> {
+    match hint {
+        RelayHint::Name(name) => relay(name, keyring).ok(),
+        RelayHint::Inline(contact) => {
+            let name = contact.hints.address.first().cloned().unwrap_or_default();
+            Some(Rc::new(from_contact(name, contact))).filter(|relay| !relay.targets.is_empty())
+        }
+    }
+}
+
+fn from_contact(name: String, contact: &Contact) -> Relay {
+    let addresses = contact.hints.address.iter();
+    Relay {
+        name,
+        public: contact.public,
+        access: *contact.access.as_bytes(),
+        targets: addresses.filter_map(|address| host_port(address).ok()).collect(),
+    }
+}
+
+/// Has all `destinations` reached by the relays that `words` name; without any, by that of its key
+/// file behind its addresses, where only a name was given.
+///
+/// # Errors
+/// As for [`relay`].
+pub fn reach(
+    words: &[String],
+    anonymous: bool,
+    keyring: &Keyring,
+    destinations: &mut [Destination],
+) -> Result<(), Failure> {
+    let relays = words.iter().map(|word| relay(word, keyring)).collect::<Result<Vec<_>, _>>()?;
+    for destination in destinations {
+        let to = match destination {
+            Destination { is_group: true, .. } => To::Group,
+            _ if anonymous => To::Public,
+            _ => To::Contact,
+        };
+        if !relays.is_empty() {
+            destination.targets = relays.iter().flat_map(|relay| places(relay, to)).collect();
+        } else if destination.is_name {
+            let hint = destination.contact.hints.relay.as_ref();
+            let relay = hint.and_then(|hint| hinted(hint, keyring));
+            destination.targets.extend(relay.iter().flat_map(|relay| places(relay, to)));
+        }
+    }
+    Ok(())
+}
+
+fn places(relay: &Rc<Relay>, to: To) -> impl Iterator<Item = Place> {
+    let through = Through { relay: Rc::clone(relay), to, instance: None };
+    relay.targets.iter().map(move |at| Place { at: at.clone(), via: Some(through.clone()) })
+}
