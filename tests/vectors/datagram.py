@@ -57,23 +57,29 @@ def ack(message_id, fragment, status):
     return {"fragment": fragment, "status": status, "ack": value.hex()}
 
 
-run = bytes(range(1, 9))
-long = bytes(i % 251 for i in range(1500))
-packets = {
-    "one fragment": packet(0, 0, run, 0, 0, 1, b"hi\n"),
-    "first of two fragments, more to come": packet(0, 2, b"two-frag", 0, 0, 2, long[:998]),
-    "second of two fragments, more to come": packet(0, 2, b"two-frag", 0, 1, 2, long[998:]),
-    "for a file": packet(0, 4, b"box-file", 0, 0, 1, b"from a stick\n"),
-    "probe": packet(2, 0, b"probe-id", 0, 0, 1, b"\xa0"),
-    "here": packet(3, 0, b"probe-id", 0, 0, 1, b"\xa0", frm=recipient, to=S_pk, mac_secret=ack_key,
-                   acks=bytes(32)),
-}
-one = packets["one fragment"]["id"]
-print(json.dumps({
-    "about": "made by datagram.py; PROTOCOL.md, 4.7",
-    "recipient_secret": bytes(recipient).hex(), "recipient_public": R_pk.hex(),
-    "sender_secret": bytes(sender).hex(), "sender_public": S_pk.hex(),
-    "access": access.hex(), "mac1_key": H(32, access, b"AnonChat v1 mac1", R_pk).hex(),
-    "packets": packets,
-    "acks": [ack(one, 0, 0), ack(one, 0xFFFF, 1), ack(one, 0xFFFF, 2)],
-}, indent=1))
+
+def vectors():
+    run = bytes(range(1, 9))
+    long = bytes(i % 251 for i in range(1500))
+    packets = {
+        "one fragment": packet(0, 0, run, 0, 0, 1, b"hi\n"),
+        "first of two fragments, more to come": packet(0, 2, b"two-frag", 0, 0, 2, long[:998]),
+        "second of two fragments, more to come": packet(0, 2, b"two-frag", 0, 1, 2, long[998:]),
+        "for a file": packet(0, 4, b"box-file", 0, 0, 1, b"from a stick\n"),
+        "probe": packet(2, 0, b"probe-id", 0, 0, 1, b"\xa0"),
+        "here": packet(3, 0, b"probe-id", 0, 0, 1, b"\xa0", frm=recipient, to=S_pk, mac_secret=ack_key,
+                       acks=bytes(32)),
+    }
+    one = packets["one fragment"]["id"]
+    return {
+        "about": "made by datagram.py; PROTOCOL.md, 4.7",
+        "recipient_secret": bytes(recipient).hex(), "recipient_public": R_pk.hex(),
+        "sender_secret": bytes(sender).hex(), "sender_public": S_pk.hex(),
+        "access": access.hex(), "mac1_key": H(32, access, b"AnonChat v1 mac1", R_pk).hex(),
+        "packets": packets,
+        "acks": [ack(one, 0, 0), ack(one, 0xFFFF, 1), ack(one, 0xFFFF, 2)],
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(vectors(), indent=1))

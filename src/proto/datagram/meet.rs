@@ -66,8 +66,11 @@ impl Meet {
         let count = from.map().ok()?.filter(|count| *count <= MAX_ENTRIES)?;
         for _ in 0..count {
             match from.u64().ok()? {
-                0 => rendezvous = Some(from.bytes().ok()?.try_into().ok()?),
-                1 => instance = Some(from.bytes().ok()?.try_into().ok()?),
+                0 if rendezvous.is_none() => {
+                    rendezvous = Some(from.bytes().ok()?.try_into().ok()?);
+                }
+                1 if instance.is_none() => instance = Some(from.bytes().ok()?.try_into().ok()?),
+                0 | 1 => return None,
                 _ => from.skip().ok()?,
             }
         }

@@ -89,6 +89,15 @@ impl Command {
     }
 }
 
+/// An end of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Whoever made the link.
+    Client,
+    /// Whoever holds the mailboxes.
+    Relay,
+}
+
 /// Why a relay does not do what it was asked to: the body of [`Command::Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -149,6 +158,19 @@ impl<'a> Cell<'a> {
     /// The body of POST and CELL.
     pub fn packet(&self) -> Option<&'a [u8; PACKET_LEN]> {
         self.body.try_into().ok()
+    }
+
+    /// Whether this end of a link may say it, with these fields.
+    pub fn is_said_by(&self, from: Side) -> bool {
+        match self.command {
+            Command::Noop => true,
+            // The relay's own names the POST, and no mailbox.
+            Command::Ack => from == Side::Client || (self.log, self.address) == ([0; 8], [0; 32]),
+            Command::Post | Command::Subscribe | Command::Connect | Command::Leave => {
+                from == Side::Client
+            }
+            Command::Cell | Command::Error | Command::Joined | Command::Live => from == Side::Relay,
+        }
     }
 
     /// Writes all of `out`.

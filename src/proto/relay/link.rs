@@ -2,11 +2,17 @@
 
 use std::time::Duration;
 
-use super::cell::{CELL_LEN, Cell, WIRE_LEN};
+use super::cell::{CELL_LEN, Cell, Side, WIRE_LEN};
 use crate::crypto::noise::{HASH_LEN, TAG_LEN};
+use crate::crypto::sodium::{PublicKey, keyed_hash};
 use crate::proto::stream::record::Violation;
 use crate::proto::stream::session::Session;
 use crate::proto::time::Now;
+
+/// What stands for `access` at a relay that is open to everybody who knows its key, 32 bytes.
+pub fn open_access(relay: &PublicKey) -> [u8; 32] {
+    keyed_hash(relay.as_bytes(), &[b"AnonChat v1 open relay"])
+}
 
 /// A session, the start of a cell that is not complete yet, and bytes on their way out. While
 /// nothing is on its way it holds no buffer.
@@ -31,7 +37,7 @@ impl CellLink {
         self.session.handshake_hash()
     }
 
-    /// Takes bytes from the peer and hands on each whole cell.
+    /// Takes bytes from the peer and hands on each whole cell that the peer's side may say.
     ///
     /// # Errors
     /// The first [`Violation`], the callback's own included: the link is of no more use then.
@@ -80,7 +86,12 @@ impl CellLink {
         }
         let mut plain = [0; CELL_LEN];
         self.session.open_whole(sealed, &mut plain)?;
-        each(&Cell::parse(&plain)?)
+        let cell = Cell::parse(&plain)?;
+        let peer = if self.session.is_initiator() { Side::Relay } else { Side::Client };
+        if !cell.is_said_by(peer) {
+            return Err(Violation::Malformed);
+        }
+        each(&cell)
     }
 
     /// Queues one cell.

@@ -39,6 +39,11 @@ impl Session {
         &self.hash
     }
 
+    /// Whether this end made the call.
+    pub fn is_initiator(&self) -> bool {
+        self.noise.is_initiator()
+    }
+
     /// Appends one record, its length in front, to `out`. `body` is at most [`MAX_BODY`] bytes.
     pub fn seal(&mut self, kind: Kind, body: &[u8], out: &mut Vec<u8>) {
         debug_assert!(body.len() <= MAX_BODY);
