@@ -75,7 +75,7 @@ fn numbered(section: u32) -> Vec<u32> {
 fn rules_are_numbered_without_a_gap() {
     // Discovery's go on where those of datagrams end.
     let datagrams = [numbered(4), numbered(6)].concat();
-    for (rules, last) in [(rules('K'), 16), (rules('S'), 18), (datagrams, 36)] {
+    for (rules, last) in [(rules('K'), 16), (rules('S'), 18), (rules('L'), 5), (datagrams, 36)] {
         assert_eq!(rules, (1..=last).collect::<Vec<_>>());
     }
 }
