@@ -5,7 +5,7 @@ BINDIR = $(PREFIX)/bin
 MANDIR = $(PREFIX)/share/man
 CARGO = cargo
 INSTALL = install
-PROGRAMS = ac-discover ac-keygen ac-listen ac-send
+PROGRAMS = ac-discover ac-keygen ac-listen ac-relay ac-send
 
 .PHONY: all check install uninstall
 

@@ -25,9 +25,12 @@
 //!
 //! [`discover`] finds, on the local network, where somebody listens, and answers those who ask.
 //!
+//! [`relay`] is the machine in between for those who cannot reach each other: it holds sealed cells and
+//! joins connections, and can read neither.
+//!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!
-//! Imports point down only: bin → cli → (transfer, discover, history) → net → proto → crypto, keys.
+//! Imports point down only: bin → cli → (transfer, relay, discover, history) → net → proto → crypto, keys.
 //! PROTOCOL.md says every byte.
 
 #[forbid(unsafe_code)]
@@ -45,5 +48,7 @@ pub mod keys;
 pub mod net;
 #[forbid(unsafe_code)]
 pub mod proto;
+#[forbid(unsafe_code)]
+pub mod relay;
 #[forbid(unsafe_code)]
 pub mod transfer;

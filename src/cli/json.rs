@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::sanitize::is_dangerous;
 use crate::crypto::sodium::PublicKey;
+use crate::relay::counts::Counts;
 
 /// The version of these objects.
 const VERSION: u8 = 1;
@@ -40,6 +41,19 @@ pub enum Event<'a> {
         address: &'a str,
         /// `tcp` or `udp`.
         transport: &'a str,
+    },
+    /// The public key file of a relay, to be handed out.
+    RelayKey {
+        /// 8 groups of 5 digits.
+        fingerprint: &'a str,
+        /// The whole file.
+        file: &'a str,
+    },
+    /// What a relay holds and has done.
+    RelayCounts {
+        /// The numbers.
+        #[serde(flatten)]
+        counts: &'a Counts,
     },
     /// Somebody is on the local network, or is not any more.
     Presence {

@@ -22,6 +22,8 @@ pub mod passphrase;
 mod plain;
 pub mod program;
 mod progress;
+mod ready;
+pub mod relay;
 pub mod sanitize;
 mod sealed_file;
 pub mod send;

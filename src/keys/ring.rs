@@ -10,7 +10,7 @@ use super::error::{KeyError, KeyErrorKind};
 use super::file::{KeyFile, KeyedFile};
 use super::names::{BadName, petname};
 use super::passphrase::Passphrases;
-use super::{Contact, LocalKey, disk};
+use super::{Contact, LocalKey, LocalKind, disk};
 
 /// A part of the keyring where files bear petnames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +95,11 @@ impl Keyring {
         self.root.join("identity.key")
     }
 
+    /// The secret key file of a relay that I run.
+    pub fn relay_key_path(&self) -> PathBuf {
+        self.root.join("relay.key")
+    }
+
     /// What I give to people.
     pub fn identity_public_path(&self) -> PathBuf {
         self.root.join("identity.pub")
@@ -118,6 +123,23 @@ impl Keyring {
         match open_local(&path, passphrases) {
             Err(e) if e.kind == KeyErrorKind::Missing => Err(KeyErrorKind::NoIdentity.at(path)),
             result => result,
+        }
+    }
+
+    /// The key of a relay that I run.
+    ///
+    /// # Errors
+    /// Everything that can be wrong with the file; [`KeyErrorKind::Missing`] if there is none.
+    pub fn relay_key(&self, passphrases: &mut dyn Passphrases) -> Result<LocalKey, KeyError> {
+        let path = self.relay_key_path();
+        let key = open_local(&path, passphrases)?;
+        match key.kind {
+            LocalKind::Identity => Ok(key),
+            LocalKind::Group => Err(KeyErrorKind::WrongKind {
+                expected: "a secret key file",
+                found: "a group key file",
+            }
+            .at(path)),
         }
     }
 

@@ -13,8 +13,10 @@
 pub mod box_file;
 pub mod clock;
 pub mod command;
+pub mod descriptors;
 pub mod dial;
 pub mod duplex;
+pub mod ears;
 pub mod fan;
 pub mod feed;
 pub mod hub;
@@ -32,5 +34,6 @@ pub mod signals;
 pub mod sockets;
 pub mod speaker;
 mod stdio;
+pub mod timers;
 pub mod via;
 pub mod wire;

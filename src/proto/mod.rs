@@ -8,4 +8,4 @@ pub mod mux;
 pub mod relay;
 pub mod stream;
 pub mod time;
-mod turns;
+pub mod turns;

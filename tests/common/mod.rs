@@ -47,6 +47,7 @@ fn path_of(name: &str) -> Option<&'static str> {
         "ac-discover" => option_env!("CARGO_BIN_EXE_ac-discover"),
         "ac-keygen" => option_env!("CARGO_BIN_EXE_ac-keygen"),
         "ac-listen" => option_env!("CARGO_BIN_EXE_ac-listen"),
+        "ac-relay" => option_env!("CARGO_BIN_EXE_ac-relay"),
         "ac-send" => option_env!("CARGO_BIN_EXE_ac-send"),
         _ => None,
     }

@@ -8,11 +8,12 @@ use super::door::{Doorkeeper, Policy};
 use super::{Ended, Options, PROGRAM, local, say};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::{self, Event};
+use crate::cli::ready;
 use crate::discover::announce::{Announced, Announcement, GATHER, Listening, Member};
 use crate::discover::public::PublicName;
 use crate::keys::{Keyring, LocalKey, LocalKind, fingerprint};
 use crate::net::hub::Hub;
-use crate::net::sockets::{Transport, own_addresses};
+use crate::net::sockets::Transport;
 
 /// Answers until a signal comes.
 pub fn run(options: &Options) -> Result<(), Ended> {
@@ -118,15 +119,7 @@ pub fn cannot_announce(e: &std::io::Error, port: u16) -> Failure {
 
 fn say_ready(options: &Options, at: &Listening) -> Result<(), Failure> {
     let (address, transport) = (at.address.to_string(), at.transport.name());
-    let mut line = format!("announcing {address} ({transport})");
-    if at.address.ip().is_unspecified() {
-        let v4_only = at.address.is_ipv4();
-        let own = own_addresses().into_iter().filter(|ip| ip.is_ipv4() || !v4_only);
-        for (nth, ip) in own.enumerate() {
-            let shown = SocketAddr::new(ip, at.address.port());
-            line.push_str(&format!("{}{shown}", if nth == 0 { ": " } else { " " }));
-        }
-    }
+    let mut line = format!("announcing {}", ready::place(at.address, transport));
     if at.address.ip().is_loopback() {
         line.push_str(": nobody else on the network can reach that");
     }

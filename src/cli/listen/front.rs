@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::inbox::{self, Desk};
@@ -12,12 +12,12 @@ use crate::cli::contact_book::ContactBook;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
 use crate::cli::outputs::Told;
-use crate::cli::{local_time, plain, trace};
+use crate::cli::{local_time, plain, ready, trace};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::{Keyring, fingerprint};
 use crate::net::listen::{Caller, Heard, Host, Notice, Origin, SessionId};
 use crate::net::receiver::{Hired, Route};
-use crate::net::sockets::{Transport, own_addresses};
+use crate::net::sockets::Transport;
 use crate::proto::limits::{Limit, Network};
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
@@ -105,19 +105,8 @@ impl<'a> Front<'a> {
             return;
         }
         let mark = if plain { "PLAIN: " } else { "" };
-        let mut line = format!("ac-listen: {mark}listening on {shown} ({transport})");
-        if address.ip().is_unspecified() {
-            let v4_only = address.is_ipv4();
-            let own = own_addresses().into_iter().filter(|ip| ip.is_ipv4() || !v4_only);
-            for (nth, ip) in own.enumerate() {
-                line.push_str(if nth == 0 { ": " } else { " " });
-                line.push_str(&match ip {
-                    IpAddr::V4(ip) => format!("{ip}:{}", address.port()),
-                    IpAddr::V6(ip) => format!("[{ip}]:{}", address.port()),
-                });
-            }
-        }
-        self.told.say(&line);
+        let place = ready::place(address, transport);
+        self.told.say(&format!("ac-listen: {mark}listening on {place}"));
     }
 
     /// A key that answers here.

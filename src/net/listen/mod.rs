@@ -4,8 +4,7 @@
 //! said on it both ways once somebody is let in, of which `hearing` is the half that comes in;
 //! `calls` are those that we make ourselves, which then are sessions like the others; [`plain`] what comes where nothing is encrypted,
 //! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption; `policy` says
-//! who is let in and served, `timers` say when a
-//! connection wants to be looked at without news, `finish` is how it all ends. This file is the loop
+//! who is let in and served, `finish` is how it all ends. This file is the loop
 //! that gives them their turns.
 
 mod calls;
@@ -19,7 +18,6 @@ pub mod plain;
 mod plain_datagrams;
 mod policy;
 mod session;
-mod timers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -40,10 +38,11 @@ pub use self::host::{
 };
 use self::plain_datagrams::PlainDatagrams;
 pub use self::policy::most_clients;
-use self::policy::{descriptors, seat};
-use self::timers::Timers;
+use self::policy::seat;
+use super::descriptors::descriptors;
 use super::hub::{Hub, WAKE};
 use super::sockets::canonical;
+use super::timers::Timers;
 use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::limits::{Door, Seats};

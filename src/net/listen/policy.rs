@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::conn::{Conn, Shared};
 use super::{Listener, Notice};
+use crate::net::descriptors::descriptors;
 use crate::proto::mux::Source;
 use crate::proto::stream::record::RefuseCode;
 
@@ -63,12 +64,6 @@ impl Listener<'_> {
         let sources = self.stalled.iter().map(|token| Source(*token as u64));
         sources.map(|source| self.shared.seats.rests(source)).filter(|at| *at > now).min()
     }
-}
-
-/// Descriptors that this process may have.
-pub(super) fn descriptors() -> usize {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    limit.current.map_or(1 << 20, |n| n as usize)
 }
 
 /// Sessions that can be served at once with the descriptors there are: half of them are for

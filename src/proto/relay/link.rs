@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::cell::{CELL_LEN, Cell, Side, WIRE_LEN};
 use crate::crypto::noise::{HASH_LEN, TAG_LEN};
 use crate::crypto::sodium::{PublicKey, keyed_hash};
-use crate::proto::stream::record::Violation;
+use crate::proto::stream::meta::Welcome;
+use crate::proto::stream::record::{self, Kind, Violation};
 use crate::proto::stream::session::Session;
 use crate::proto::time::Now;
 
@@ -21,6 +22,8 @@ pub struct CellLink {
     partial: Vec<u8>,
     out: Vec<u8>,
     written: usize,
+    /// `out` is another one's buffer.
+    is_lent: bool,
     heard: Duration,
     sent: Duration,
 }
@@ -29,7 +32,36 @@ impl CellLink {
     /// A link that starts now, after WELCOME.
     pub fn new(session: Session, now: Now) -> Self {
         let (partial, out) = (Vec::new(), Vec::new());
-        Self { session, partial, out, written: 0, heard: now.mono, sent: now.mono }
+        Self { session, partial, out, written: 0, is_lent: false, heard: now.mono, sent: now.mono }
+    }
+
+    /// The relay's end of a link that starts now: `welcome` is what it says first.
+    pub fn welcoming(session: Session, welcome: &Welcome, now: Now) -> Self {
+        let body = welcome.encode();
+        let mut plain = record::header(Kind::Welcome, body.len()).to_vec();
+        plain.extend_from_slice(&body);
+        plain.resize(record::padded_len(plain.len()), 0);
+        let mut link = Self::new(session, now);
+        link.session.seal_whole(&plain, &mut link.out);
+        link
+    }
+
+    /// Takes over an empty buffer for what is to be sent, if nothing is on its way.
+    pub fn lend(&mut self, spare: &mut Vec<u8>) {
+        if self.out.is_empty() {
+            std::mem::swap(&mut self.out, spare);
+            self.is_lent = true;
+        }
+    }
+
+    /// Gives that buffer back. What is still on its way then has as much room as it needs.
+    pub fn give_back(&mut self, spare: &mut Vec<u8>) {
+        if std::mem::take(&mut self.is_lent) {
+            let rest = self.pending().to_vec();
+            *spare = std::mem::replace(&mut self.out, rest);
+            spare.clear();
+            self.written = 0;
+        }
     }
 
     /// Names the link: the same 64 bytes at both ends.
@@ -47,26 +79,41 @@ impl CellLink {
         now: Now,
         mut each: impl FnMut(&Cell<'_>) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
+        let mut plain = [0; CELL_LEN];
+        while let Some(cell) = self.take(&mut input, now, &mut plain)? {
+            each(&cell)?;
+        }
+        Ok(())
+    }
+
+    /// Takes bytes off the front of `input` until a cell is whole, which is opened into `plain`;
+    /// without one, all of them.
+    ///
+    /// # Errors
+    /// [`Violation`]: the link is of no more use then.
+    pub fn take<'a>(
+        &mut self,
+        input: &mut &[u8],
+        now: Now,
+        plain: &'a mut [u8; CELL_LEN],
+    ) -> Result<Option<Cell<'a>>, Violation> {
         if !input.is_empty() {
             self.heard = now.mono;
         }
-        if !self.partial.is_empty() {
-            let missing = (WIRE_LEN - self.partial.len()).min(input.len());
-            let (head, rest) = input.split_at(missing);
-            self.partial.extend_from_slice(head);
-            input = rest;
-            if self.partial.len() < WIRE_LEN {
-                return Ok(());
-            }
-            let whole = std::mem::take(&mut self.partial);
-            self.open(&whole, &mut each)?;
+        if let Some((record, rest)) =
+            input.split_at_checked(WIRE_LEN).filter(|_| self.partial.is_empty())
+        {
+            *input = rest;
+            return self.open(record, plain).map(Some);
         }
-        let mut records = input.chunks_exact(WIRE_LEN);
-        for record in &mut records {
-            self.open(record, &mut each)?;
+        let (head, rest) = input.split_at(self.missing().min(input.len()));
+        *input = rest;
+        self.partial.extend_from_slice(head);
+        if self.partial.len() < WIRE_LEN {
+            return Ok(None);
         }
-        self.partial.extend_from_slice(records.remainder());
-        Ok(())
+        let whole = std::mem::take(&mut self.partial);
+        self.open(&whole, plain).map(Some)
     }
 
     /// How many bytes are missing until the cell that is coming is whole. Who reads no more than
@@ -75,23 +122,22 @@ impl CellLink {
         WIRE_LEN - self.partial.len()
     }
 
-    fn open(
+    fn open<'a>(
         &mut self,
         record: &[u8],
-        each: &mut impl FnMut(&Cell<'_>) -> Result<(), Violation>,
-    ) -> Result<(), Violation> {
+        plain: &'a mut [u8; CELL_LEN],
+    ) -> Result<Cell<'a>, Violation> {
         let (len, sealed) = record.split_at(2);
         if usize::from(u16::from_be_bytes([len[0], len[1]])) != CELL_LEN + TAG_LEN {
             return Err(Violation::Malformed);
         }
-        let mut plain = [0; CELL_LEN];
-        self.session.open_whole(sealed, &mut plain)?;
-        let cell = Cell::parse(&plain)?;
+        self.session.open_whole(sealed, plain)?;
+        let cell = Cell::parse(plain)?;
         let peer = if self.session.is_initiator() { Side::Relay } else { Side::Client };
         if !cell.is_said_by(peer) {
             return Err(Violation::Malformed);
         }
-        each(&cell)
+        Ok(cell)
     }
 
     /// Queues one cell.
@@ -111,7 +157,11 @@ impl CellLink {
     pub fn consumed(&mut self, len: usize) {
         self.written += len;
         if self.written == self.out.len() {
-            (self.out, self.written) = (Vec::new(), 0);
+            self.out.clear();
+            self.written = 0;
+            if !self.is_lent {
+                self.out = Vec::new();
+            }
         } else if self.written >= self.out.len() / 2 {
             // Each byte is moved once on average at most.
             self.out.drain(..self.written);

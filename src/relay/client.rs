@@ -1,0 +1,231 @@
+//! One client of a relay: a gate, then a link of cells.
+
+use std::time::Duration;
+
+use mio::event::Event;
+
+use crate::crypto::sodium::{KeyPair, OsRandom, Random};
+use crate::net::wire::{Read, Wire};
+use crate::proto::limits::Party;
+use crate::proto::relay::cell::{Cell, Command, WIRE_LEN};
+use crate::proto::relay::link::CellLink;
+use crate::proto::relay::mailbox::Challenge;
+use crate::proto::stream::gate::{Gate, Passage};
+use crate::proto::stream::handshake::Responding;
+use crate::proto::stream::meta::Welcome;
+use crate::proto::stream::replay::ReplayGuard;
+use crate::proto::time::Now;
+
+/// What is read at once before the handshake is over, in bytes: little more than its messages are.
+const GATE_READ: usize = 4 * 1024;
+/// Sealed cells that wait for the socket are this many at most.
+pub const OUT_CELLS: usize = 48;
+/// Cells that are read in one turn at most.
+pub const TURN_CELLS: usize = 32;
+/// Cells that are read in the turn after one with a proof: a proof costs as much as 40 cells.
+const PROOF_CELLS: usize = 4;
+/// The longest time without a word of ours.
+const NOOP_LATEST: Duration = Duration::from_secs(60);
+/// It may be so much less.
+const NOOP_JITTER: Duration = Duration::from_secs(15);
+/// A client that has said nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(150);
+
+/// A socket and what it has come to.
+pub struct Client {
+    /// The socket.
+    pub wire: Wire,
+    /// With whom it shares its turns.
+    pub party: Party,
+    /// What it has come to.
+    pub stage: Stage,
+    /// It waits for its turn.
+    pub is_queued: bool,
+}
+
+/// What a connection has come to.
+pub enum Stage {
+    /// The handshake, and message 2 on its way out.
+    Gate(Gate, Vec<u8>),
+    /// It was let in.
+    Open(Box<Open>),
+}
+
+/// A client that was let in.
+pub struct Open {
+    /// Its cells.
+    pub link: CellLink,
+    /// What its proofs are about.
+    pub challenge: Challenge,
+    /// It has sent CONNECT, and says nothing more.
+    pub waits: bool,
+    /// Nothing is read any more; what is on its way out may take until then.
+    pub leaving: Option<Duration>,
+    /// Bytes that its last turn left on the way out.
+    pub backlog: usize,
+    /// Our next sign of life comes so long after our last word.
+    noop_after: Duration,
+    /// Cells that are read in its next turn.
+    quantum: usize,
+}
+
+impl Open {
+    fn new(link: CellLink, challenge: Challenge) -> Self {
+        let noop_after = noop_after(&mut OsRandom);
+        Self {
+            link,
+            challenge,
+            waits: false,
+            leaving: None,
+            backlog: 0,
+            noop_after,
+            quantum: PROOF_CELLS,
+        }
+    }
+
+    /// Cells for which there is room on the way out.
+    pub fn room(&self) -> usize {
+        OUT_CELLS.saturating_sub(self.link.pending().len().div_ceil(WIRE_LEN))
+    }
+
+    /// How much may be read now, in bytes: for each cell there is room for an answer.
+    pub fn appetite(&self, room: usize) -> usize {
+        match room.min(self.quantum) {
+            0 => 0,
+            cells => (cells - 1) * WIRE_LEN + self.link.missing(),
+        }
+    }
+
+    /// A turn is over in which so many proofs were checked.
+    pub fn had_turn(&mut self, proofs: usize) {
+        self.quantum = match proofs {
+            0 => (self.quantum * 2).min(TURN_CELLS),
+            _ => PROOF_CELLS,
+        };
+    }
+
+    /// Gives a sign of life if it is time.
+    pub fn keep_alive(&mut self, now: Now) {
+        if now.mono >= self.link.sent() + self.noop_after {
+            self.noop_after = noop_after(&mut OsRandom);
+            self.link.send(&Cell::new(Command::Noop), now);
+        }
+    }
+
+    /// Whether it has been silent for too long.
+    pub fn is_overdue(&self, now: Now) -> bool {
+        now.mono >= self.link.heard() + SILENCE
+    }
+
+    fn deadline(&self) -> Duration {
+        (self.link.sent() + self.noop_after).min(self.link.heard() + SILENCE)
+    }
+}
+
+fn noop_after(random: &mut dyn Random) -> Duration {
+    let mut draw = [0; 4];
+    random.fill(&mut draw);
+    let fraction = f64::from(u32::from_be_bytes(draw)) / f64::from(u32::MAX);
+    NOOP_LATEST - NOOP_JITTER.mul_f64(fraction)
+}
+
+/// What a relay is to those who knock.
+pub struct Doorway {
+    /// Its key.
+    pub pair: KeyPair,
+    /// Each of the `access` values that let somebody in.
+    pub accesses: Vec<[u8; 32]>,
+    /// How long cells are held, in seconds.
+    pub ttl_s: u64,
+}
+
+/// What a turn at the gate came to.
+pub enum Knock {
+    /// It goes on.
+    Wait,
+    /// It was let in; so many bytes of what was read are cells already.
+    Admitted(usize),
+    /// The connection is over.
+    Gone,
+}
+
+impl Client {
+    /// A connection that was just accepted.
+    pub fn new(wire: Wire, party: Party, now: Now) -> Self {
+        let stage = Stage::Gate(Gate::new(now, &mut OsRandom), Vec::new());
+        Self { wire, party, stage, is_queued: false }
+    }
+
+    /// Takes note of an event.
+    pub fn on_event(&mut self, event: &Event) {
+        self.wire.on_event(event);
+    }
+
+    /// Whether the handshake is over.
+    pub fn is_open(&self) -> bool {
+        !matches!(self.stage, Stage::Gate(..))
+    }
+
+    /// The client that was let in and does not leave, and its socket.
+    pub fn open(&mut self) -> Option<(&mut Wire, &mut Open)> {
+        match &mut self.stage {
+            Stage::Open(open) if open.leaving.is_none() => Some((&mut self.wire, open)),
+            _ => None,
+        }
+    }
+
+    /// When it wants to be looked at without news.
+    pub fn deadline(&self) -> Duration {
+        match &self.stage {
+            Stage::Gate(gate, _) => gate.deadline(),
+            Stage::Open(open) => open.leaving.unwrap_or_else(|| open.deadline()),
+        }
+    }
+
+    /// One turn at the gate: reads once into `space`, and writes.
+    pub fn knock(
+        &mut self,
+        now: Now,
+        space: &mut [u8],
+        doorway: &Doorway,
+        replays: &mut ReplayGuard,
+    ) -> Knock {
+        let Stage::Gate(gate, reply) = &mut self.stage else { return Knock::Wait };
+        if now.mono >= gate.deadline() {
+            return Knock::Gone;
+        }
+        let n = match self.wire.read(&mut space[..GATE_READ]) {
+            Read::Bytes(n) => n,
+            Read::Later => 0,
+            Read::Closed | Read::Broken => return Knock::Gone,
+        };
+        let keys: Vec<_> = doorway
+            .accesses
+            .iter()
+            .map(|access| Responding { pair: &doorway.pair, access })
+            .collect();
+        match gate.feed(&space[..n], now, &keys, replays) {
+            _ if n == 0 => {}
+            Passage::Nothing => {}
+            Passage::Reply(message) => reply.extend_from_slice(&message[..]),
+            Passage::Proved { session, consumed, .. } => {
+                let challenge = Challenge::generate();
+                let welcome = Welcome {
+                    challenge: Some(*challenge.public()),
+                    ttl_s: Some(doorway.ttl_s),
+                    ..Welcome::default()
+                };
+                let link = CellLink::welcoming(*session, &welcome, now);
+                self.stage = Stage::Open(Box::new(Open::new(link, challenge)));
+                return Knock::Admitted(n - consumed);
+            }
+        }
+        match self.wire.write(reply) {
+            Ok(written) => {
+                reply.drain(..written);
+                Knock::Wait
+            }
+            Err(_) => Knock::Gone,
+        }
+    }
+}

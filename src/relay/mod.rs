@@ -1,0 +1,14 @@
+//! The blind relay: it holds sealed cells in mailboxes, and joins two connections into one.
+//! PROTOCOL.md, section 5.
+//!
+//! Pure, with time and randomness handed in: [`table`], what is held and who reads it, over a
+//! [`store`] of packets, and [`room`], where those wait who want to be joined. The program:
+//! [`server`], one loop that gives every [`client`] and every [`circuit`] its turns.
+
+pub mod circuit;
+pub mod client;
+pub mod counts;
+pub mod room;
+pub mod server;
+pub mod store;
+pub mod table;
