@@ -12,6 +12,7 @@ use super::sanitize::sanitize_line;
 use crate::crypto::sodium::PublicKey;
 use crate::history::record::{CannotRecord, Recorder};
 use crate::keys::Keyring;
+use crate::net::state_file::CannotRemember;
 
 /// After a signal the last entries may take this long to be written.
 pub const SIGNAL_PATIENCE: Duration = Duration::from_millis(500);
@@ -39,17 +40,16 @@ pub fn open(
     recorder.map(Some).map_err(|e| cannot("write the history", &e))
 }
 
-/// That `what` could not be done, or the history not be written, if that is why.
+/// That `what` could not be done, or the history or the state not be written, if that is why.
 pub fn cannot(what: &str, e: &io::Error) -> Failure {
-    let unrecorded = e.get_ref().and_then(|inner| inner.downcast_ref::<CannotRecord>());
-    Failure::new(
-        Code::Local,
-        match unrecorded {
-            Some(CannotRecord { path, error }) => {
-                let path = sanitize_line(&path.to_string_lossy());
-                format!("cannot write the history {path}: {}", system(error))
-            }
-            None => format!("cannot {what}: {}", system(e)),
-        },
-    )
+    let inner = e.get_ref();
+    let unrecorded = inner.and_then(|inner| inner.downcast_ref::<CannotRecord>());
+    let unremembered = inner.and_then(|inner| inner.downcast_ref::<CannotRemember>());
+    let (file, path, error) = match (unrecorded, unremembered) {
+        (Some(CannotRecord { path, error }), _) => ("history", path, error),
+        (_, Some(CannotRemember { path, error })) => ("state", path, error),
+        _ => return Failure::new(Code::Local, format!("cannot {what}: {}", system(e))),
+    };
+    let path = sanitize_line(&path.to_string_lossy());
+    Failure::new(Code::Local, format!("cannot write the {file} {path}: {}", system(error)))
 }

@@ -33,6 +33,7 @@ pub mod several;
 pub mod signals;
 pub mod sockets;
 pub mod speaker;
+pub mod state_file;
 mod stdio;
 pub mod timers;
 pub mod via;

@@ -1,5 +1,6 @@
 //! One connection to a listener: a gate, then a link; or, where nothing is encrypted, one message.
 
+use std::io;
 use std::time::Duration;
 
 use mio::event::Event;
@@ -12,7 +13,10 @@ use super::{Answering, Caller, Heard, Host, Notice, Stage};
 use crate::crypto::sodium::Random;
 use crate::net::dial::Dialed;
 use crate::net::send::Cut;
+use crate::net::state_file::StateFile;
 use crate::net::wire::{Left, Read, Wire, Wrote};
+use crate::proto::datagram::packet::Mac1;
+use crate::proto::datagram::past::{Extent, Ran};
 use crate::proto::limits::{Party, Seats};
 use crate::proto::mux::{Mux, Source};
 use crate::proto::stream::gate::{Gate, Passage};
@@ -61,9 +65,29 @@ pub struct Shared<'a> {
     pub idle: Option<Duration>,
     /// Note what crosses the wire.
     pub trace: bool,
+    /// What was delivered before this listener began, if that is remembered.
+    pub state: Option<StateFile>,
+    /// Why something could not be remembered: the listener ends.
+    pub unremembered: Option<io::Error>,
 }
 
 impl Shared<'_> {
+    /// A message is out and flushed: remembers it ([`StateFile::remember`]) if that is asked for.
+    /// Whether it may be acknowledged; if not, the listener is about to end.
+    pub fn remember(
+        &mut self,
+        ran: &Ran<'_>,
+        extent: Extent,
+        contact: bool,
+        packets: &[Mac1],
+    ) -> bool {
+        let Some(state) = &mut self.state else { return true };
+        let remembered = state.remember(ran, extent, contact, packets);
+        let noted = remembered.is_ok() && self.unremembered.is_none();
+        self.unremembered = self.unremembered.take().or(remembered.err());
+        noted
+    }
+
     /// A run of messages to a receiver begins, unless as many as are wanted are under way.
     pub fn run_begins(&mut self) -> bool {
         let wanted = self.mux.left().is_none_or(|left| self.open_runs < left);

@@ -42,6 +42,7 @@ use self::policy::seat;
 use super::descriptors::descriptors;
 use super::hub::{Hub, WAKE};
 use super::sockets::canonical;
+use super::state_file::StateFile;
 use super::timers::Timers;
 use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
@@ -147,6 +148,8 @@ impl<'a> Listener<'a> {
                 silence: limits.silence,
                 idle: limits.idle,
                 trace: limits.trace,
+                state: None,
+                unremembered: None,
             },
             limits,
             stage,
@@ -154,6 +157,11 @@ impl<'a> Listener<'a> {
             delivered: 0,
             last_heard,
         }
+    }
+
+    /// Remembers what is delivered in `state`, and delivers nothing that it has.
+    pub fn remember_in(&mut self, state: StateFile) {
+        self.shared.state = Some(state);
     }
 
     /// Adds a listening socket.
@@ -212,7 +220,8 @@ impl<'a> Listener<'a> {
         self.watch_output()?;
         loop {
             let end = self.turn(&mut space);
-            if let Some(error) = self.stage.take_error() {
+            let unremembered = self.shared.unremembered.take();
+            if let Some(error) = self.stage.take_error().or(unremembered) {
                 self.finish(RefuseCode::CannotWrite, &mut space);
                 return Err(ListenError::Output(error));
             }

@@ -3,7 +3,7 @@
 //! [`packet`] has the bytes, [`ack`] the answers. [`sender`] and [`receiver`] are the two ends of a
 //! *run*: what one `ac-send` says, cut into messages of at most 64 packets, one in flight at a
 //! time. `replay` is what a receiver remembers so that nothing is taken twice, `path` what a
-//! sender knows of the way. [`probe`] asks whether anybody is there, [`boxfile`] seals for a file.
+//! sender knows of the way, [`past`] what outlives a listener. [`probe`] asks whether anybody is there, [`boxfile`] seals for a file.
 
 pub mod ack;
 mod assembly;
@@ -12,6 +12,7 @@ pub mod cache;
 mod flight;
 pub mod meet;
 pub mod packet;
+pub mod past;
 mod path;
 pub mod presence;
 pub mod probe;
