@@ -81,6 +81,7 @@ fn all_keys_are_read() {
     let text = "\
 # What I like.
 port = 1234
+relay = [\"home\", \"/srv/relay.pub@[::1]:7\"]
 inbox = \"~/inbox\"
 lan = true
 [limits]
@@ -101,13 +102,21 @@ max-total = 0
         max_file: Some(1 << 30),
         max_total: Some(0),
     };
-    let all = Config { port: Some(1234), inbox: Some("~/inbox".into()), lan: true, limits };
+    let all = Config {
+        port: Some(1234),
+        relay: vec!["home".into(), "/srv/relay.pub@[::1]:7".into()],
+        inbox: Some("~/inbox".into()),
+        lan: true,
+        limits,
+    };
     assert_eq!(Config::parse(text), Ok(all.clone()));
     assert_eq!(Config::parse(&text.replace('\n', "\r\n")), Ok(all.clone()), "DOS line ends");
     assert_eq!(Config::parse(&format!("\u{feff}{text}")), Ok(all), "a byte order mark");
     for nothing in ["", "\n", "# nothing", "[limits]\n", "limits = {}"] {
         assert_eq!(Config::parse(nothing), Ok(Config::default()), "{nothing:?}");
     }
+    let one = Config::parse("relay = \"home@10.0.0.5:7000\"").unwrap();
+    assert_eq!(one.relay, ["home@10.0.0.5:7000"]);
     let unquoted = Config::parse("[limits]\nsilence = 90\nrate = 0\n").unwrap().limits;
     assert_eq!(unquoted.silence, Some(Duration::from_secs(90)));
     assert_eq!(unquoted.rate, Some(MaybeRate(None)));
@@ -134,12 +143,24 @@ fn what_is_not_in_order_is_named_with_its_line_and_what_was_meant() {
         ("[limits]\nport = 1", 2, "unknown key 'limits.port'", "perhaps port, before any table?"),
         ("[limit]\nrate = 1", 1, "unknown key 'limit'", "perhaps limits?"),
         (
-            "relay = \"home\"",
+            "colour = 1",
             1,
-            "unknown key 'relay'",
-            "the keys here are port, inbox, lan, limits",
+            "unknown key 'colour'",
+            "the keys here are port, relay, inbox, lan, limits",
         ),
-        ("colour = 1", 1, "unknown key 'colour'", "the keys here are port, inbox, lan, limits"),
+        ("relays = \"home\"", 1, "unknown key 'relays'", "perhaps relay?"),
+        ("relay = 1", 1, "relay: is neither a string nor an array of strings", ""),
+        ("relay = [\"a\",\n\"b\", 1]", 2, "relay: is neither a string nor an array of strings", ""),
+        ("relay = \"relays/home.pub\"", 1, "relay: must be a petname, or a path that begins", ""),
+        ("relay = \"\"", 1, "relay: ", ""),
+        ("relay = \"-x\"", 1, "relay: ", ""),
+        ("relay = \"home@here\"", 1, "relay: ", ""),
+        (
+            "relay = ['1', '2', '3', '4', '5', '6', '7', '8', '9']",
+            1,
+            "relay: has more than 8 entries",
+            "",
+        ),
         (
             "[limits]\nwhatever = 1",
             2,
@@ -378,4 +399,44 @@ proptest! {
     fn no_characters_make_it_panic(text in "\\PC*|(?s).{0,200}") {
         let _ = Config::parse(&text);
     }
+}
+
+/// A relay's public key file at `address` in the keyring, under this name.
+fn file_relay(home: &Home, name: &str, address: &str) {
+    let key = Home::with_identity();
+    let file = fs::read_to_string(key.public_key_file()).unwrap();
+    let file = file.replace("anonchat-public", "anonchat-relay");
+    fs::create_dir_all(home.path().join("relays")).unwrap();
+    let path = home.path().join(format!("relays/{name}.pub"));
+    fs::write(path, format!("{file}address = [\"{address}\"]\n")).unwrap();
+}
+
+#[test]
+fn a_name_of_which_nothing_says_where_it_is_is_looked_for_at_the_relay() {
+    let (bob, alice) = bob_and_alice();
+    // Nobody listens at either place, so that the error says which one was tried.
+    let (relay, elsewhere) = (free_port(), free_port());
+    file_relay(&alice, "home", &format!("127.0.0.1:{relay}"));
+    write(&alice, "relay = \"home\"\n");
+    let said = |args: &[&str]| {
+        let output = send(&alice, args, b"x");
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = said(&["bob"]);
+    assert!(code == Some(4) && text.contains(&format!("relay home: 127.0.0.1:{relay}")), "{text}");
+    let (code, text) = said(&[&format!("bob@127.0.0.1:{elsewhere}")]);
+    assert!(code == Some(4) && !text.contains("relay"), "{text}");
+    let (code, text) = said(&["-u", "bob"]);
+    assert!(code == Some(4) && text.contains("no address is known"), "{text}");
+    write(&alice, "relay = \"work\"\n");
+    let (code, text) = said(&["bob"]);
+    assert_eq!(code, Some(3));
+    assert!(text.contains("config.toml: work: no relay of that name"), "{text}");
+    // Whose key file says where it is, is looked for there.
+    let file = alice.path().join("contacts/bob.pub");
+    let hinted = fs::read_to_string(&file).unwrap();
+    fs::write(file, format!("{hinted}address = [\"127.0.0.1:{elsewhere}\"]\n")).unwrap();
+    let (code, text) = said(&["bob"]);
+    assert!(code == Some(4) && !text.contains("relay"), "{text}");
+    drop(bob);
 }

@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use super::config::Config;
 use super::destination::{Destination, host_port};
 use super::failure::{Code, Failure};
 use crate::keys::{Contact, Keyring, RelayHint};
@@ -64,11 +65,7 @@ pub fn reach(
 ) -> Result<(), Failure> {
     let relays = words.iter().map(|word| relay(word, keyring)).collect::<Result<Vec<_>, _>>()?;
     for destination in destinations {
-        let to = match destination {
-            Destination { is_group: true, .. } => To::Group,
-            _ if anonymous => To::Public,
-            _ => To::Contact,
-        };
+        let to = mailbox(destination, anonymous);
         if !relays.is_empty() {
             destination.targets = relays.iter().flat_map(|relay| places(relay, to)).collect();
         } else if destination.is_name {
@@ -78,6 +75,42 @@ pub fn reach(
         }
     }
     Ok(())
+}
+
+/// Has those who are named, and of whom nothing else says where they are, reached by the relays that
+/// the configuration names.
+///
+/// # Errors
+/// As for [`relay`]; as [`Config::load`].
+pub fn by_default(
+    anonymous: bool,
+    keyring: &Keyring,
+    destinations: &mut [Destination],
+) -> Result<(), Failure> {
+    let lost = |to: &&mut Destination| to.is_name && to.targets.is_empty();
+    let mut lost: Vec<_> = destinations.iter_mut().filter(lost).collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let words = Config::load(keyring)?.relay;
+    let relays = words
+        .iter()
+        .map(|word| relay(word, keyring).map_err(|failure| failure.about("config.toml")));
+    let relays = relays.collect::<Result<Vec<_>, _>>()?;
+    for destination in &mut lost {
+        let to = mailbox(destination, anonymous);
+        destination.targets = relays.iter().flat_map(|relay| places(relay, to)).collect();
+    }
+    Ok(())
+}
+
+/// Which mailbox of theirs is written to.
+fn mailbox(destination: &Destination, anonymous: bool) -> To {
+    match destination {
+        Destination { is_group: true, .. } => To::Group,
+        _ if anonymous => To::Public,
+        _ => To::Contact,
+    }
 }
 
 fn places(relay: &Rc<Relay>, to: To) -> impl Iterator<Item = Place> {

@@ -1,7 +1,7 @@
 //! The keys that a configuration may have.
 
 /// Outside of any table.
-pub const TOP: &[&str] = &["port", "inbox", "lan", "limits"];
+pub const TOP: &[&str] = &["port", "relay", "inbox", "lan", "limits"];
 /// In the table `limits`.
 pub const LIMITS: &[&str] = &[
     "max-clients",

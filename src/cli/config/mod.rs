@@ -15,11 +15,13 @@ use toml::de::{DeTable, DeValue};
 use self::known::{LIMITS, TOP};
 use super::failure::{Code, Failure};
 use super::units::{self, MaybeRate};
-use crate::keys::Keyring;
-use crate::keys::names::excerpt;
+use crate::keys::names::{excerpt, petname};
+use crate::keys::{Keyring, check_address};
 
 /// The file's name in the keyring.
 pub const FILE_NAME: &str = "config.toml";
+/// The most relays that it may name.
+pub const MAX_RELAYS: usize = 8;
 /// Largest file, in bytes.
 pub const MAX_LEN: usize = 64 * 1024;
 
@@ -28,6 +30,9 @@ pub const MAX_LEN: usize = 64 * 1024;
 pub struct Config {
     /// Where ac-listen listens without an operand.
     pub port: Option<u16>,
+    /// Relays as `--via` takes them: where ac-listen is reached without an operand, and by which
+    /// ac-send looks for a name of which nothing else says where it is.
+    pub relay: Vec<String>,
     /// Of `-d`: begins with `/` or `~/`.
     pub inbox: Option<String>,
     /// Whether ac-send looks for names on the local network, too.
@@ -106,6 +111,7 @@ impl Config {
         let mut top = Table { text, prefix: "", known: TOP, fields: fields.into_inner() };
         let port = top.number("port", 1..=u32::from(u16::MAX))?;
         let port = port.and_then(|port| u16::try_from(port).ok());
+        let relay = top.words("relay", MAX_RELAYS, relay)?;
         let inbox = top.word("inbox", directory)?;
         let lan = top.switch("lan")?.unwrap_or(false);
         let limits = match top.table("limits", "limits.", LIMITS)? {
@@ -113,7 +119,7 @@ impl Config {
             None => LimitDefaults::default(),
         };
         top.finish()?;
-        Ok(Self { port, inbox, lan, limits })
+        Ok(Self { port, relay, inbox, lan, limits })
     }
 }
 
@@ -183,6 +189,35 @@ impl<'i> Table<'i> {
         read.map(Some).map_err(|why| self.wrong(&span, key, &excerpt(&why)))
     }
 
+    /// One string or an array of them.
+    fn words<T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        read: fn(&str) -> Result<T, String>,
+    ) -> Result<Vec<T>, Wrong> {
+        let Some((span, value)) = self.take(key) else { return Ok(Vec::new()) };
+        let one = |value: &DeValue<'_>| match value {
+            DeValue::String(text) => read(text),
+            _ => Err("is neither a string nor an array of strings".into()),
+        };
+        match &value {
+            DeValue::Array(items) if items.len() > most => {
+                Err(self.wrong(&span, key, &format!("has more than {most} entries")))
+            }
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| {
+                    one(item.get_ref()).map_err(|why| self.wrong(&item.span(), key, &excerpt(&why)))
+                })
+                .collect(),
+            other => match one(other) {
+                Ok(word) => Ok(vec![word]),
+                Err(why) => Err(self.wrong(&span, key, &excerpt(&why))),
+            },
+        }
+    }
+
     fn table(
         &mut self,
         key: &'static str,
@@ -214,6 +249,23 @@ fn directory(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("must begin with / or ~/".into())
+    }
+}
+
+/// A relay that is the same wherever a program is started: its petname, or the whole path of its key
+/// file, either with `@HOST:PORT`.
+fn relay(text: &str) -> Result<String, String> {
+    let (name, address) = match text.rsplit_once('@').filter(|(_, a)| !a.contains('/')) {
+        Some((name, address)) => (name, Some(address)),
+        None => (text, None),
+    };
+    if let Some(address) = address {
+        check_address(address).map_err(|why| why.to_string())?;
+    }
+    match name.contains('/') {
+        true if name.starts_with('/') => Ok(text.to_owned()),
+        true => Err("must be a petname, or a path that begins with /".into()),
+        false => petname(name).map(|_| text.to_owned()).map_err(|why| why.to_string()),
     }
 }
 

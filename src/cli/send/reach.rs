@@ -31,6 +31,9 @@ pub fn look(
     }
     if !options.udp && options.output.is_none() {
         via::reach(&options.via, options.anonymous, keyring, destinations)?;
+        if !options.lan {
+            via::by_default(options.anonymous, keyring, destinations)?;
+        }
     }
     Ok(())
 }
