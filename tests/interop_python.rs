@@ -1,14 +1,18 @@
 //! The real programs speak with a peer that shares no code with them: tests/vectors/stream.py, on
-//! the Python packages noiseprotocol, kyber-py and cryptography, in both roles.
+//! the Python packages noiseprotocol, kyber-py and cryptography, in both roles; and tests/vectors/relay.py,
+//! a client of a relay.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
+mod relay_client;
 
 use std::process::{Command, Stdio};
 
 use anonchat::crypto::sodium::{Blake2b, Secret};
 use anonchat::keys::{Contact, KeyFile, disk};
+use anonchat::proto::relay::link::open_access;
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need, possible, run};
+use relay_client::Relay;
 use serde_json::{Value, json};
 
 /// More records than one key seals: both sides have to rekey, and at the same one.
@@ -27,8 +31,12 @@ fn python() -> bool {
 
 /// The Python peer in one role.
 fn peer(role: &str) -> Command {
+    python_program("stream.py", role)
+}
+
+fn python_program(name: &str, role: &str) -> Command {
     let mut command = Command::new("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/stream.py")).arg(role);
+    command.arg(format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"))).arg(role);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -105,4 +113,41 @@ fn a_python_peer_takes_a_message_from_ac_send() {
     let mut digest = [0; 32];
     hash.finish(&mut digest);
     assert_eq!(received["blake2b"], hex(&digest));
+}
+
+#[test]
+fn a_python_client_reads_posts_and_joins_at_a_real_relay() {
+    if !python() {
+        return;
+    }
+    for open in [false, true] {
+        let args: &[&str] = if open { &["--open", "--rate", "0"] } else { &["--rate", "0"] };
+        let relay = Relay::spawn(&[args, &["127.0.0.1:0"]].concat());
+        let access = match open {
+            true => open_access(&relay.contact.public),
+            false => *relay.contact.access.as_bytes(),
+        };
+        // Once on beyond a rekey of what the client says: that takes a while.
+        let task = json!({
+            "port": relay.port, "public": hex(relay.contact.public.as_bytes()),
+            "access": hex(&access), "noops": if open { 1 } else { RECORDS },
+        });
+        let said = run(python_program("relay.py", "link"), task.to_string().as_bytes(), DEADLINE);
+        assert_code(&said, 0);
+        let steps: Vec<_> = lines(&said.stdout).iter().map(|line| line["step"].clone()).collect();
+        assert_eq!(
+            steps,
+            [
+                "posted",
+                "read what was held",
+                "read what came, freed it, and came back",
+                "a cursor holds for its log only",
+                "went on behind a rekey",
+                "joined two links",
+                "ended who broke a rule",
+                "the others went on",
+            ]
+        );
+        relay.still_serves();
+    }
 }

@@ -402,7 +402,7 @@ def link(task):
     wrong("proof", command=SUBSCRIBE, address=place, body=bytes(16))
     wrong("somebody else's proof", command=SUBSCRIBE, address=place,
           body=proof(channel, secret, epoch, again.challenge, again.hash))
-    wrong("low order", command=POST, id=1, address=be(1, 32), body=first)
+    wrong("low order", command=POST, id=1, address=(1).to_bytes(32, "little"), body=first)
     wrong("not canonical", command=POST, id=1, address=bytes([0xED]) + b"\xff" * 30 + b"\x7f", body=first)
     wrong("not a client's", command=LIVE, id=1, log=log, address=place)
     wrong("unknown", command=200)
