@@ -4,7 +4,7 @@
 //! `schedule`, and keeps a [`roster`] of those whose addresses a round trip has checked; an
 //! [`announcer`] answers those whom it would hear, from what its `memory` says are no replays.
 //! [`introduction`] is how members of a group hand out their own keys. Both spend no more than a
-//! [`bucket`] allows.
+//! [`bucket`] allows. An [`inquiry`] asks by a relay instead.
 //!
 //! The half that has sockets: [`seek`] and [`announce`]; and [`public`], DNS-SD for those who choose
 //! to be seen.
@@ -13,6 +13,7 @@
 pub mod announce;
 pub mod announcer;
 pub mod bucket;
+pub mod inquiry;
 pub mod introduction;
 mod memory;
 pub mod public;

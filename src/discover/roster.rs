@@ -50,9 +50,9 @@ impl Status {
 pub struct Entry {
     /// How present.
     pub status: Status,
-    /// An address that a round trip has checked; the port is discovery's.
+    /// An address that a round trip has checked; the port is discovery's. By a relay: the relay's.
     pub address: SocketAddr,
-    /// Where the listener listens at that address.
+    /// Where the listener listens at that address; by a relay nowhere.
     pub endpoints: Vec<Endpoint>,
     /// Who they say they are, in a group: the key is proven, the name is not.
     pub claim: Option<Claim>,

@@ -138,7 +138,7 @@ def bad_cells():
             if field not in uses:
                 yield f"{name} with a field that it has not: {field}", by, name, patched(plain, at, 1)
         yield f"{name} with an unknown flag", by, name, patched(plain, 1, 2 | plain[1])
-        if plain[0] != POST:
+        if plain[0] not in (POST, CELL):
             yield f"{name} with the flag of POST", by, name, patched(plain, 1, VOLATILE)
         length = int.from_bytes(plain[2:4], "big")
         for other in {max(length - 1, 0), length + 1, 0, 1228, 1229, 65535} - {length}:

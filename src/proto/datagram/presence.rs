@@ -1,4 +1,4 @@
-//! What the bodies of discovery's PROBE and HERE say. PROTOCOL.md, 6.2 and 6.3.
+//! What the bodies of discovery's PROBE and HERE say. PROTOCOL.md, 5.4, 6.2 and 6.3.
 //!
 //! CBOR maps with unsigned keys, definite lengths, at most 16 entries and nothing behind them;
 //! unknown keys are skipped, known ones may come once.
@@ -176,6 +176,18 @@ impl HereBody {
             introduction,
         })
     }
+}
+
+/// What tells programs under one key apart in a HERE that came by a relay (PROTOCOL.md, 5.4); `None`
+/// if any rule is broken.
+pub fn instance(bytes: &[u8]) -> Option<[u8; INSTANCE_LEN]> {
+    let mut instance = None;
+    entries(bytes, |key, from| match key {
+        3 => once(&mut instance, exact(from.bytes()?)?),
+        0 => Err(Fault::message("addresses, by a relay")),
+        _ => from.skip(),
+    })?;
+    instance
 }
 
 /// Hands each entry of the one map that `bytes` must be to `take`.

@@ -46,7 +46,7 @@ fn is_direct(body: &[u8]) -> bool {
 }
 
 /// The body of a direct PROBE, and of the HERE that answers it: a map with nothing in it.
-pub(super) const EMPTY_MAP: &[u8] = &[0xa0];
+pub const EMPTY_MAP: &[u8] = &[0xa0];
 
 /// A probe that was heard.
 pub struct Probe {
