@@ -309,7 +309,7 @@ pub enum Event<'a> {
     Result {
         /// The destination's name.
         to: &'a str,
-        /// `delivered`, `there`, `sealed`, `sent` or `failed`.
+        /// `delivered`, `there`, `sealed`, `sent`, `queued` or `failed`.
         status: &'a str,
         /// The exit code.
         code: u8,

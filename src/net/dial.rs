@@ -55,6 +55,8 @@ pub enum DialError {
     Nobody(String),
     /// The relay of this name has no room for more.
     RelayFull(String),
+    /// At the relay of this name: as much waits for the peer as may.
+    MailboxFull(String),
     /// The system failed us.
     Local(io::Error),
 }
@@ -87,7 +89,7 @@ impl DialError {
             Self::Refused(..) => 1,
             Self::NoAnswer(..) => 2,
             Self::Relay(_, why) => why.rank(),
-            Self::RelayFull(_) => 3,
+            Self::RelayFull(_) | Self::MailboxFull(_) => 3,
             Self::Nobody(_) => 4,
             Self::NoProof(..) => 5,
             Self::Local(_) => 6,

@@ -109,9 +109,9 @@ impl Input {
         Self { head: Some(Box::new(Cursor::new(head))), ..self }
     }
 
-    /// What is read is the message with this id.
+    /// What is read is the message with this id. What [`Input::after`] has pushed back began before.
     pub fn begin(&self, id: [u8; 16]) {
-        if let Some(copyist) = &self.copyist {
+        if let (Some(copyist), None) = (&self.copyist, &self.head) {
             copyist.borrow_mut().begin(id);
         }
     }

@@ -37,6 +37,8 @@ pub enum SendError {
     /// The recipient does not want it; a [`crate::proto::stream::record::RefuseCode`] and its text,
     /// which is not fit for a terminal yet.
     Declined(u8, String),
+    /// The relay of this name holds all of it, and the recipient did not acknowledge it yet.
+    Queued(String),
     /// The input could not be read.
     Input(io::Error),
     /// The sealed file could not be written.
@@ -125,6 +127,11 @@ impl<'a> Stream<'a> {
     ) -> Self {
         let calling = Box::new(Calling::new(call, targets, token));
         Self { silence, stage: Stage::Calling(calling, Some(task)) }
+    }
+
+    /// The peer was reached already.
+    pub fn dialed(dialed: Dialed, task: Task, silence: Duration) -> Self {
+        Self { silence, stage: Stage::Talking(Box::new(Pump::new(dialed, task, silence))) }
     }
 
     fn advance(&mut self, hub: &Hub) -> Result<Option<&mut Pump>, DialError> {

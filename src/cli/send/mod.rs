@@ -17,6 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
+use mio::Token;
 
 use super::common::CommonOptions;
 use super::destination::{self, Destination, resolve};
@@ -32,16 +33,18 @@ use crate::history::record::SentRecord;
 use crate::keys::{Keyring, Passphrases};
 use crate::net::box_file::{self, SealError};
 use crate::net::dial::{CONNECT_TIME, Call};
-use crate::net::feed::OneMessage;
 use crate::net::hub::Hub;
 use crate::net::input::Input;
 use crate::net::output::Output;
-use crate::net::send::{Delivered, Limits, SendError, Task, send_stream};
+use crate::net::send::{Delivered, Limits, SendError};
 use crate::net::send_datagrams::{Job, send_datagrams};
+use crate::net::several::{send_to_one, token};
 use crate::net::signals::die_of;
 use crate::net::sockets::Transport;
+use crate::net::via::cells::{Cargo, Dispatch, Terms};
 use crate::proto::datagram::boxfile::BoxWriter;
 use crate::proto::datagram::sender::Reliability;
+use crate::proto::relay::posting::ANSWER_TIME;
 use crate::proto::stream::link::KEEPALIVE;
 use crate::proto::stream::meta::{MessageKind, Meta};
 
@@ -105,6 +108,11 @@ pub struct Options {
     /// does not say where it is (repeatable: each is tried in turn)
     #[arg(long, value_name = "RELAY", conflicts_with_all = ["udp", "output", "plain", "lan"])]
     pub via: Vec<String>,
+
+    /// A message that a relay holds for them counts as sent: exit status 0 says delivered or queued,
+    /// and stderr which
+    #[arg(long, conflicts_with_all = ["udp", "output", "plain", "ping", "duplex", "chat"])]
+    pub queue: bool,
 
     /// Only shake hands: is the peer there, and does it hear you?
     #[arg(short = 'z', long)]
@@ -247,8 +255,37 @@ fn end(
         return Ok(ExitCode::from(128 + signal as u8));
     }
     let sent = outcome(options, name, sent, kept);
-    tell(options, name, &sent, options.ping || options.common.verbose > 0)?;
-    sent.map(|_| ExitCode::SUCCESS)
+    conclude(options, name, sent, options.ping)
+}
+
+/// Reports what came of the only destination, a success aloud if `aloud` or -v says so.
+fn conclude(
+    options: &Options,
+    name: &str,
+    sent: Result<Delivered, Failure>,
+    aloud: bool,
+) -> Result<ExitCode, Failure> {
+    tell(options, name, &sent, aloud || options.common.verbose > 0)?;
+    match sent {
+        Err(failure) if !is_success(options, &failure) => Err(failure),
+        Err(failure) => {
+            mention(options, &failure);
+            Ok(ExitCode::SUCCESS)
+        }
+        Ok(_) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Whether the user counts that as a success: `--queue`.
+fn is_success(options: &Options, failure: &Failure) -> bool {
+    options.queue && failure.code == Code::Queued
+}
+
+/// Says what [`is_success`], and is less than delivered.
+fn mention(options: &Options, failure: &Failure) {
+    if !options.common.quiet {
+        note(&format!("{PROGRAM}: {failure}"));
+    }
 }
 
 /// What came of a destination, for a person.
@@ -319,6 +356,7 @@ fn keep<T>(
 ) -> Result<(), Failure> {
     let state = match sent {
         Ok(_) if options.no_ack || options.output.is_some() => State::Unacknowledged,
+        Err(SendError::Queued(_)) => State::Unacknowledged,
         Ok(_) => State::Whole,
         Err(_) => State::Cut,
     };
@@ -389,8 +427,9 @@ fn send(
     if options.udp {
         return send_datagrams(hub, &call, targets, job(options, input), &mut limits);
     }
-    let task = task(options, input, hub.clock.now().unix_ms);
-    send_stream(hub, &call, targets, task, &mut limits)
+    let cargo = cargo(options, input, hub.clock.now().unix_ms);
+    let peer = Dispatch::new(&call, targets, cargo, terms(options, token(0)));
+    send_to_one(hub, peer, &mut limits)
 }
 
 /// What is sent over UDP: `input`, or the question whether the peer is there.
@@ -399,12 +438,18 @@ fn job(options: &Options, input: Option<Input>) -> Job {
     input.map_or(Job::Ping, |input| Job::Run(input, reliability))
 }
 
-/// The same over TCP.
-fn task(options: &Options, input: Option<Input>, now_ms: u64) -> Task {
-    let Some(input) = input else { return Task::Ping };
+/// The same over TCP or by a relay.
+fn cargo(options: &Options, input: Option<Input>, now_ms: u64) -> Cargo {
+    let Some(input) = input else { return Cargo::Ping };
     let mut meta = Meta::message(random(), now_ms);
     meta.keepalive_ms = options.keepalive_ms();
-    Task::Say(Box::new(OneMessage::new(meta, input)))
+    Cargo::Input(input, meta)
+}
+
+/// How long it may take whom `token` belongs to.
+fn terms(options: &Options, token: Token) -> Terms {
+    let answer = options.wait.unwrap_or(ANSWER_TIME);
+    Terms { silence: options.silence(), answer, token }
 }
 
 /// Reports in every way that was asked for; a success on stderr too, if `aloud`.
@@ -423,7 +468,8 @@ fn tell(
             failure: None,
         },
         Err(failure) => {
-            Report { to: name, status: "failed", bytes: 0, address: None, failure: Some(failure) }
+            let status = if failure.code == Code::Queued { "queued" } else { "failed" };
+            Report { to: name, status, bytes: 0, address: None, failure: Some(failure) }
         }
     };
     let common = &options.common;
@@ -433,20 +479,21 @@ fn tell(
         let bytes = if options.ping { String::new() } else { format!("{} bytes ", report.bytes) };
         note(&format!("{PROGRAM}: {name}: {bytes}{status}{place}"));
     }
-    common.publish(&report.line(options.plain))
+    common.publish(&report.line(options))
 }
 
 impl Report<'_> {
-    fn line(&self, plain: bool) -> String {
+    fn line(&self, options: &Options) -> String {
+        let failure = self.failure.filter(|failure| !is_success(options, failure));
         json::line(&Event::Result {
             to: self.to,
             status: self.status,
-            code: self.failure.map_or(0, |f| f.code as u8),
+            code: failure.map_or(0, |f| f.code as u8),
             bytes: self.bytes,
             address: self.address.as_deref(),
             error: self.failure.map(|f| f.message.as_str()),
-            hint: self.failure.and_then(|f| f.hint.as_deref()),
-            plain,
+            hint: failure.and_then(|f| f.hint.as_deref()),
+            plain: options.plain,
         })
     }
 }

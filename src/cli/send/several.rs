@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use super::files::Sending;
-use super::{Options, PROGRAM, call, caller, head, job, keep, outcome, reach, task, tell, why};
+use super::{
+    Options, PROGRAM, call, caller, cargo, head, is_success, job, keep, mention, outcome, reach,
+    tell, terms, why,
+};
 use crate::cli::destination::{Destination, resolve, shown};
 use crate::cli::failure::{Code, Failure, print, system};
 use crate::cli::output::note;
@@ -22,6 +25,7 @@ use crate::net::send::{Delivered, SendError, Stream, Task};
 use crate::net::send_datagrams::Datagrams;
 use crate::net::several::{Watch, send_to_all, token};
 use crate::net::signals::die_of;
+use crate::net::via::cells::Dispatch;
 use crate::proto::stream::link::Crossing;
 
 type Record = Option<Rc<RefCell<SentRecord>>>;
@@ -178,8 +182,8 @@ fn send(
         return send_to_all(hub, peers, &mut watch);
     }
     let peers = parts.map(|(number, ((call, to), input))| {
-        let task = task(options, input, now_ms);
-        Stream::new(call, &to.targets, task, options.silence(), token(number))
+        let cargo = cargo(options, input, now_ms);
+        Dispatch::new(call, &to.targets, cargo, terms(options, token(number)))
     });
     send_to_all(hub, peers.collect(), &mut watch)
 }
@@ -276,6 +280,9 @@ impl<'a> Results<'a> {
             self.unreported.get_or_insert(e);
         }
         let Err(mut failure) = result else { return };
+        if is_success(self.options, &failure) {
+            return mention(self.options, &failure);
+        }
         self.codes.push(failure.code);
         match &failure.hint {
             Some(hint) if self.hints.contains(hint) => failure.hint = None,

@@ -28,6 +28,10 @@ pub(in crate::cli) fn failure(error: &SendError) -> Failure {
             },
         ),
         SendError::Declined(code, text) => declined(*code, text),
+        SendError::Queued(relay) => {
+            Failure::new(Code::Queued, format!("queued at relay {relay}: not acknowledged yet"))
+                .hint("they get it when they listen at that relay; with --queue this is a success")
+        }
         SendError::Input(e) => history::cannot("read the input", e),
         SendError::Output(e) => {
             Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
@@ -68,6 +72,11 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
         }
         DialError::RelayFull(name) => {
             Failure::new(Code::Unreachable, format!("relay {name} has no room for more"))
+        }
+        DialError::MailboxFull(name) => {
+            let why = format!("relay {name} holds as much for them as it may");
+            Failure::new(Code::Unreachable, why)
+                .hint("it has room again when they have listened there, or it has forgotten some")
         }
         DialError::Local(e) => Failure::new(Code::Local, system(e)),
     }

@@ -2,8 +2,11 @@
 //!
 //! [`link`] is a connection to a relay that carries cells, [`circuit`] one that carries a stream.
 
+pub mod cells;
 pub mod circuit;
+pub mod line;
 pub mod link;
+pub mod post;
 
 use std::rc::Rc;
 
