@@ -4,6 +4,8 @@
 
 mod common;
 mod net;
+mod relay_client;
+mod relay_reader;
 
 use std::fs;
 use std::io::Write as _;
@@ -13,7 +15,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::*;
 use net::Lan;
-use serde_json::Value;
+use relay_client::Relay;
+use relay_reader::know;
+use serde_json::{Value, json};
 
 const SCHEMA: &str = include_str!("../docs/events.schema.json");
 /// The most content of one object, in bytes.
@@ -376,6 +380,23 @@ fn a_sender_reports_what_came_of_it() {
     let failed = result(&["--json", &to], 4);
     assert_eq!((&failed["status"], &failed["bytes"]), (&"failed".into(), &0.into()));
     assert!(failed["error"].as_str().unwrap().contains("connection refused"), "{failed}");
+}
+
+#[test]
+fn what_a_relay_holds_is_told_as_queued() {
+    let (_, alice) = bob_and_alice();
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    know(&alice, &relay, "home", relay.port);
+    for (args, code) in [(&["--queue"][..], 0), (&[], 7)] {
+        let args = [args, &["--via", "home", "-w", "1s", "--json", "bob"]].concat();
+        let sent = send(&alice, &args, b"hi");
+        assert_code(&sent, code);
+        let objects = objects(&sent.stdout);
+        let [result] = events(&objects, "result")[..] else { panic!("{objects:?}") };
+        assert_eq!((&result["status"], &result["code"]), (&json!("queued"), &json!(code)));
+        assert_eq!(result["hint"].is_string(), code == 7);
+        assert!(result["error"].as_str().unwrap().contains("queued at relay home"));
+    }
 }
 
 #[test]

@@ -65,7 +65,16 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
             format!("no answer from {address} after {}", units::seconds(*time)),
         ),
         DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
-        DialError::Relay(name, why) => dial_failure(why).about(format!("relay {name}")),
+        DialError::Relay(name, why) => {
+            let failure = dial_failure(why).about(format!("relay {name}"));
+            match failure.code {
+                Code::NoProof => failure.hint(
+                    "its key file is not the one that it prints when it starts, or the clocks are \
+                     over 5 minutes apart, or no relay listens there",
+                ),
+                _ => failure,
+            }
+        }
         DialError::Nobody(name) => {
             Failure::new(Code::Unreachable, format!("nobody is there, at relay {name}"))
                 .hint("they have to listen there: ac-listen --via RELAY; and hear you")

@@ -159,6 +159,10 @@ impl Line {
             let failure = match dialing.advance(hub.registry(), now) {
                 Ok(None) => return Ok(News::None),
                 Ok(Some(dialed)) => return Ok(self.up(dialed)),
+                Err(failure @ DialError::NoProof(..)) => {
+                    let name = self.relay().map_or_else(String::new, |relay| relay.name.clone());
+                    DialError::Relay(name, Box::new(failure))
+                }
                 Err(failure) => failure,
             };
             self.failure = Some(failure.or_better(self.failure.take()));
