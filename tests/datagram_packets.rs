@@ -219,6 +219,46 @@ fn the_same_packet_again_draws_nothing_and_a_new_one_for_it_is_acked_not_deliver
 }
 
 #[test]
+fn what_was_delivered_before_is_acked_again_and_not_delivered() {
+    let forge = Forge::default();
+    for contact in [true, false] {
+        let (mut bob, before) = (listener(), Admission::DeliveredBefore(contact));
+        let packets = [forge.seal(), forge.seal()];
+        for packet in &packets {
+            let mut events = Vec::new();
+            bob.feed(packet, 1, at(0), &mut |_| before, &mut events);
+            let [Event::Answered { run, time_ms, mac1, contact: whose }] = events.as_slice() else {
+                panic!("it is answered, and that is all")
+            };
+            assert_eq!((run.run(), *time_ms, *whose), (forge.run, forge.time_ms, contact));
+            assert!(packet.starts_with(mac1));
+            assert_eq!(acks(&mut bob), expected(&forge, WHOLE, Status::Delivered));
+            bob.feed(packet, 1, at(0), &mut |_| before, &mut events);
+            assert!(acks(&mut bob).is_empty(), "a replay");
+        }
+        let run = run_of_forge(&mut bob, &forge);
+        assert!(
+            bob.packets(&run).starts_with(&packets.map(|packet| *packet.first_chunk().unwrap()))
+        );
+        acks(&mut bob);
+        // Of a run that goes on, its sender gets no answer.
+        let begun = Forge { flags: 2, run: [8; 8], ..Forge::default() };
+        assert!(feed(&mut bob, &begun.seal(), at(0), before).is_empty());
+        assert!(acks(&mut bob).is_empty());
+    }
+}
+
+/// The run of a forge, as the receiver calls it.
+fn run_of_forge(bob: &mut Receiver<u16>, forge: &Forge) -> RunKey {
+    let mut events = Vec::new();
+    bob.feed(&forge.seal(), 1, at(0), &mut |_| Admission::Contact, &mut events);
+    match events.as_slice() {
+        [Event::Answered { run, .. }] => *run,
+        _ => panic!("it is known"),
+    }
+}
+
+#[test]
 fn a_replay_draws_nothing_however_the_clock_jumps() {
     let (mut bob, mut events) = (listener(), Vec::new());
     let packet = Forge::default().seal();

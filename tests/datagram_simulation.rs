@@ -169,6 +169,9 @@ impl Output {
                 }
                 Event::Begun(run) => assert!(self.begun.insert(run), "a run begins once"),
                 Event::Abandoned(run) => self.abandoned.push(run),
+                Event::Answered { run, .. } => {
+                    assert!(self.delivered.contains_key(&run), "only what was delivered is");
+                }
                 Event::TurnedAway { .. } | Event::Probe(_) => panic!("nobody did that"),
             }
         }

@@ -163,27 +163,32 @@ impl StateFile {
         packets: &[Mac1],
     ) -> io::Result<()> {
         self.past.remember(ran, extent, contact, &mut self.fresh);
-        self.remember_packets(ran, contact, packets)
+        self.past.remember_packets(ran, packets, contact, &mut self.fresh);
+        self.write()
     }
 
-    /// These packets of a run were accepted, and are to be answered.
+    /// This packet, which came by the network, was accepted, and is answered.
     ///
     /// # Errors
-    /// [`CannotRemember`] inside: then they must not be answered.
-    pub fn remember_packets(
+    /// [`CannotRemember`] inside.
+    pub fn remember_packet(
         &mut self,
         ran: &Ran<'_>,
         contact: bool,
-        packets: &[Mac1],
+        packet: Mac1,
     ) -> io::Result<()> {
-        self.past.remember_packets(ran, packets, contact, &mut self.fresh);
-        self.write().map_err(|error| {
+        self.past.remember_packets(ran, &[packet], contact, &mut self.fresh);
+        self.write()
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.append().map_err(|error| {
             let path = self.path.clone();
             io::Error::other(CannotRemember { path, error })
         })
     }
 
-    fn write(&mut self) -> io::Result<()> {
+    fn append(&mut self) -> io::Result<()> {
         let fresh = std::mem::take(&mut self.fresh);
         let written = self.file.write_all(&fresh);
         if written.is_err() {

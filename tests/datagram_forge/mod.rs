@@ -38,7 +38,7 @@ pub fn sender(me: &str, rng: &mut SeededRandom) -> Sender {
 pub fn feed(bob: &mut Receiver<u16>, packet: &[u8], now: Now, admission: Admission) -> Vec<Event> {
     let mut events = Vec::new();
     bob.feed(packet, 1, now, &mut |_| admission, &mut events);
-    events.retain(|event| !matches!(event, Event::Begun(_)));
+    events.retain(|event| !matches!(event, Event::Begun(_) | Event::Answered { .. }));
     events
 }
 

@@ -9,6 +9,7 @@ pub(in crate::cli) mod recorded;
 mod replay;
 mod settings;
 pub(in crate::cli) mod stage;
+mod state;
 mod work;
 
 use std::cell::RefCell;
@@ -106,6 +107,11 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     pub history: Option<PathBuf>,
 
+    /// Remember in FILE what was delivered, so that a listener that is started anew delivers nothing
+    /// twice; for -u, since nothing of a TCP stream can come again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["open", "replay", "plain"])]
+    pub state: Option<PathBuf>,
+
     /// Print the history in FILE instead of listening
     #[arg(long, value_name = "FILE",
           conflicts_with_all = ["addresses", "udp", "once", "count", "wait", "open", "history", "directory",
@@ -180,6 +186,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         return Err(chat::needs_tcp());
     }
     options.place.check(options.announce)?;
+    options.check_state()?;
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
@@ -196,6 +203,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         Ok((Some(keyring), keys, groups, owner))
     })?;
     let inbox = options.common.prepare(|| settings.inbox.open())?;
+    settings.state = options.common.prepare(|| state::open(options.state.as_deref(), &keys))?;
     settings.announcing = options.common.prepare(|| announcing(options, keyring.as_ref()))?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
@@ -249,7 +257,15 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         Some((path, file)) => open::open(path, file, &mut hub, &keys, &mut front, &mut once),
         None => announce(options, &mut settings, &keys, &groups, &mut front).and_then(|sockets| {
             let Some((keyboard, view)) = typing else {
-                return hear(options, &settings, &mut hub, &keys, &mut front, sockets, &mut once);
+                return hear(
+                    options,
+                    &mut settings,
+                    &mut hub,
+                    &keys,
+                    &mut front,
+                    sockets,
+                    &mut once,
+                );
             };
             let parts = Parts {
                 keyboard,
@@ -266,7 +282,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                 silence: settings.silence,
             };
             let mut chat = Chatting::new(parts);
-            let ended = hear(options, &settings, &mut hub, &keys, &mut chat, sockets, &mut once);
+            let ended =
+                hear(options, &mut settings, &mut hub, &keys, &mut chat, sockets, &mut once);
             chat::end(chat, ended, &outputs, &hub)
         }),
     };
@@ -341,7 +358,7 @@ fn announce(
 /// Listens until it is enough.
 fn hear(
     options: &Options,
-    settings: &Settings,
+    settings: &mut Settings,
     hub: &mut Hub,
     keys: &[Answering],
     host: &mut dyn Host,
@@ -357,6 +374,9 @@ fn hear(
         trace: options.common.trace(),
     };
     let mut listener = Listener::new(hub, keys, limits, host, stage);
+    if let Some(state) = settings.state.take() {
+        listener.remember_in(state);
+    }
     for socket in sockets.tcp {
         match options.plain {
             true => listener.hear_plain_tcp(socket),
@@ -385,6 +405,15 @@ impl Options {
         };
         let hint = if self.udp { "leave out -u: files come over TCP" } else { "leave out --plain" };
         Err(Failure::new(Code::Usage, format!("-d: {what}")).hint(hint))
+    }
+
+    /// Refuses `--state` where nothing can come twice.
+    fn check_state(&self) -> Result<(), Failure> {
+        if self.state.is_none() || self.udp {
+            return Ok(());
+        }
+        let what = "--state: nothing of a TCP stream can come twice";
+        Err(Failure::new(Code::Usage, what).hint("leave it out, or hear datagrams: -u"))
     }
 
     fn transport(&self) -> Transport {

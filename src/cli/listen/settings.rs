@@ -9,6 +9,7 @@ use crate::cli::config::Config;
 use crate::cli::failure::{Code, Failure};
 use crate::discover::announce::Member;
 use crate::keys::Keyring;
+use crate::net::state_file::StateFile;
 use crate::proto::limits::Bounds;
 
 /// A session may be silent this long, unless the user says otherwise.
@@ -26,6 +27,8 @@ pub struct Settings {
     pub inbox: InboxOptions,
     /// With `--announce`: whose contacts are answered, and who is introduced to groups.
     pub announcing: Option<(Keyring, Option<Member>)>,
+    /// What was delivered by earlier listeners.
+    pub state: Option<StateFile>,
 }
 
 impl Settings {
@@ -53,7 +56,7 @@ impl Settings {
         };
         let files_come = options.open.is_none() && !options.plain && !options.udp;
         let inbox = options.inbox.or(&config, files_come)?;
-        Ok(Self { addresses, bounds, silence, inbox, announcing: None })
+        Ok(Self { addresses, bounds, silence, inbox, announcing: None, state: None })
     }
 }
 

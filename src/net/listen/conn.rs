@@ -82,10 +82,19 @@ impl Shared<'_> {
         packets: &[Mac1],
     ) -> bool {
         let Some(state) = &mut self.state else { return true };
-        let remembered = state.remember(ran, extent, contact, packets);
-        let noted = remembered.is_ok() && self.unremembered.is_none();
-        self.unremembered = self.unremembered.take().or(remembered.err());
-        noted
+        if let Err(error) = state.remember(ran, extent, contact, packets) {
+            self.unremembered = Some(error);
+        }
+        self.unremembered.is_none()
+    }
+
+    /// A packet is answered: remembers it ([`StateFile::remember_packet`]), likewise.
+    pub fn remember_packet(&mut self, ran: &Ran<'_>, contact: bool, packet: Mac1) {
+        if let Some(state) = &mut self.state
+            && let Err(error) = state.remember_packet(ran, contact, packet)
+        {
+            self.unremembered = Some(error);
+        }
     }
 
     /// A run of messages to a receiver begins, unless as many as are wanted are under way.

@@ -10,10 +10,12 @@ use mio::net::UdpSocket;
 
 use super::conn::Shared;
 use super::ear::{Ear, Route};
-use super::{Answering, Heard, Notice, Stage};
+use super::{Answering, Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
 use crate::net::sockets::Transport;
-use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
+use crate::net::state_file::StateFile;
+use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
+use crate::proto::datagram::past::{Extent, Ran, Recall};
 use crate::proto::datagram::receiver::{Admission, Arrival, Event, Message, Receiver, RunKey};
 use crate::proto::mux::Source;
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
@@ -44,6 +46,10 @@ struct Run {
     last: bool,
     /// That message was a mere sign of life.
     silent: bool,
+    /// No message of it was flushed before that one.
+    first: bool,
+    /// When that message was made, by its sender's clock, Unix ms.
+    time_ms: u64,
 }
 
 /// Everything of a listener that has to do with datagrams.
@@ -161,10 +167,14 @@ impl Datagrams {
         stage: &mut dyn Stage,
     ) {
         let (host, seats) = (&mut *shared.host, &shared.seats);
+        let (state, keys) = (shared.state.as_ref(), shared.keys);
         let mut admit = |arrival: &Arrival<'_>| {
             let Some(caller) = host.admit(arrival.sender, arrival.local, false) else {
                 return Admission::TurnAway;
             };
+            if let Some(before) = state.and_then(|state| before(arrival, &caller, state, keys)) {
+                return before;
+            }
             let limit = seats.forbids(caller.party(None), arrival.more, now.mono);
             if let Some(limit) = limit.filter(|_| arrival.begins) {
                 host.notice(Notice::Kept(limit, &caller));
@@ -207,6 +217,10 @@ impl Datagrams {
                         self.send(ear, route, &answer);
                     }
                 }
+                Event::Answered { run, time_ms, mac1, contact } => {
+                    // So that a replay of it draws nothing.
+                    shared.remember_packet(&ran(&run, time_ms, shared.keys), contact, mac1);
+                }
                 Event::Abandoned(key) => self.cut(&key, "the sender fell silent", now, shared),
             }
         }
@@ -231,6 +245,7 @@ impl Datagrams {
         run.held_since = Some(now.mono);
         shared.seats.heard(source, now.mono);
         run.last = !message.more;
+        run.time_ms = message.time_ms;
         // A sign of life keeps the run, not its turn while others wait.
         if !message.body.is_empty() {
             shared.mux.data(source, &message.body, now.mono, stage);
@@ -266,7 +281,16 @@ impl Datagrams {
         self.by_key.insert(key, number);
         self.runs.insert(
             number,
-            Run { key, heard, total: 0, held_since: None, last: false, silent: true },
+            Run {
+                key,
+                heard,
+                total: 0,
+                held_since: None,
+                last: false,
+                silent: true,
+                first: true,
+                time_ms: message.time_ms,
+            },
         );
         Some(number)
     }
@@ -274,6 +298,9 @@ impl Datagrams {
     /// The output has flushed a run's message.
     pub fn flushed(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
         let Some(run) = self.runs.get_mut(&source.0) else { return };
+        if !remember(run, &self.receiver, shared) {
+            return;
+        }
         self.receiver.delivered(&run.key);
         let waited = run.held_since.take().map_or(Duration::ZERO, |since| now.mono - since);
         if run.last {
@@ -374,6 +401,51 @@ impl Datagrams {
     fn send(&self, ear: usize, route: Route, bytes: &[u8]) {
         let _ = self.ears[ear].answer(route, bytes);
     }
+}
+
+/// What is done with a packet that seems to begin a run, if its run is from before this listener
+/// began, or the packet itself.
+fn before(
+    arrival: &Arrival<'_>,
+    caller: &Caller,
+    state: &StateFile,
+    keys: &[Answering],
+) -> Option<Admission> {
+    if !arrival.begins {
+        return None;
+    }
+    let ran = Ran {
+        way: Way::Network,
+        local: keys[arrival.local].pair.public(),
+        sender: arrival.sender,
+        run: arrival.run,
+        time_ms: arrival.time_ms,
+    };
+    match state.recall(&ran) {
+        _ if state.has_packet(arrival.mac1) => Some(Admission::NotNow),
+        Recall::New => None,
+        Recall::Delivered if !arrival.more => Some(Admission::DeliveredBefore(caller.known)),
+        Recall::Delivered | Recall::Gone => Some(Admission::NotNow),
+    }
+}
+
+/// How a run is called that came for one of `keys`.
+fn ran<'a>(key: &'a RunKey, time_ms: u64, keys: &'a [Answering]) -> Ran<'a> {
+    let local = keys[key.local()].pair.public();
+    Ran { way: Way::Network, local, sender: key.sender(), run: key.run(), time_ms }
+}
+
+/// Remembers a run whose first or last message was flushed: of those between, a listener that knows
+/// nothing of the run takes none. Whether it may be acknowledged.
+fn remember(run: &mut Run, receiver: &Receiver<Origin>, shared: &mut Shared<'_>) -> bool {
+    let first = std::mem::take(&mut run.first);
+    let (extent, packets) = match (run.last, first) {
+        (true, _) => (Extent::Whole, receiver.packets(&run.key)),
+        (false, true) => (Extent::Begun, &[][..]),
+        (false, false) => return true,
+    };
+    let ran = ran(&run.key, run.time_ms, shared.keys);
+    shared.remember(&ran, extent, run.heard.caller.known, packets)
 }
 
 /// A run is over.

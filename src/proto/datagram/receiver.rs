@@ -35,6 +35,12 @@ pub struct Arrival<'a> {
     pub begins: bool,
     /// The run goes on after this message.
     pub more: bool,
+    /// Its run.
+    pub run: [u8; 8],
+    /// When its message was made, Unix milliseconds by the sender's clock.
+    pub time_ms: u64,
+    /// Names this very packet.
+    pub mac1: &'a Mac1,
 }
 
 /// Whether a sender is heard.
@@ -46,8 +52,11 @@ pub enum Admission {
     Unknown,
     /// No: nothing is sent or remembered.
     TurnAway,
-    /// The same for now, and nobody is to be told: its sender tries again.
+    /// The same for now, and nobody is to be told: its sender tries again, or is nobody who could.
     NotNow,
+    /// Its message, the last of its run, was delivered before this receiver was there: that is said
+    /// again. Whether it is a contact's.
+    DeliveredBefore(bool),
 }
 
 /// A whole message, in the order of its run.
@@ -82,6 +91,18 @@ pub enum Event {
     Probe(Probe),
     /// A run ended without its end: what came of it is all there will be.
     Abandoned(RunKey),
+    /// A packet is answered that is no part of a message to come: a probe, or one of a run that was
+    /// delivered whole, in a new transmission.
+    Answered {
+        /// The run.
+        run: RunKey,
+        /// The time in that packet, Unix ms.
+        time_ms: u64,
+        /// Names the packet.
+        mac1: Mac1,
+        /// Whether it is a contact's.
+        contact: bool,
+    },
 }
 
 /// A packet that is to be taken in, with all that is known of it.
@@ -92,6 +113,13 @@ struct Arrived<S> {
     source: S,
     now: Now,
     contact: bool,
+}
+
+impl<S> Arrived<S> {
+    fn answered(&self) -> Event {
+        let (run, time_ms) = (self.key, self.packet.time_ms());
+        Event::Answered { run, time_ms, mac1: self.mac1, contact: self.contact }
+    }
 }
 
 /// The state of one listener, for any number of local keys and senders. `S` says where a packet
@@ -127,13 +155,15 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let (sender, local) = (key.sender, key.local);
         let begins = self.memory.get(&key).is_none();
         let more = packet.kind() == Kind::Message && packet.more();
-        let admission = admit(&Arrival { sender: &sender, local, begins, more });
-        match admission {
+        let (run, time_ms) = (key.run, packet.time_ms());
+        let arrival = Arrival { sender: &sender, local, begins, more, run, time_ms, mac1: &mac1 };
+        let (contact, again) = match admit(&arrival) {
             Admission::TurnAway => return events.push(Event::TurnedAway { sender, local }),
             Admission::NotNow => return,
-            Admission::Contact | Admission::Unknown => {}
-        }
-        let contact = admission == Admission::Contact;
+            Admission::Contact => (true, false),
+            Admission::Unknown => (false, false),
+            Admission::DeliveredBefore(contact) => (contact, begins),
+        };
         if let Some(fresh) = packet.take_fresh_key() {
             self.caches[usize::from(!contact)].insert(local, sender, fresh);
         }
@@ -142,6 +172,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
         }
         let arrived = Arrived { packet, mac1, key, source, now, contact };
         match arrived.packet.kind() {
+            Kind::Message if again => self.repeat(&arrived, events),
             Kind::Message => self.message(arrived, events),
             Kind::Probe => self.probe(arrived, events),
             Kind::Here | Kind::Receipt | Kind::Meet | Kind::Item => {}
@@ -183,6 +214,14 @@ impl<S: Clone + PartialEq> Receiver<S> {
         };
         if taken {
             self.put(&arrived, events);
+        }
+    }
+
+    /// Takes the last message of a run in as one that was delivered.
+    fn repeat(&mut self, arrived: &Arrived<S>, events: &mut Vec<Event>) {
+        if !arrived.packet.more() && self.begin(arrived, State::Delivered, events) {
+            self.put(arrived, events);
+            self.memory.settle_if(&arrived.key, |_| true);
         }
     }
 
@@ -233,6 +272,9 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let Some((fragment, status)) = run.status(packet) else { return };
         let ack = ack::ack(packet.ack_key(), packet.id(), fragment, status);
         self.acks.push(&run.source, &ack);
+        if status == Status::Delivered && !packet.more() {
+            events.push(arrived.answered());
+        }
         if let Some(body) = run.put(packet) {
             let (id, more, time_ms) = (packet.id(), packet.more(), packet.time_ms());
             events.push(Event::Message(Message { run: key, id, more, time_ms, body }));
@@ -250,6 +292,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
         };
         self.memory.settle_if(&arrived.key, |run| matches!(run.state, State::Probed));
         if taken {
+            events.push(arrived.answered());
             events.push(Event::Probe(Probe::new(&arrived.packet, arrived.key.local)));
         }
     }
@@ -297,6 +340,11 @@ impl<S: Clone + PartialEq> Receiver<S> {
     fn abandon(&mut self, key: &RunKey, events: &mut Vec<Event>) {
         events.push(Event::Abandoned(*key));
         self.cut(key);
+    }
+
+    /// The packets that were accepted of the current message of `run`.
+    pub fn packets(&self, run: &RunKey) -> &[Mac1] {
+        self.memory.seen(run)
     }
 
     /// When a packet of `run` was last accepted, on [`Now::mono`]; `None` once nothing more is

@@ -50,6 +50,11 @@ impl RunKey {
     pub fn sender(&self) -> &PublicKey {
         &self.sender
     }
+
+    /// What its sender calls it.
+    pub fn run(&self) -> [u8; 8] {
+        self.run
+    }
 }
 
 /// Why a run is not taken in.
@@ -151,6 +156,11 @@ impl<T> Memory<T> {
         let seen = Vec::with_capacity(1);
         let entry = Entry { window, newest: time_ms, seen, settled: false, reserved: 0, state };
         self.entries.insert(key, entry);
+    }
+
+    /// The packets of the current message of a run.
+    pub(super) fn seen(&self, key: &RunKey) -> &[Mac1] {
+        self.entries.get(key).map_or(&[], |entry| &entry.seen)
     }
 
     /// Whether this very packet was accepted before.
