@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use anonchat::crypto::sodium::{KeyPair, PublicKey, Secret};
 use anonchat::proto::datagram::packet::Way;
 use anonchat::proto::datagram::past::{
-    BadEntry, ENTRY_LEN, Entry, Extent, MAX_ENTRIES, Past, PastKey, RELAY_LIFE_MS, Ran, Recall,
+    BadEntry, ENTRY_LEN, Entry, Extent, MAX_ENTRIES, PLAIN_LEN, Past, PastKey, RELAY_LIFE_MS, Ran,
+    Recall,
 };
 use proptest::prelude::*;
 
@@ -114,9 +115,19 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_are_taken_for_an_entry(bytes in prop::array::uniform(any::<u8>())) {
-        let (key, _) = PastKey::fresh(&secret(9));
-        prop_assert_eq!(Entry::open(&key, &bytes), Err(BadEntry::Damaged));
+    fn what_is_hidden_has_one_form(
+        kind in 0..6u8, way in 0..3u8, rest in prop::collection::vec(any::<u8>(), 30), zeros in any::<bool>(),
+    ) {
+        let mut plain: [u8; PLAIN_LEN] = [&[kind, way][..], &rest].concat().try_into().unwrap();
+        if zeros {
+            plain[16..].fill(0);
+        }
+        let sound = matches!((kind, way), (1..=3, 0..=1)) || (kind, way < 2, zeros) == (4, true, true);
+        let entry = Entry::decode(&plain);
+        prop_assert_eq!(entry.is_some(), sound);
+        if let Some(entry) = entry {
+            prop_assert_eq!(entry.encode(), plain);
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub const RELAY_LIFE_MS: u64 = 31 * 24 * 60 * 60 * 1000;
 /// Size of the check of an entry, and of a tag, in bytes.
 const TAG_LEN: usize = 16;
 /// Size of what an entry says, in bytes.
-const PLAIN_LEN: usize = ENTRY_LEN - TAG_LEN;
+pub const PLAIN_LEN: usize = ENTRY_LEN - TAG_LEN;
 
 /// Whose run it was, and which.
 #[derive(Debug, Clone, Copy)]
@@ -179,12 +179,7 @@ pub struct Entry {
 impl Entry {
     /// Hides it under `key`.
     pub fn seal(&self, key: &PastKey) -> [u8; ENTRY_LEN] {
-        let mut plain = [0; PLAIN_LEN];
-        plain[0] = self.kind as u8;
-        plain[1] = self.window.way;
-        plain[2..8].copy_from_slice(&self.window.tag);
-        plain[8..16].copy_from_slice(&self.time_ms.to_be_bytes());
-        plain[16..].copy_from_slice(&self.tag);
+        let mut plain = self.encode();
         let check = key.tag(&[b"entry", &plain]);
         key.veil(&check, &mut plain);
         let mut out = [0; ENTRY_LEN];
@@ -205,18 +200,34 @@ impl Entry {
         if !constant_time_eq(&key.tag(&[b"entry", &plain]), &check) {
             return Err(BadEntry::Damaged);
         }
-        Self::read(&plain).ok_or(BadEntry::Damaged)
+        Self::decode(&plain).ok_or(BadEntry::Damaged)
     }
 
-    fn read(plain: &[u8; PLAIN_LEN]) -> Option<Self> {
+    /// What is hidden.
+    pub fn encode(&self) -> [u8; PLAIN_LEN] {
+        let mut plain = [0; PLAIN_LEN];
+        plain[0] = self.kind as u8;
+        plain[1] = self.window.way;
+        plain[2..8].copy_from_slice(&self.window.tag);
+        plain[8..16].copy_from_slice(&self.time_ms.to_be_bytes());
+        plain[16..].copy_from_slice(&self.tag);
+        plain
+    }
+
+    /// Reads what was hidden; `None` if it breaks rule M5.
+    pub fn decode(plain: &[u8; PLAIN_LEN]) -> Option<Self> {
         let (mut way_tag, mut time, mut tag) = ([0; 6], [0; 8], [0; TAG_LEN]);
         way_tag.copy_from_slice(&plain[2..8]);
         time.copy_from_slice(&plain[8..16]);
         tag.copy_from_slice(&plain[16..]);
         let way = plain[1];
         life_ms(way)?;
+        let kind = Kind::ALL.into_iter().find(|kind| *kind as u8 == plain[0])?;
+        if kind == Kind::Floor && tag != [0; TAG_LEN] {
+            return None;
+        }
         Some(Self {
-            kind: Kind::ALL.into_iter().find(|kind| *kind as u8 == plain[0])?,
+            kind,
             window: WindowId { way, tag: way_tag },
             time_ms: u64::from_be_bytes(time),
             tag,
@@ -346,7 +357,10 @@ impl Past {
         }
         let floor = self.windows.get(&shared).map_or(0, |shared| shared.floor);
         if floor > 0 && !self.windows.contains_key(&own) {
-            self.add(Entry { kind: Kind::Floor, window: own, time_ms: floor, tag: [0; 16] }, out);
+            self.add(
+                Entry { kind: Kind::Floor, window: own, time_ms: floor, tag: [0; TAG_LEN] },
+                out,
+            );
         }
         own
     }
