@@ -55,15 +55,15 @@ pub enum Event<'a> {
         #[serde(flatten)]
         counts: &'a Counts,
     },
-    /// Somebody is on the local network, or is not any more.
+    /// Somebody is on the local network or at a relay, or is not any more.
     Presence {
         /// Petname; of a group's member `GROUP/NAME`.
         name: &'a str,
         /// `online`, `away` or `forgotten`.
         status: &'a str,
-        /// `HOST:PORT`, checked by a round trip.
+        /// `HOST:PORT`, checked by a round trip, or `relay NAME`.
         address: &'a str,
-        /// `tcp` or `udp`.
+        /// `tcp`, `udp` or `relay`.
         transport: &'a str,
         /// The name is what they say.
         #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -1,4 +1,4 @@
-//! Who of my contacts is on this network. PROTOCOL.md, 6.
+//! Who of my contacts is on this network, PROTOCOL.md, 6, or listens at a relay, 5.7.
 //!
 //! The pure half: bytes and time in, packets and changes out. A [`seeker`] asks, by the plan of a
 //! `schedule`, and keeps a [`roster`] of those whose addresses a round trip has checked; an
@@ -6,9 +6,8 @@
 //! [`introduction`] is how members of a group hand out their own keys. Both spend no more than a
 //! [`bucket`] allows. An [`inquiry`] asks by a relay instead.
 //!
-//! The half that has sockets: [`seek`] and [`announce`]; and [`public`], DNS-SD for those who choose
-//! to be seen.
-//!
+//! The half that has sockets: [`seek`], [`announce`] and [`relayed`]; and [`public`], DNS-SD for those
+//! who choose to be seen.
 
 pub mod announce;
 pub mod announcer;
@@ -18,6 +17,7 @@ pub mod introduction;
 mod memory;
 pub mod public;
 mod pursuit;
+pub mod relayed;
 pub mod roster;
 mod schedule;
 pub mod seek;

@@ -4,6 +4,7 @@ mod announce;
 pub mod beside;
 mod door;
 mod find;
+mod hunt;
 mod people;
 mod public;
 mod save;
@@ -34,15 +35,16 @@ const PROGRAM: &str = "ac-discover";
 /// Whoever is here answers within this.
 const WITHIN: Duration = Duration::from_secs(2);
 
-/// Find your contacts on the local network
+/// Find your contacts on the local network, or at a relay
 ///
 /// Asks the local network who of your contacts is here, and prints their addresses. Nobody else
 /// learns whom you look for, nor that it is you. Only who announces is found: ac-listen --announce,
-/// or ac-discover --announce beside another listener.
+/// or ac-discover --announce beside another listener. With --via, asks at a relay who listens there.
 #[derive(Parser, Debug)]
 #[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 #[command(override_usage = "ac-discover [OPTIONS] [NAME]...\n       \
           ac-discover [OPTIONS] --wait NAME\n       \
+          ac-discover [OPTIONS] --via RELAY [NAME]...\n       \
           ac-discover [OPTIONS] --announce [ADDRESS:]PORT")]
 pub struct Options {
     /// Look for NAME and print the address alone (of several: NAME@ADDRESS); a NAME with a / is the
@@ -61,6 +63,12 @@ pub struct Options {
     /// Look for TIME (2s; with --wait and --watch without end)
     #[arg(short = 'w', long, value_name = "TIME", value_parser = units::duration)]
     pub within: Option<Duration>,
+
+    /// Ask at RELAY who listens there now, instead of the local network: a relay's petname, or a path
+    /// with a /, either with @HOST:PORT; with one NAME, print RELAY for ac-send --via
+    #[arg(long, value_name = "RELAY",
+          conflicts_with_all = ["udp", "save", "announce", "public", "interface", "port"])]
+    pub via: Option<String>,
 
     /// Look, or answer, for listeners of datagrams (UDP)
     #[arg(short, long)]

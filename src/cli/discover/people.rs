@@ -1,12 +1,14 @@
 //! Who is sought: from options and the keyring to keys and names.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use super::{Options, say};
 use crate::cli::failure::{Code, Failure};
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::discover::seeker::{MOST, Sought};
-use crate::keys::{Contact, Keyring, LocalKind};
+use crate::keys::ring::Shelf;
+use crate::keys::{Contact, Keyring, LocalKind, Passphrase, Passphrases};
 
 /// Who seeks whom.
 pub struct People {
@@ -22,8 +24,18 @@ pub struct People {
     pub own: Option<PublicKey>,
 }
 
+/// Nobody is asked for a passphrase that was not expected.
+struct Unasked;
+
+impl Passphrases for Unasked {
+    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
+        Err("it has a passphrase: name it to look for it".to_owned())
+    }
+}
+
 impl People {
-    /// `names` of the keyring, else the group that is acted as, else all contacts.
+    /// `names` of the keyring, else the group that is acted as, else all contacts; at a relay all
+    /// groups too.
     ///
     /// # Errors
     /// [`Code::Key`] for a key that is missing or bad.
@@ -58,8 +70,24 @@ impl People {
         } else {
             broken.iter().for_each(|error| say(options, &format!("{error} (passed over)")));
             contacts.iter().for_each(|(name, contact)| people.seek(name.clone(), contact, false));
+            if options.via.is_some() {
+                people.seek_groups(options, &keyring)?;
+            }
         }
         people.checked()
+    }
+
+    /// All groups whose keys are to be had without a passphrase.
+    fn seek_groups(&mut self, options: &Options, keyring: &Keyring) -> Result<(), Failure> {
+        let (files, broken) = keyring.shelf(Shelf::Groups)?;
+        broken.iter().for_each(|error| say(options, &format!("{error} (passed over)")));
+        for (name, _) in files {
+            match keyring.local_key(&name, &mut Unasked) {
+                Ok(group) => self.seek(name, &group.contact(), true),
+                Err(error) => say(options, &format!("{error} (passed over)")),
+            }
+        }
+        Ok(())
     }
 
     fn seek(&mut self, name: String, contact: &Contact, is_group: bool) {

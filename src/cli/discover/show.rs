@@ -18,12 +18,12 @@ use crate::proto::datagram::presence::{Carrier, Endpoint};
 pub struct Row {
     /// Petname; of a group's member `GROUP/NAME`, with a `?` behind a name that is only claimed.
     pub name: String,
-    /// `HOST:PORT`, checked by a round trip.
+    /// `HOST:PORT`, checked by a round trip; `relay NAME` of who listens there.
     pub address: String,
     /// How present.
     pub status: Status,
-    /// By what.
-    pub carrier: Carrier,
+    /// By what; `None`: by a relay.
+    pub carrier: Option<Carrier>,
     /// Of a member who introduced itself and is no contact.
     pub stranger: Option<PublicKey>,
 }
@@ -35,10 +35,21 @@ pub fn rows(people: &People, id: &Id, entry: &Entry) -> Vec<Row> {
         name: name.clone(),
         address: address(entry, at.port),
         status: entry.status,
-        carrier: at.carrier,
+        carrier: Some(at.carrier),
         stranger,
     };
     entry.endpoints.iter().map(row).collect()
+}
+
+/// The row of somebody who listens at `relay`: of a group each program, by a number of its own.
+pub fn at_relay(people: &People, relay: &str, id: &Id, entry: &Entry) -> Row {
+    let sought = people.names.get(id.sought).map_or("", String::as_str);
+    let name = match id.instance {
+        [0, 0, 0, 0, 0, 0, 0, 0] => sought.to_owned(),
+        [a, b, c, d, ..] => format!("{sought}/{a:02x}{b:02x}{c:02x}{d:02x}"),
+    };
+    let address = format!("relay {relay}");
+    Row { name, address, status: entry.status, carrier: None, stranger: None }
 }
 
 /// `HOST:PORT` of a listener of somebody who was found.
@@ -101,10 +112,11 @@ impl Row {
     }
 }
 
-fn carrier(carrier: Carrier) -> &'static str {
+fn carrier(carrier: Option<Carrier>) -> &'static str {
     match carrier {
-        Carrier::Tcp => "tcp",
-        Carrier::Udp => "udp",
+        Some(Carrier::Tcp) => "tcp",
+        Some(Carrier::Udp) => "udp",
+        None => "relay",
     }
 }
 

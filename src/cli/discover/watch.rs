@@ -6,43 +6,38 @@ use std::io::IsTerminal as _;
 
 use mio::Events;
 
+use super::hunt::Hunt;
 use super::people::People;
 use super::show::{self, Row};
 use super::{Ended, Options, local, save, say};
 use crate::cli::failure::Failure;
 use crate::cli::output::print;
 use crate::discover::roster::{Entry, Id, Status};
-use crate::discover::seek::Search;
 use crate::net::hub::Hub;
 
 /// Lists until a signal comes, or the time is over.
 pub fn run(options: &Options) -> Result<(), Ended> {
     let mut people = People::load(options, &options.names)?;
     let mut hub = Hub::new().map_err(local)?;
-    let sought = std::mem::take(&mut people.sought);
-    let me = people.me.duplicate();
-    let mut search =
-        Search::new(hub.registry(), hub.clock.now(), me, sought, options.place.place(), true)
-            .map_err(local)?;
-    options.trace().into_iter().for_each(|trace| search.show(trace));
+    let mut hunt = Hunt::begin(options, &mut people, &hub, true)?;
     let in_place = std::io::stdout().is_terminal() && !options.common.json;
     let mut list = List { options, people: &people, shown: BTreeMap::new(), drawn: None, in_place };
     let until = options.within.map(|within| hub.clock.now().mono + within);
     let mut events = Events::with_capacity(64);
     let mut alone = false;
     loop {
-        for (id, entry) in search.turn(hub.clock.now()).map_err(local)? {
-            list.change(&id, &entry)?;
+        for (id, entry) in hunt.turn(&hub)? {
+            list.change(&hunt, &id, &entry)?;
         }
         list.draw()?;
-        if !search.has_network() && !std::mem::replace(&mut alone, true) {
+        if !hunt.has_network() && !std::mem::replace(&mut alone, true) {
             say(options, "no network interface is up: waiting for one");
         }
-        alone &= !search.has_network();
+        alone &= !hunt.has_network();
         if until.is_some_and(|until| hub.clock.now().mono >= until) {
             return Ok(());
         }
-        search.wait(&mut hub, &mut events, until).map_err(local)?;
+        hunt.wait(&mut hub, &mut events, until)?;
         if let Some(signal) = hub.signals.arrived() {
             return Err(Ended::Signal(signal));
         }
@@ -60,14 +55,11 @@ struct List<'a> {
 }
 
 impl List<'_> {
-    fn change(&mut self, id: &Id, entry: &Entry) -> Result<(), Failure> {
+    fn change(&mut self, hunt: &Hunt, id: &Id, entry: &Entry) -> Result<(), Failure> {
         if entry.status == Status::Online {
             save::file(self.options, self.people, id, entry)?;
         }
-        let mut rows = show::rows(self.people, id, entry);
-        if self.options.udp {
-            rows.retain(|row| row.carrier == crate::proto::datagram::presence::Carrier::Udp);
-        }
+        let rows = hunt.rows(self.options, self.people, id, entry);
         for row in &rows {
             self.options.common.publish(&row.json())?;
             if !self.in_place && !self.options.common.json {
