@@ -204,7 +204,7 @@ impl<S: Store> Table<S> {
         self.volatile += 1;
         let Some(at) = self.by_address.get(address) else { return };
         let mailbox = &self.mailboxes[*at];
-        let cell = handed_out(mailbox, mailbox.next(), packet);
+        let cell = handed_out(mailbox, mailbox.next(), packet).volatile();
         for subscription in &mailbox.readers {
             each(self.subscriptions[*subscription].client, &cell);
         }

@@ -24,7 +24,7 @@ pub const ADDRESS_LEN: usize = 32;
 pub const PROOF_LEN: usize = 16;
 /// Size of a rendezvous, in bytes.
 pub const RENDEZVOUS_LEN: usize = 32;
-/// Flag of POST: for whoever reads the mailbox now; it is not held.
+/// Flag of POST and CELL: for whoever reads the mailbox now; it is not held.
 pub const FLAG_VOLATILE: u8 = 1;
 
 const _: () = assert!(MAX_BODY == 1228);
@@ -126,7 +126,7 @@ impl ErrorCode {
 pub struct Cell<'a> {
     /// What it is.
     pub command: Command,
-    /// [`FLAG_VOLATILE`] of POST, else 0.
+    /// [`FLAG_VOLATILE`] of POST and CELL, else 0.
     pub flags: u8,
     /// A number that the poster chose, or a sequence number of the mailbox.
     pub id: u64,
@@ -205,7 +205,8 @@ impl<'a> Cell<'a> {
         parsed.body = body;
         let has = [parsed.id != 0, parsed.log != [0; 8], parsed.address != [0; 32]];
         let extra = has.iter().zip(uses).any(|(has, uses)| *has && !uses);
-        let allowed = if command == Command::Post { FLAG_VOLATILE } else { 0 };
+        let bears_flag = [Command::Post, Command::Cell].contains(&command);
+        let allowed = if bears_flag { FLAG_VOLATILE } else { 0 };
         let good = len == body_len
             && !extra
             && parsed.flags & !allowed == 0
