@@ -10,6 +10,8 @@ use super::packet::{
     Head, Kind, MAC1_LEN, MessageId, Opened, PACKET_LEN, Sealer, Way, mac1, mac1_key,
 };
 use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret, constant_time_eq};
+use crate::proto::relay::cell::Address;
+use crate::proto::relay::mailbox::{Channel, epoch};
 use crate::proto::time::{Now, within_window};
 
 /// Age at which a PROBE is void, in milliseconds.
@@ -54,6 +56,7 @@ pub struct Probe {
     local: usize,
     id: MessageId,
     ack_key: Secret<32>,
+    time_ms: u64,
 }
 
 impl Probe {
@@ -61,7 +64,14 @@ impl Probe {
     pub fn new(packet: &Opened, local: usize) -> Self {
         let mut ack_key = Secret::zeroed();
         ack_key.expose_mut().copy_from_slice(packet.ack_key());
-        Self { sender: *packet.sender(), local, id: packet.id(), ack_key }
+        let (sender, id, time_ms) = (*packet.sender(), packet.id(), packet.time_ms());
+        Self { sender, local, id, ack_key, time_ms }
+    }
+
+    /// Where at a relay the answer is awaited.
+    pub fn mailbox(&self) -> Option<Address> {
+        let channel = Channel::receipts(self.ack_key.expose(), self.id);
+        channel.at(&self.sender, epoch(self.time_ms)).map(|mailbox| mailbox.address)
     }
 
     /// Who asks.

@@ -11,7 +11,7 @@ use super::assembly::{Assembly, Shape};
 use super::cache::BoxCache;
 use super::packet::{Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise};
 use super::probe::{self, EMPTY_MAP, Probe};
-use super::replay::{Memory, Refused};
+use super::replay::{BY_NETWORK, Memory, Refused};
 use super::run::{Place, Run, State};
 use crate::crypto::sodium::{PublicKey, Random};
 use crate::proto::time::{CLOCK_WINDOW_MS, Now, within_window};
@@ -137,7 +137,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
     /// A listener that has `locals`; nothing is known of earlier times.
     pub fn new(locals: Vec<LocalKey>) -> Self {
         let caches = [BoxCache::new(), BoxCache::new()];
-        let (memory, acks) = (Memory::new(), AckQueue::new());
+        let (memory, acks) = (Memory::new(BY_NETWORK), AckQueue::new());
         Self { locals, caches, memory, acks, swept: Duration::ZERO }
     }
 

@@ -16,16 +16,32 @@ use super::packet::{MAX_MESSAGE, Mac1};
 use crate::crypto::sodium::PublicKey;
 use crate::proto::time::CLOCK_WINDOW_MS;
 
-/// Runs that a window remembers: about 1 MiB.
-pub(super) const MAX_RUNS: usize = 4096;
-/// Runs of a window that may be under way.
-pub(super) const MAX_LIVE_RUNS: usize = 1024;
-/// Packets that a window remembers: 256 KiB.
-pub(super) const MAX_PACKETS: usize = 16_384;
+/// How much a memory remembers, and for how long.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Runs that a window remembers.
+    pub(super) runs: usize,
+    /// Runs of a window that may be under way.
+    pub(super) live_runs: usize,
+    /// Packets that a window remembers, 16 bytes each.
+    pub(super) packets: usize,
+    /// Bytes of messages of a window that are in the making or not yet delivered.
+    pub(super) bytes: usize,
+    /// How old a stamp may be for its packet to be accepted, in milliseconds.
+    pub(super) life_ms: u64,
+}
+
+/// By the network: about 1 MiB a window.
+pub(super) const BY_NETWORK: Bounds = Bounds {
+    runs: 4096,
+    live_runs: 1024,
+    packets: 16_384,
+    bytes: 4 << 20,
+    life_ms: CLOCK_WINDOW_MS,
+};
+
 /// Packets of one message: 16 times each fragment.
 const MAX_PACKETS_PER_MESSAGE: usize = 1024;
-/// Bytes of messages of a window that are in the making or not yet delivered.
-pub(super) const MAX_BYTES: usize = 4 << 20;
 /// Windows of contacts. More contacts than that share the window of the unknown.
 pub(super) const MAX_WINDOWS: usize = 1024;
 
@@ -90,15 +106,21 @@ struct Window {
 
 /// All windows, with a `T` for each run.
 pub(super) struct Memory<T> {
+    bounds: Bounds,
     entries: HashMap<RunKey, Entry<T>>,
     windows: Vec<Window>,
     contacts: HashMap<(usize, PublicKey), usize>,
 }
 
 impl<T> Memory<T> {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(bounds: Bounds) -> Self {
         let windows = vec![Window::default()];
-        Self { entries: HashMap::new(), windows, contacts: HashMap::new() }
+        Self { bounds, entries: HashMap::new(), windows, contacts: HashMap::new() }
+    }
+
+    /// Packets may be older from now on.
+    pub(super) fn prolong(&mut self, life_ms: u64) {
+        self.bounds.life_ms = self.bounds.life_ms.max(life_ms);
     }
 
     pub(super) fn get(&self, key: &RunKey) -> Option<&T> {
@@ -138,10 +160,11 @@ impl<T> Memory<T> {
     ) -> Result<(), Refused> {
         let this = &self.windows[window];
         let live = this.runs - this.settled.len();
-        if live >= MAX_LIVE_RUNS || this.bytes + bytes > MAX_BYTES {
+        if live >= self.bounds.live_runs || this.bytes + bytes > self.bounds.bytes {
             return Err(Refused::Full);
         }
-        while self.windows[window].runs >= MAX_RUNS || self.windows[window].packets >= MAX_PACKETS {
+        let Bounds { runs, packets, .. } = self.bounds;
+        while self.windows[window].runs >= runs || self.windows[window].packets >= packets {
             if !self.forget_oldest(window) {
                 return Err(Refused::Full);
             }
@@ -175,7 +198,7 @@ impl<T> Memory<T> {
             return false;
         }
         let window = entry.window;
-        while self.windows[window].packets >= MAX_PACKETS {
+        while self.windows[window].packets >= self.bounds.packets {
             if !self.forget_oldest(window) {
                 return false;
             }
@@ -221,7 +244,7 @@ impl<T> Memory<T> {
         let Some(entry) = self.entries.get_mut(key) else { return false };
         let window = &mut self.windows[entry.window];
         let spare = if goes_on { MAX_MESSAGE } else { 0 };
-        let fits = window.bytes + bytes <= MAX_BYTES + spare;
+        let fits = window.bytes + bytes <= self.bounds.bytes + spare;
         if fits {
             window.bytes += bytes;
             entry.reserved += bytes;
@@ -254,7 +277,7 @@ impl<T> Memory<T> {
 
     /// Forgets settled runs whose stamps are out of the clock window.
     pub(super) fn forget_expired(&mut self, unix_ms: u64) {
-        let limit = unix_ms.saturating_sub(CLOCK_WINDOW_MS);
+        let limit = unix_ms.saturating_sub(self.bounds.life_ms);
         for window in 0..self.windows.len() {
             while self.windows[window].settled.first().is_some_and(|run| run.0 < limit) {
                 self.forget_oldest(window);
