@@ -2,7 +2,6 @@
 //! receiver's business; here a run becomes a source of the mux, and what the output has flushed
 //! becomes an ack.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use mio::net::UdpSocket;
 
 use super::conn::Shared;
 use super::ear::{Ear, Route};
+use super::runs::{Run, Runs};
 use super::{Answering, Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
 use crate::net::sockets::Transport;
@@ -32,13 +32,15 @@ const SHORTEST_LINGER: Duration = Duration::from_secs(1);
 /// Longer than the longest interval (PROTOCOL.md, section 4.4).
 const LONGEST_LINGER: Duration = Duration::from_secs(6);
 
+/// Why a run is cut whose sender says no more.
+const SILENT: &str = "the sender fell silent";
+
 /// Which socket a packet came in by, and how.
 type Origin = (usize, Route);
 
-struct Run {
-    key: RunKey,
-    heard: Heard,
-    /// Bytes of the run so far.
+/// How far a run is.
+struct Progress {
+    /// Bytes of it so far.
     total: u64,
     /// The output has not flushed its last message.
     held_since: Option<Duration>,
@@ -56,9 +58,7 @@ struct Run {
 pub struct Datagrams {
     ears: Vec<Ear>,
     receiver: Receiver<Origin>,
-    runs: BTreeMap<u64, Run>,
-    by_key: BTreeMap<RunKey, u64>,
-    next_run: u64,
+    runs: Runs<Progress>,
     events: Vec<Event>,
     linger: Duration,
     /// Something of a run came since the last look.
@@ -72,9 +72,7 @@ impl Datagrams {
         Self {
             ears: Vec::new(),
             receiver: Receiver::new(locals),
-            runs: BTreeMap::new(),
-            by_key: BTreeMap::new(),
-            next_run: RUN_BIT,
+            runs: Runs::new(RUN_BIT),
             events: Vec::new(),
             linger: Duration::ZERO,
             news: false,
@@ -221,7 +219,7 @@ impl Datagrams {
                     // So that a replay of it draws nothing.
                     shared.remember_packet(&ran(&run, time_ms, shared.keys), contact, mac1);
                 }
-                Event::Abandoned(key) => self.cut(&key, "the sender fell silent", now, shared),
+                Event::Abandoned(key) => self.runs.cut(&key, SILENT, now.mono, shared),
             }
         }
         self.events = events;
@@ -234,12 +232,12 @@ impl Datagrams {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) {
-        let known = self.by_key.get(&message.run).copied();
+        let known = self.runs.number(&message.run);
         let Some(number) = known.or_else(|| self.begin(&message, now, shared)) else {
             self.receiver.declined(&message.run);
             return;
         };
-        let Some(run) = self.runs.get_mut(&number) else { return };
+        let Some(Run { state: run, .. }) = self.runs.get_mut(number) else { return };
         let source = Source(number);
         run.total += message.body.len() as u64;
         run.held_since = Some(now.mono);
@@ -262,8 +260,6 @@ impl Datagrams {
     fn begin(&mut self, message: &Message, now: Now, shared: &mut Shared<'_>) -> Option<u64> {
         let key = message.run;
         let caller = shared.host.admit(key.sender(), key.local(), false)?;
-        let number = self.next_run;
-        self.next_run += 1;
         let heard = Heard {
             id: message.id.to_bytes(),
             caller,
@@ -272,44 +268,32 @@ impl Datagrams {
             kind: MessageKind::Message as u8,
             transport: Transport::Udp,
         };
-        let (source, party) = (Source(number), heard.caller.party(None));
-        shared.seats.enter(source, party, now.mono);
+        let progress = Progress {
+            total: 0,
+            held_since: None,
+            last: false,
+            silent: true,
+            first: true,
+            time_ms: message.time_ms,
+        };
         // What is whole and the only one needs no more serving.
-        shared.seats.set_busy(source, message.more, now.mono);
-        shared.mux.introduce(source, party);
-        shared.mux.begin(source, heard.clone(), now.mono);
-        self.by_key.insert(key, number);
-        self.runs.insert(
-            number,
-            Run {
-                key,
-                heard,
-                total: 0,
-                held_since: None,
-                last: false,
-                silent: true,
-                first: true,
-                time_ms: message.time_ms,
-            },
-        );
-        Some(number)
+        Some(self.runs.begin(key, heard, progress, message.more, now.mono, shared))
     }
 
     /// The output has flushed a run's message.
     pub fn flushed(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
-        let Some(run) = self.runs.get_mut(&source.0) else { return };
+        let Some(run) = self.runs.get_mut(source.0) else { return };
         if !remember(run, &self.receiver, shared) {
             return;
         }
         self.receiver.delivered(&run.key);
-        let waited = run.held_since.take().map_or(Duration::ZERO, |since| now.mono - since);
-        if run.last {
+        let since = run.state.held_since.take();
+        let waited = since.map_or(Duration::ZERO, |since| now.mono - since);
+        if run.state.last {
             self.linger = (2 * waited).clamp(SHORTEST_LINGER, LONGEST_LINGER);
-            shared.host.notice(Notice::Delivered(&run.heard, run.total));
-            self.by_key.remove(&run.key);
-            self.runs.remove(&source.0);
-            leave(source, now, shared);
-        } else if !run.silent {
+            shared.host.notice(Notice::Delivered(&run.heard, run.state.total));
+            self.runs.end(source.0, now.mono, shared);
+        } else if !run.state.silent {
             // Only from here on is it the sender's turn to say something.
             shared.mux.alive(source, now.mono);
         }
@@ -318,34 +302,24 @@ impl Datagrams {
 
     /// Whether a run's message waits for the output: its sender may say nothing before it is there.
     pub fn is_held(&self, source: Source) -> bool {
-        self.runs.get(&source.0).is_some_and(|run| run.held_since.is_some())
+        self.runs.get(source.0).is_some_and(|run| run.state.held_since.is_some())
     }
 
     /// Declines a run that is not over, and says why.
     pub fn refuse(&mut self, source: Source, why: &'static str, now: Now, shared: &mut Shared<'_>) {
-        let Some(run) = self.runs.get(&source.0) else { return };
+        let Some(run) = self.runs.get(source.0) else { return };
         let key = run.key;
         self.receiver.declined(&key);
-        self.cut(&key, why, now, shared);
+        self.runs.cut(&key, why, now.mono, shared);
         self.send_acks(shared);
     }
 
     /// Declines every run that is not over.
     pub fn refuse_all(&mut self, now: Now, shared: &mut Shared<'_>) {
-        let sources: Vec<_> = self.runs.keys().copied().collect();
+        let sources: Vec<_> = self.runs.iter().map(|(number, _)| number).collect();
         sources
             .into_iter()
             .for_each(|number| self.refuse(Source(number), "the listener ends", now, shared));
-    }
-
-    /// Nothing more comes of a run: what was not whole never will be.
-    fn cut(&mut self, key: &RunKey, why: &'static str, now: Now, shared: &mut Shared<'_>) {
-        let Some(number) = self.by_key.remove(key) else { return };
-        shared.mux.cut(Source(number));
-        leave(Source(number), now, shared);
-        if let Some(run) = self.runs.remove(&number) {
-            shared.host.notice(Notice::Cut(&run.heard, why));
-        }
     }
 
     /// A run whose next message does not come is cut; one that waits for the output is not silent.
@@ -353,19 +327,18 @@ impl Datagrams {
         let silent = |(number, at): (u64, Duration)| (at <= now.mono).then_some(number);
         let numbers: Vec<_> = self.deadlines(shared.silence).filter_map(silent).collect();
         for number in numbers {
-            if let Some(key) = self.runs.get(&number).map(|run| run.key) {
+            if let Some(key) = self.runs.get(number).map(|run| run.key) {
                 self.receiver.cut(&key);
-                self.cut(&key, "the sender fell silent", now, shared);
+                self.runs.cut(&key, SILENT, now.mono, shared);
             }
         }
     }
 
     fn deadlines(&self, silence: Duration) -> impl Iterator<Item = (u64, Duration)> + '_ {
-        self.runs.iter().filter(|(_, run)| run.held_since.is_none()).filter_map(
-            move |(number, run)| {
-                self.receiver.last_heard(&run.key).map(|heard| (*number, heard + silence))
-            },
-        )
+        let waiting = self.runs.iter().filter(|(_, run)| run.state.held_since.is_none());
+        waiting.filter_map(move |(number, run)| {
+            self.receiver.last_heard(&run.key).map(|heard| (number, heard + silence))
+        })
     }
 
     /// When [`Datagrams::drive`] has something to do without news.
@@ -437,21 +410,15 @@ fn ran<'a>(key: &'a RunKey, time_ms: u64, keys: &'a [Answering]) -> Ran<'a> {
 
 /// Remembers a run whose first or last message was flushed: of those between, a listener that knows
 /// nothing of the run takes none. Whether it may be acknowledged.
-fn remember(run: &mut Run, receiver: &Receiver<Origin>, shared: &mut Shared<'_>) -> bool {
-    let first = std::mem::take(&mut run.first);
-    let (extent, packets) = match (run.last, first) {
+fn remember(run: &mut Run<Progress>, receiver: &Receiver<Origin>, shared: &mut Shared<'_>) -> bool {
+    let first = std::mem::take(&mut run.state.first);
+    let (extent, packets) = match (run.state.last, first) {
         (true, _) => (Extent::Whole, receiver.packets(&run.key)),
         (false, true) => (Extent::Begun, &[][..]),
         (false, false) => return true,
     };
-    let ran = ran(&run.key, run.time_ms, shared.keys);
+    let ran = ran(&run.key, run.state.time_ms, shared.keys);
     shared.remember(&ran, extent, run.heard.caller.known, packets)
-}
-
-/// A run is over.
-fn leave(source: Source, now: Now, shared: &mut Shared<'_>) {
-    shared.seats.leave(source, now.mono);
-    shared.mux.forget(source);
 }
 
 fn show_message(message: &Message, wire: &[u8], shared: &mut Shared<'_>) {
