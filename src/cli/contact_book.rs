@@ -67,6 +67,11 @@ impl<K: Borrow<Keyring>> ContactBook<K> {
         self.contacts.get(key)
     }
 
+    /// All contacts, with their petnames.
+    pub fn iter(&self) -> impl Iterator<Item = (&PublicKey, &String)> {
+        self.contacts.iter()
+    }
+
     /// Whether a contact has this petname.
     pub fn has_name(&self, name: &str) -> bool {
         self.contacts.values().any(|petname| petname == name)

@@ -7,6 +7,7 @@ use super::failure::{Code, Failure, system};
 use super::history;
 use super::json::Event;
 use super::outputs::Outputs;
+use super::send::why::dial_failure;
 use crate::history::entry::State;
 use crate::history::record::Recorder;
 use crate::net::hub::Hub;
@@ -32,6 +33,9 @@ impl From<ListenError> for Ended {
         match error {
             ListenError::Output(e) => Self::Failure(cannot_write(e)),
             ListenError::Local(e) => Self::Failure(Failure::new(Code::Local, system(&e))),
+            ListenError::Unreached(relay, why) => {
+                Self::Failure(dial_failure(&why).about(format!("relay {relay}")))
+            }
             ListenError::Signal(signal) => Self::Signal(signal),
         }
     }

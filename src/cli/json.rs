@@ -35,6 +35,17 @@ pub enum Event<'a> {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         plain: bool,
     },
+    /// Whether a listener hears what comes by a relay.
+    Relay {
+        /// The relay's petname, or what stands for one.
+        relay: &'a str,
+        /// `listening`: from the first time on, or again; `unreached`: it was not reached so far;
+        /// `lost`: the link to it was cut. Both are tried again.
+        status: &'a str,
+        /// Why not.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'a str>,
+    },
     /// An announcer answers for a listener at this address.
     Announcing {
         /// `HOST:PORT`.

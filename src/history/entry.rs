@@ -161,13 +161,15 @@ pub fn decode(plain: &[u8]) -> Option<Entry> {
     Some(Entry { head, seq, state, content: content.to_vec() })
 }
 
-const TRANSPORTS: [Transport; 3] = [Transport::Tcp, Transport::Udp, Transport::File];
+const TRANSPORTS: [Transport; 4] =
+    [Transport::Tcp, Transport::Udp, Transport::File, Transport::Relay];
 
 fn transport_code(transport: Transport) -> u8 {
     match transport {
         Transport::Tcp => 0,
         Transport::Udp => 1,
         Transport::File => 2,
+        Transport::Relay => 3,
     }
 }
 

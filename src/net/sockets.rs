@@ -19,15 +19,18 @@ pub enum Transport {
     Udp,
     /// The same packets in a file (PROTOCOL.md, section 4.6).
     File,
+    /// A relay: its cells, or a circuit (PROTOCOL.md, section 5).
+    Relay,
 }
 
 impl Transport {
-    /// `tcp`, `udp` or `file`.
+    /// `tcp`, `udp`, `file` or `relay`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcp => "tcp",
             Self::Udp => "udp",
             Self::File => "file",
+            Self::Relay => "relay",
         }
     }
 }

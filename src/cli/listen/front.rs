@@ -12,10 +12,11 @@ use crate::cli::contact_book::ContactBook;
 use crate::cli::failure::Failure;
 use crate::cli::json::{self, Event};
 use crate::cli::outputs::Told;
+use crate::cli::send::why::dial_failure;
 use crate::cli::{local_time, plain, ready, trace};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::{Keyring, fingerprint};
-use crate::net::listen::{Caller, Heard, Host, Notice, Origin, SessionId};
+use crate::net::listen::{Caller, Heard, Host, Notice, Origin, RelayNews, SessionId};
 use crate::net::receiver::{Hired, Route};
 use crate::net::sockets::Transport;
 use crate::proto::limits::{Limit, Network};
@@ -107,6 +108,23 @@ impl<'a> Front<'a> {
         let mark = if plain { "PLAIN: " } else { "" };
         let place = ready::place(address, transport);
         self.told.say(&format!("ac-listen: {mark}listening on {place}"));
+    }
+
+    /// Whether a relay is listened at.
+    fn say_relay(&self, relay: &str, news: RelayNews<'_>) {
+        let (status, why) = match news {
+            RelayNews::Listening => ("listening", None),
+            RelayNews::Unreached(error) => ("unreached", Some(dial_failure(error).to_string())),
+            RelayNews::Lost(why) => ("lost", Some(why.to_owned())),
+        };
+        self.told.report(&Event::Relay { relay, status, error: why.as_deref() });
+        if self.quiet {
+            return;
+        }
+        self.told.say(&match why {
+            None => format!("ac-listen: listening at relay {relay}"),
+            Some(why) => format!("ac-listen: relay {relay}: {status}: {why}; trying again"),
+        });
     }
 
     /// A key that answers here.
@@ -245,6 +263,13 @@ impl Host for Front<'_> {
         }
     }
 
+    fn correspondents(&mut self) -> Vec<PublicKey> {
+        self.contacts.reload_if_changed();
+        let from = &self.policy.from;
+        let heard = |name: &String| from.is_empty() || from.contains(name);
+        self.contacts.iter().filter(|(_, name)| heard(name)).map(|(key, _)| *key).collect()
+    }
+
     fn hire(&mut self, number: usize, _: SessionId, caller: &Caller) -> io::Result<Hired> {
         self.work.hire(number, caller).unwrap_or_else(|| self.files.hire(caller))
     }
@@ -278,6 +303,7 @@ impl Host for Front<'_> {
             Notice::Disconnected(session, _, parting) => self.work.parted(session, parting),
             Notice::Reached(..) | Notice::NotReached(..) => {}
             Notice::Crossed(crossing) => self.told.say(&trace::lines(crossing)),
+            Notice::Relay(name, news) => self.say_relay(name, news),
         }
     }
 }

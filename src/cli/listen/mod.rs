@@ -39,15 +39,17 @@ use super::ended::{Ended, conclude, keep};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::output::check_stdout;
 use super::outputs::{Outputs, Told};
-use super::{history, units};
+use super::{history, units, via};
 use crate::discover::announce::Member;
 use crate::keys::names::petname;
 use crate::keys::ring::name_of_file;
 use crate::keys::{Keyring, LocalKind};
 use crate::net::duplex::Quiet;
 use crate::net::hub::Hub;
-use crate::net::listen::{Answering, End, Host, Limits, Listener, Stage};
+use crate::net::listen::relays::AtRelays;
+use crate::net::listen::{Answering, End, Host, Limits, Listener, MAX_RELAYS, Stage};
 use crate::net::sockets::{Transport, canonical};
+use crate::net::via::Relay;
 
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-listen";
@@ -63,6 +65,11 @@ pub struct Options {
     /// [config]
     #[arg(value_name = "[ADDRESS:]PORT", value_parser = bind)]
     pub addresses: Vec<BindWord>,
+
+    /// Listen at RELAY (repeatable), alone or beside addresses: a petname, a path with a /, or
+    /// either with @HOST:PORT
+    #[arg(long, value_name = "RELAY", conflicts_with_all = ["plain", "open", "replay"])]
+    pub via: Vec<String>,
 
     /// Hear datagrams (UDP) instead of streams (TCP)
     #[arg(short, long)]
@@ -185,6 +192,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.chat && options.udp {
         return Err(chat::needs_tcp());
     }
+    options.check_relays()?;
     options.place.check(options.announce)?;
     options.check_state()?;
     if let Some(path) = &options.replay {
@@ -202,6 +210,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         let owner = history::owner(&keyring, options.history.as_deref())?;
         Ok((Some(keyring), keys, groups, owner))
     })?;
+    settings.relays = options.common.prepare(|| at_relays(options, keyring.as_ref(), &groups))?;
     let inbox = options.common.prepare(|| settings.inbox.open())?;
     settings.state = options.common.prepare(|| state::open(options.state.as_deref(), &keys))?;
     settings.announcing = options.common.prepare(|| announcing(options, keyring.as_ref()))?;
@@ -316,6 +325,29 @@ fn answering(
     Ok((keys, groups))
 }
 
+/// The relays that are named, each once, and what is read there.
+fn at_relays(
+    options: &Options,
+    keyring: Option<&Keyring>,
+    groups: &[Option<String>],
+) -> Result<AtRelays, Failure> {
+    let mut relays: Vec<Rc<Relay>> = Vec::new();
+    for (word, keyring) in options.via.iter().zip(keyring.into_iter().cycle()) {
+        let relay = via::relay(word, keyring)?;
+        if !relays.iter().any(|known| known.public == relay.public) {
+            relays.push(relay);
+        }
+    }
+    let own = keyring.filter(|_| !relays.is_empty()).map(Keyring::identity_contact);
+    Ok(AtRelays {
+        relays,
+        groups: groups.iter().map(Option::is_some).collect(),
+        own: own.and_then(Result::ok).map(|contact| contact.public),
+        // Whoever is named has a mailbox of their own.
+        public: options.from.is_empty(),
+    })
+}
+
 /// For `--announce`: whose contacts are answered, and who is introduced to members of groups.
 fn announcing(
     options: &Options,
@@ -391,15 +423,38 @@ fn hear(
         }
         .map_err(local)?;
     }
+    if !settings.relays.relays.is_empty() {
+        listener.hear_relays(settings.relays.clone());
+    }
     listener.run().map_err(Ended::from).and_then(|end| outcome(end, options))
 }
 
 impl Options {
+    /// Refuses what needs an address of ours, where there are only relays, and too many of them.
+    fn check_relays(&self) -> Result<(), Failure> {
+        let usage = |what: &str, hint: &str| Err(Failure::new(Code::Usage, what).hint(hint));
+        let only_relays = !self.via.is_empty() && self.addresses.is_empty();
+        match self {
+            _ if self.via.len() > MAX_RELAYS => {
+                usage("--via: too many relays", &format!("name at most {MAX_RELAYS}"))
+            }
+            Self { udp: true, .. } if only_relays => usage(
+                "-u: no datagrams come by a relay",
+                "leave out -u; or name a port to hear them on as well: ac-listen -u --via RELAY PORT",
+            ),
+            Self { announce: true, .. } if only_relays => usage(
+                "--announce: nobody can call where only relays are listened at",
+                "name a port as well: ac-listen --announce --via RELAY PORT",
+            ),
+            _ => Ok(()),
+        }
+    }
+
     /// Refuses `-d` where no file can come.
     fn check_files(&self) -> Result<(), Failure> {
         let what = match self {
             Self { inbox: InboxOptions { directory: None, .. }, .. } => return Ok(()),
-            Self { udp: true, .. } => "datagrams bring no files",
+            Self { udp: true, via, .. } if via.is_empty() => "datagrams bring no files",
             Self { plain: true, .. } => "without encryption no files are taken",
             _ => return Ok(()),
         };

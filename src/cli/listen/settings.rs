@@ -9,6 +9,7 @@ use crate::cli::config::Config;
 use crate::cli::failure::{Code, Failure};
 use crate::discover::announce::Member;
 use crate::keys::Keyring;
+use crate::net::listen::relays::AtRelays;
 use crate::net::state_file::StateFile;
 use crate::proto::limits::Bounds;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub silence: Duration,
     /// Where files go.
     pub inbox: InboxOptions,
+    /// The relays at which is listened.
+    pub relays: AtRelays,
     /// With `--announce`: whose contacts are answered, and who is introduced to groups.
     pub announcing: Option<(Keyring, Option<Member>)>,
     /// What was delivered by earlier listeners.
@@ -50,13 +53,22 @@ impl Settings {
         let silence = options.wait.or(config.limits.silence).unwrap_or(SILENCE);
         let bounds = options.limits.or(&config.limits).bounds(silence)?;
         let addresses = match (options.addresses.as_slice(), config.port) {
-            ([], Some(port)) => vec![BindWord::everywhere(port)],
-            ([], None) if options.open.is_none() => return Err(no_port()),
+            ([], Some(port)) if options.via.is_empty() => vec![BindWord::everywhere(port)],
+            ([], None) if options.open.is_none() && options.via.is_empty() => return Err(no_port()),
             (given, _) => given.to_vec(),
         };
-        let files_come = options.open.is_none() && !options.plain && !options.udp;
+        let streams = !options.udp || !options.via.is_empty();
+        let files_come = options.open.is_none() && !options.plain && streams;
         let inbox = options.inbox.or(&config, files_come)?;
-        Ok(Self { addresses, bounds, silence, inbox, announcing: None, state: None })
+        Ok(Self {
+            addresses,
+            bounds,
+            silence,
+            inbox,
+            relays: AtRelays::default(),
+            announcing: None,
+            state: None,
+        })
     }
 }
 

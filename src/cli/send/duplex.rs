@@ -149,6 +149,7 @@ impl Host for Stream {
             | Notice::Delivered(..)
             | Notice::Kept(..)
             | Notice::KeptOut(..)
+            | Notice::Relay(..)
             | Notice::Cut(..) => {}
         }
     }

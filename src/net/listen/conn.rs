@@ -13,6 +13,7 @@ use super::{Answering, Caller, Heard, Host, Notice, Stage};
 use crate::crypto::sodium::Random;
 use crate::net::dial::Dialed;
 use crate::net::send::Cut;
+use crate::net::sockets::Transport;
 use crate::net::state_file::StateFile;
 use crate::net::wire::{Left, Read, Wire, Wrote};
 use crate::proto::datagram::packet::Mac1;
@@ -126,6 +127,7 @@ pub struct Conn {
     held: bool,
     /// It is a call of ours.
     ours: bool,
+    transport: Transport,
 }
 
 enum State {
@@ -143,6 +145,11 @@ impl Conn {
         let gate = Gate::new(now, random);
         let stage = State::Gate { gate, reply: Vec::new(), crossed: Vec::new() };
         Self::at(stage, wire, id)
+    }
+
+    /// The same, which came about by a relay.
+    pub fn by_relay(wire: Wire, id: SessionId, now: Now, random: &mut dyn Random) -> Self {
+        Self { transport: Transport::Relay, ..Self::new(wire, id, now, random) }
     }
 
     /// A connection that was just accepted by a socket that hears without encryption.
@@ -163,7 +170,8 @@ impl Conn {
     }
 
     fn at(stage: State, wire: Wire, id: SessionId) -> Self {
-        Self { wire, id, stage, news: false, leaving: None, held: false, ours: false }
+        let transport = Transport::Tcp;
+        Self { wire, id, stage, news: false, leaving: None, held: false, ours: false, transport }
     }
 
     /// Takes note of an event.
@@ -456,7 +464,7 @@ impl Conn {
                 crossed.push(Crossing::handshake(false, CONFIRM_LEN, head, meaning));
                 link.note(crossed.drain(..));
                 let session = Session::welcome(link, address, admitted, self.id, now, shared);
-                self.stage = State::Open(Box::new(session));
+                self.stage = State::Open(Box::new(session.by(self.transport)));
                 bytes.len() - consumed
             }
         }

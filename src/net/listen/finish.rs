@@ -15,12 +15,26 @@ use crate::proto::stream::record::RefuseCode;
 /// Who has connected may take this long to show that it knows our key.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// A relay may take this long to read what was acknowledged before a signal came.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 impl Listener<'_> {
     /// A signal came.
     pub(super) fn say_stopped(&mut self) {
         let now = self.hub.clock.now();
         for (token, conn) in &mut self.conns {
             conn.stop(Source(*token as u64), now, &mut self.shared);
+        }
+        self.relays.close(now, &mut self.shared);
+        let until = now.mono + LAST_WORDS;
+        let mut events = Events::with_capacity(64);
+        while !self.relays.have_left() && self.hub.clock.now().mono < until {
+            if self.hub.wait(&mut events, Some(until)).is_err() {
+                return;
+            }
+            for event in &events {
+                self.on_event(event);
+            }
         }
     }
 
@@ -38,6 +52,7 @@ impl Listener<'_> {
         self.calls.clear();
         self.shared.refusing = Some(code);
         self.datagrams.refuse_all(now, &mut self.shared);
+        self.relays.close(now, &mut self.shared);
         for (token, conn) in &mut self.conns {
             // Who waited for others is told like everybody.
             conn.hold(false);
@@ -56,7 +71,8 @@ impl Listener<'_> {
             self.datagrams.drive(now, space, &mut self.shared, self.stage);
             // A run that begins now is too late.
             self.datagrams.refuse_all(now, &mut self.shared);
-            let tcp_over = self.conns.is_empty() || now.mono >= until;
+            let relays_left = self.relays.have_left();
+            let tcp_over = (self.conns.is_empty() && relays_left) || now.mono >= until;
             let over = (tcp_over && now.mono >= udp_until) || self.hub.signals.arrived().is_some();
             let next = match busy || self.datagrams.has_more() {
                 true => Duration::ZERO,

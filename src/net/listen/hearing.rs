@@ -26,6 +26,8 @@ pub struct Hearing {
     id: SessionId,
     /// Who speaks.
     pub caller: Caller,
+    /// How the session came about.
+    pub transport: Transport,
     inbound: Inbound,
     /// The message that comes in, unless it is refused.
     current: Option<Current>,
@@ -105,6 +107,7 @@ impl Hearing {
         Self {
             id,
             caller,
+            transport: Transport::Tcp,
             inbound: Inbound::default(),
             current: None,
             dues: VecDeque::new(),
@@ -181,7 +184,7 @@ impl Hearing {
 
     fn begin(&mut self, meta: &Meta, with: &mut Taking<'_, '_>) {
         self.keepalive_ms = self.keepalive_ms.or(meta.keepalive_ms);
-        let heard = heard(meta, &self.caller, with.now);
+        let heard = Heard { transport: self.transport, ..heard(meta, &self.caller, with.now) };
         if meta.is_greeting() {
             return self.greeted(heard, with);
         }

@@ -137,6 +137,19 @@ pub enum Notice<'a> {
     Kept(Limit, &'a Caller),
     /// The same before anybody has shown who they are.
     KeptOut(Limit, Network),
+    /// What became of listening at the relay of this name.
+    Relay(&'a str, RelayNews<'a>),
+}
+
+/// What there is to say of a relay.
+#[derive(Debug, Clone, Copy)]
+pub enum RelayNews<'a> {
+    /// All that is to be read there is read: from the first time on, or again.
+    Listening,
+    /// It was not reached; that is tried again.
+    Unreached(&'a DialError),
+    /// The link to it was lost; that is tried again.
+    Lost(&'static str),
 }
 
 /// What the loop asks of the program around it.
@@ -174,6 +187,11 @@ pub trait Host {
     fn greeted(&mut self, session: SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
         let _ = (session, caller);
         None
+    }
+
+    /// The contacts who are heard: whose mailboxes at relays are read.
+    fn correspondents(&mut self) -> Vec<PublicKey> {
+        Vec::new()
     }
 
     /// When [`Host::next_call`] or [`Host::is_over`] may say something else without news, by the
@@ -248,4 +266,6 @@ pub enum ListenError {
     Local(io::Error),
     /// A signal arrived; the peers have been told.
     Signal(i32),
+    /// There is nothing to listen at: the relay of this name, like all others, was not reached.
+    Unreached(String, DialError),
 }

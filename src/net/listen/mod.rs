@@ -3,7 +3,8 @@
 //! `host` is what it needs of the program around it. [`conn`] is one connection, `session` what is
 //! said on it both ways once somebody is let in, of which `hearing` is the half that comes in;
 //! `calls` are those that we make ourselves, which then are sessions like the others; [`plain`] what comes where nothing is encrypted,
-//! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption; `policy` says
+//! [`datagrams`] all that comes by UDP and `plain_datagrams` the same without encryption, [`relays`]
+//! what comes by relays; `policy` says
 //! who is let in and served, `finish` is how it all ends. This file is the loop
 //! that gives them their turns.
 
@@ -17,6 +18,8 @@ mod host;
 pub mod plain;
 mod plain_datagrams;
 mod policy;
+pub mod relays;
+mod runs;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -34,11 +37,12 @@ use self::conn::{Conn, Shared};
 use self::datagrams::Datagrams;
 pub use self::host::{
     Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Origin, Outgoing, Parting,
-    SessionId, Stage, shown,
+    RelayNews, SessionId, Stage, shown,
 };
 use self::plain_datagrams::PlainDatagrams;
 pub use self::policy::most_clients;
 use self::policy::seat;
+use self::relays::{AtRelays, Relays};
 use super::descriptors::descriptors;
 use super::hub::{Hub, WAKE};
 use super::sockets::canonical;
@@ -59,6 +63,10 @@ const FIRST_EAR: usize = 2;
 const FIRST_UDP: usize = 512;
 /// UDP sockets that hear without encryption have the tokens from here on.
 const FIRST_PLAIN_UDP: usize = 768;
+/// Relays have the tokens from here on.
+const FIRST_RELAY: usize = 896;
+/// Relays that are listened at, at most.
+pub const MAX_RELAYS: usize = FIRST_CONN - FIRST_RELAY;
 /// Connections have the tokens from here on, each a new one.
 const FIRST_CONN: usize = 1024;
 /// One read from a connection, in bytes: four full records.
@@ -100,6 +108,7 @@ pub struct Listener<'a> {
     timers: Timers,
     datagrams: Datagrams,
     plain_datagrams: PlainDatagrams,
+    relays: Relays<'a>,
     shared: Shared<'a>,
     stage: &'a mut dyn Stage,
     written: VecDeque<Written>,
@@ -135,6 +144,7 @@ impl<'a> Listener<'a> {
             timers: Timers::default(),
             datagrams: Datagrams::new(keys),
             plain_datagrams: PlainDatagrams::default(),
+            relays: Relays::none(keys),
             shared: Shared {
                 keys,
                 host,
@@ -210,6 +220,12 @@ impl<'a> Listener<'a> {
         self.plain_datagrams.add(socket)
     }
 
+    /// Listens at relays, too, [`MAX_RELAYS`] at most.
+    pub fn hear_relays(&mut self, at: AtRelays) {
+        let now = self.hub.clock.now().mono;
+        self.relays = Relays::new(self.shared.keys, at, FIRST_RELAY, now);
+    }
+
     /// Listens until it has heard enough.
     ///
     /// # Errors
@@ -228,6 +244,9 @@ impl<'a> Listener<'a> {
             if let Some(end) = end {
                 self.finish(RefuseCode::Enough, &mut space);
                 return Ok(end);
+            }
+            if let Some(hopeless) = self.hopeless() {
+                return Err(hopeless);
             }
             let until = self.deadline();
             self.hub.wait(&mut events, until).map_err(ListenError::Local)?;
@@ -259,12 +278,15 @@ impl<'a> Listener<'a> {
             _ if event.token() == WAKE => self.runnable.extend(&self.lively),
             _ if event.token() == STDOUT => return event.is_error() || event.is_write_closed(),
             FIRST_CONN.. => {
-                if self.calls.on_event(token, event) {
+                if self.calls.on_event(token, event)
+                    || self.relays.meetings().on_event(token, event)
+                {
                 } else if let Some(conn) = self.conns.get_mut(&token) {
                     conn.on_event(event);
                     self.runnable.push(token);
                 }
             }
+            FIRST_RELAY.. => self.relays.on_event(token - FIRST_RELAY, event),
             FIRST_PLAIN_UDP.. => self.plain_datagrams.on_event(token - FIRST_PLAIN_UDP),
             FIRST_UDP.. => self.datagrams.on_event(token - FIRST_UDP),
             FIRST_EAR.. => {
@@ -286,6 +308,7 @@ impl<'a> Listener<'a> {
         self.timers.expired(now, &mut self.runnable);
         self.drive_runnable(space);
         self.drive_datagrams(space);
+        self.drive_relays(space);
         self.deliver(now);
         self.unstall();
         self.enough(now)
@@ -389,6 +412,36 @@ impl<'a> Listener<'a> {
         }
     }
 
+    fn drive_relays(&mut self, space: &mut [u8]) {
+        self.relays.drive(self.hub, space, &mut self.shared, self.stage);
+        let now = self.hub.clock.now();
+        if self.relays.heard_message() {
+            self.last_heard = now.mono;
+        }
+        let next_token = &mut self.next_token;
+        self.relays.meet(|| {
+            *next_token += 1;
+            *next_token - 1
+        });
+        for (token, dialed) in self.relays.meetings().advance(self.hub) {
+            if self.has_room() {
+                self.make_room();
+                let (wire, id) =
+                    (Wire::new(dialed.socket, dialed.address), SessionId(token as u64));
+                self.conns.insert(token, Conn::by_relay(wire, id, now, &mut OsRandom));
+                self.runnable.push(token);
+            }
+        }
+    }
+
+    /// Relays are all that there is to listen at, and none of them was ever reached.
+    fn hopeless(&mut self) -> Option<ListenError> {
+        let others = self.ears.len() + self.datagrams.count() + self.plain_datagrams.count();
+        let now = self.hub.clock.now().mono;
+        let hopeless = if others == 0 { self.relays.hopeless(now) } else { None };
+        hopeless.map(|(name, why)| ListenError::Unreached(name, why))
+    }
+
     fn drive(&mut self, token: usize, space: &mut [u8]) {
         let now = self.hub.clock.now();
         if self.door.keeps(token) {
@@ -452,11 +505,16 @@ impl<'a> Listener<'a> {
                 self.acknowledge(done);
             }
         }
+        let now = self.hub.clock.now();
+        self.relays.settle(now, &mut self.shared);
     }
 
     fn refuse_slow(&mut self, source: Source, now: Duration) {
         if self.datagrams.is_held(source) {
             // It is the output that is slow.
+            self.shared.mux.alive(source, now);
+        } else if Relays::owns(source) {
+            // What comes in cells is whole.
             self.shared.mux.alive(source, now);
         } else if Datagrams::owns(source) {
             let now = self.hub.clock.now();
@@ -481,6 +539,10 @@ impl<'a> Listener<'a> {
         }
         if PlainDatagrams::owns(done.source) {
             self.plain_datagrams.flushed(done.source, done.total.unwrap_or(0), &mut self.shared);
+            return;
+        }
+        if Relays::owns(done.source) {
+            self.relays.flushed(done.source, now, &mut self.shared);
             return;
         }
         let conn = self.conns.get_mut(&(done.source.0 as usize));
@@ -526,12 +588,12 @@ impl<'a> Listener<'a> {
     /// Whether a message is on its way in or unacknowledged.
     fn is_busy(&self) -> bool {
         let datagrams = self.datagrams.is_busy() || self.plain_datagrams.is_busy();
-        datagrams || self.conns.values().any(Conn::is_busy)
+        datagrams || self.relays.is_busy() || self.conns.values().any(Conn::is_busy)
     }
 
     fn deadline(&self) -> Option<Duration> {
         let datagrams = self.datagrams.has_more() || self.plain_datagrams.has_more(&self.shared);
-        if !self.runnable.is_empty() || datagrams {
+        if !self.runnable.is_empty() || datagrams || self.relays.has_more() {
             return Some(Duration::ZERO);
         }
         let retries = self.ears.iter().filter_map(|ear| ear.retry);
@@ -543,7 +605,8 @@ impl<'a> Listener<'a> {
         let door = self.door.next_turn();
         let seats = self.shared.seats.next_deadline().into_iter().chain(self.rests());
         let host = self.shared.host.deadline();
-        let own = retries.chain(idle).chain(mux).chain(door).chain(seats).chain(host);
+        let relays = self.relays.deadline(self.hub.clock.now());
+        let own = retries.chain(relays).chain(idle).chain(mux).chain(door).chain(seats).chain(host);
         own.chain(datagrams).chain(self.timers.next()).min()
     }
 }

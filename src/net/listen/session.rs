@@ -12,6 +12,7 @@ use super::{Caller, Heard, Notice, Stage};
 use crate::net::dial::{DialError, NoProof};
 use crate::net::feed::Feed;
 use crate::net::send::Cut;
+use crate::net::sockets::Transport;
 use crate::net::speaker::{AHEAD, Speaker};
 use crate::net::wire::{Wire, Wrote};
 use crate::proto::mux::{Mux, Source};
@@ -93,6 +94,13 @@ impl Session {
         let speaker = Some(Speaker::knocking(feed));
         let knocking = Some(Knocking { number, until });
         Self { knocking, outgoing: true, once, ..Self::new(link, address, callee, id, speaker) }
+    }
+
+    /// The same, which came about in another way than TCP.
+    #[must_use]
+    pub fn by(mut self, transport: Transport) -> Self {
+        self.hearing.transport = transport;
+        self
     }
 
     fn new(

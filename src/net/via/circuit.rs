@@ -97,7 +97,7 @@ impl Circuit {
 }
 
 /// Writes what the socket takes.
-fn pour(link: &mut CellLink, socket: &mut TcpStream) -> Result<(), NoProof> {
+pub(in crate::net) fn pour(link: &mut CellLink, socket: &mut TcpStream) -> Result<(), NoProof> {
     let mut pending = link.pending().to_vec();
     let before = pending.len();
     write_some(socket, &mut pending)?;

@@ -314,6 +314,10 @@ impl Host for Chatting<'_> {
         }
     }
 
+    fn correspondents(&mut self) -> Vec<PublicKey> {
+        self.parts.ears.as_mut().map_or_else(Vec::new, |ears| ears.correspondents())
+    }
+
     fn feed(&mut self, session: listen::SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
         self.parts.ears.as_mut()?.feed(session, caller)
     }

@@ -1,0 +1,253 @@
+//! Messages that came whole in cells: to the output, or to somebody who was hired for them.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::Spot;
+use crate::net::listen::conn::Shared;
+use crate::net::listen::runs::Runs;
+use crate::net::listen::{Caller, Heard, Notice, SessionId, Stage};
+use crate::net::receiver::{Progress, Receiver, Route};
+use crate::net::sockets::Transport;
+use crate::proto::datagram::held::{Held, Message};
+use crate::proto::datagram::packet::Way;
+use crate::proto::datagram::past::{Extent, Ran};
+use crate::proto::datagram::receiver::RunKey;
+use crate::proto::mux::Source;
+use crate::proto::stream::meta::{MessageKind, Meta};
+use crate::proto::time::Now;
+
+/// Sources and sessions of these have this bit, no others do.
+const LETTER_BIT: u64 = 1 << 61;
+/// Messages that are with somebody who was hired, at once.
+const MAX_JOBS: usize = 16;
+
+/// What is known of a message that the output has.
+struct Letter {
+    /// Its length, in bytes.
+    total: u64,
+    /// When it was made, by its sender's clock, Unix ms.
+    time_ms: u64,
+}
+
+/// A message for somebody who is to be hired.
+struct Waiting {
+    run: RunKey,
+    heard: Heard,
+    meta: Meta,
+    content: Vec<u8>,
+    time_ms: u64,
+    session: SessionId,
+    number: usize,
+}
+
+/// A message that is with somebody who was hired.
+struct Job {
+    run: RunKey,
+    heard: Heard,
+    letter: Letter,
+    receiver: Box<dyn Receiver>,
+}
+
+/// All that came whole and was not delivered yet.
+pub struct Letters {
+    /// Those on their way to the output.
+    runs: Runs<Letter>,
+    jobs: Vec<Job>,
+    waiting: VecDeque<Waiting>,
+    sessions: u64,
+}
+
+impl Letters {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            runs: Runs::new(LETTER_BIT),
+            jobs: Vec::new(),
+            waiting: VecDeque::new(),
+            sessions: LETTER_BIT,
+        }
+    }
+
+    /// Whether `source` is such a message.
+    pub fn owns(source: Source) -> bool {
+        source.0 & LETTER_BIT != 0
+    }
+
+    /// Whether any is on its way.
+    pub fn is_busy(&self) -> bool {
+        !(self.runs.is_empty() && self.jobs.is_empty() && self.waiting.is_empty())
+    }
+
+    /// How many are on their way and not counted elsewhere.
+    pub fn len(&self) -> u64 {
+        (self.runs.len() + self.waiting.len()) as u64
+    }
+
+    /// A message came. What nobody wants is declined.
+    pub fn arrived(
+        &mut self,
+        message: Message,
+        held: &mut Held<Spot>,
+        now: Now,
+        shared: &mut Shared<'_>,
+        stage: &mut dyn Stage,
+    ) {
+        let (run, time_ms) = (message.run, message.time_ms);
+        let caller = shared.host.admit(run.sender(), run.local(), false);
+        let (Some(caller), Some((meta, content))) = (caller, unpack(message)) else {
+            return held.declined(&run);
+        };
+        let session = SessionId(self.sessions);
+        self.sessions += 1;
+        let heard = heard(&meta, &caller, now);
+        match shared.host.route(session, &caller, &meta) {
+            Route::Output => {
+                let letter = Letter { total: content.len() as u64, time_ms };
+                // What is whole needs no more serving.
+                let number = self.runs.begin(run, heard, letter, false, now.mono, shared);
+                let source = Source(number);
+                shared.mux.data(source, &content, now.mono, stage);
+                shared.mux.end(source);
+            }
+            Route::Receiver(number) => {
+                self.waiting.push_back(Waiting {
+                    run,
+                    heard,
+                    meta,
+                    content,
+                    time_ms,
+                    session,
+                    number,
+                });
+            }
+            Route::Refused(..) => held.declined(&run),
+        }
+    }
+
+    /// The output has flushed one.
+    pub fn flushed(
+        &mut self,
+        source: Source,
+        held: &mut Held<Spot>,
+        now: Now,
+        shared: &mut Shared<'_>,
+    ) {
+        let Some(run) = self.runs.end(source.0, now.mono, shared) else { return };
+        delivered(&run.key, &run.heard, &run.state, held, shared);
+    }
+
+    /// Hires whoever is needed, and takes what the hired have to say; whether that was something.
+    pub fn work(&mut self, held: &mut Held<Spot>, now: Now, shared: &mut Shared<'_>) -> bool {
+        let mut news = false;
+        self.jobs.retain_mut(|job| match job.receiver.progress() {
+            None => true,
+            Some(Progress::Resume { .. }) => {
+                job.receiver.start_at(0);
+                true
+            }
+            Some(progress) => {
+                news = true;
+                let good = !matches!(progress, Progress::Refused(..));
+                match good {
+                    true => delivered(&job.run, &job.heard, &job.letter, held, shared),
+                    false => held.declined(&job.run),
+                }
+                shared.run_ended(good);
+                false
+            }
+        });
+        news | self.hire(held, now, shared)
+    }
+
+    fn hire(&mut self, held: &mut Held<Spot>, now: Now, shared: &mut Shared<'_>) -> bool {
+        let mut news = false;
+        let mut later = VecDeque::new();
+        while let Some(next) = self.waiting.pop_front() {
+            // One at a time of each sender: in order.
+            let of_same = |run: &RunKey| run.sender() == next.run.sender();
+            let busy = self.jobs.iter().any(|job| of_same(&job.run))
+                || later.iter().any(|waiting: &Waiting| of_same(&waiting.run));
+            if self.jobs.len() >= MAX_JOBS || busy || !shared.run_begins() {
+                later.push_back(next);
+                continue;
+            }
+            news = true;
+            let run = next.run;
+            match engage(next, now, shared) {
+                Ok(job) => self.jobs.push(job),
+                Err(_) => {
+                    held.declined(&run);
+                    shared.run_ended(false);
+                }
+            }
+        }
+        self.waiting = later;
+        news
+    }
+
+    /// We end: what is not delivered is not acknowledged, and comes again another time.
+    pub fn clear(&mut self, now: Now, shared: &mut Shared<'_>) {
+        let runs: Vec<u64> = self.runs.iter().map(|(number, _)| number).collect();
+        for number in runs {
+            shared.mux.cut(Source(number));
+            self.runs.end(number, now.mono, shared);
+        }
+        self.jobs.clear();
+        self.waiting.clear();
+    }
+}
+
+fn delivered(
+    run: &RunKey,
+    heard: &Heard,
+    letter: &Letter,
+    held: &mut Held<Spot>,
+    shared: &mut Shared<'_>,
+) {
+    let local = shared.keys[run.local()].pair.public();
+    let (sender, time_ms) = (run.sender(), letter.time_ms);
+    let ran = Ran { way: Way::Relay, local, sender, run: run.run(), time_ms };
+    // If not, we are about to end, and it comes again.
+    if !shared.remember(&ran, Extent::Whole, heard.caller.known, &[]) {
+        return;
+    }
+    held.delivered(run);
+    shared.host.notice(Notice::Delivered(heard, letter.total));
+}
+
+/// Gives all of a message to somebody who is hired for it.
+fn engage(next: Waiting, now: Now, shared: &mut Shared<'_>) -> io::Result<Job> {
+    let Waiting { run, heard, meta, content, time_ms, session, number } = next;
+    let mut receiver = shared.host.hire(number, session, &heard.caller)?.receiver;
+    receiver.begin(&meta, now.unix_ms);
+    receiver.data(&content);
+    receiver.end();
+    let letter = Letter { total: content.len() as u64, time_ms };
+    Ok(Job { run, heard, letter, receiver })
+}
+
+/// What a message is, and what it says; `None` for what is no message of this kind.
+fn unpack(message: Message) -> Option<(Meta, Vec<u8>)> {
+    if !message.is_item {
+        return Some((Meta::message(message.id.to_bytes(), message.time_ms), message.body));
+    }
+    let (head, rest) = message.body.split_at_checked(2)?;
+    let len = usize::from(u16::from_be_bytes([head[0], head[1]]));
+    let (meta, content) = rest.split_at_checked(len)?;
+    let meta = Meta::decode(meta).ok()?;
+    let is_file = meta.kind == MessageKind::File as u8 && !meta.more;
+    let is_whole = meta.size.is_none_or(|size| size == content.len() as u64);
+    (is_file && is_whole).then(|| (meta, content.to_vec()))
+}
+
+fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {
+    Heard {
+        id: meta.id,
+        caller: caller.clone(),
+        sent_ms: meta.time_ms,
+        arrived_ms: now.unix_ms,
+        kind: meta.kind,
+        transport: Transport::Relay,
+    }
+}
