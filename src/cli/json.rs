@@ -60,6 +60,11 @@ pub enum Event<'a> {
         /// The whole file.
         file: &'a str,
     },
+    /// A relay tells its counts by HTTP, at this address.
+    Metrics {
+        /// `HOST:PORT`.
+        address: &'a str,
+    },
     /// What a relay holds and has done.
     RelayCounts {
         /// The numbers.

@@ -41,11 +41,26 @@ impl Ears {
         Ok(())
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Takes note of an event of socket `number`.
     pub fn on_event(&mut self, number: usize) {
         if let Some(ear) = self.0.get_mut(number) {
             ear.readable = true;
         }
+    }
+
+    /// Looks at all of them, whatever events have told.
+    pub fn look_again(&mut self) {
+        self.0.iter_mut().for_each(|ear| ear.readable = true);
     }
 
     /// A turn begins.

@@ -42,3 +42,38 @@ pub struct Counts {
     /// Bytes that circuits carried.
     pub carried: u64,
 }
+
+/// The name of a number, what it says, and the number.
+pub type Metric = (&'static str, &'static str, u64);
+
+impl Counts {
+    /// What there is now.
+    pub fn now(&self) -> [Metric; 8] {
+        [
+            ("clients", "Clients that are there.", self.clients),
+            ("strangers", "Connections whose handshake is not over.", self.strangers),
+            ("mailboxes", "Mailboxes that there are.", self.mailboxes),
+            ("subscriptions", "Readers of all mailboxes.", self.subscriptions),
+            ("held_cells", "Cells that are held.", self.held),
+            ("memory_bytes", "What mailboxes, readers and cells cost.", self.memory),
+            ("waiting", "Clients that wait to be joined.", self.waiting),
+            ("circuits", "Circuits that there are.", self.circuits),
+        ]
+    }
+
+    /// What there was since the start.
+    pub fn since_start(&self) -> [Metric; 10] {
+        [
+            ("admitted", "Clients that were let in.", self.admitted),
+            ("posted_cells", "Cells that came to be held.", self.posted),
+            ("volatile_cells", "Cells that came for whoever was there.", self.volatile),
+            ("delivered_cells", "Cells that were handed to readers.", self.delivered),
+            ("freed_cells", "Cells that readers had freed.", self.freed),
+            ("expired_cells", "Cells that became too old.", self.expired),
+            ("refused", "Requests that found something full.", self.refused),
+            ("violations", "Links closed because the client broke a rule.", self.violations),
+            ("joined", "Circuits that were made.", self.joined),
+            ("carried_bytes", "Bytes that circuits carried.", self.carried),
+        ]
+    }
+}

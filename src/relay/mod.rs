@@ -3,11 +3,13 @@
 //!
 //! Pure, with time and randomness handed in: [`table`], what is held and who reads it, over a
 //! [`store`] of packets, and [`room`], where those wait who want to be joined. The program:
-//! [`server`], one loop that gives every [`client`] and every [`circuit`] its turns.
+//! [`server`], one loop that gives every [`client`] and every [`circuit`] its turns, and [`metrics`] to
+//! who watches over it.
 
 pub mod circuit;
 pub mod client;
 pub mod counts;
+pub mod metrics;
 pub mod room;
 pub mod server;
 pub mod store;

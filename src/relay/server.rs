@@ -13,6 +13,7 @@ use slab::Slab;
 use super::circuit::{Circuit, End, Moved};
 use super::client::{Client, Doorway, Knock, Open, Stage};
 use super::counts::Counts;
+use super::metrics::{Asking, MAX_ASKING};
 use super::room::Room;
 use super::store::Memory;
 use super::table::{self, Table};
@@ -32,6 +33,8 @@ use crate::proto::turns::Turns;
 
 /// Listening sockets have the tokens from here on.
 const FIRST_EAR: usize = 1;
+/// Sockets that hear who asks for counts have the tokens from here on.
+const FIRST_METRICS: usize = 512;
 /// Connections have the tokens from here on.
 const FIRST_CONN: usize = 1024;
 /// What is read at once, in bytes.
@@ -90,6 +93,7 @@ enum Slot {
     Client(Box<Client>),
     /// One side of a circuit.
     End(usize, usize),
+    Asking(Box<Asking>),
 }
 
 /// A client that was let in and does not leave, and its socket.
@@ -108,7 +112,8 @@ pub struct Relay<'a> {
     doorway: Doorway,
     replays: ReplayGuard,
     ears: Ears,
-    ear_count: usize,
+    metrics: Ears,
+    asking: usize,
     door: Door,
     max_waiting: usize,
     slots: Slab<Slot>,
@@ -147,7 +152,8 @@ impl<'a> Relay<'a> {
             doorway,
             replays: ReplayGuard::default(),
             ears: Ears::default(),
-            ear_count: 0,
+            metrics: Ears::default(),
+            asking: 0,
             door: Door::new(Bounds::new(Duration::MAX)),
             max_waiting: MAX_WAITING.min(descriptors() / 4),
             slots: Slab::new(),
@@ -172,9 +178,17 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// When it cannot be watched.
     pub fn hear(&mut self, socket: TcpListener) -> io::Result<()> {
-        let token = Token(FIRST_EAR + self.ear_count);
-        self.ear_count += 1;
+        let token = Token(FIRST_EAR + self.ears.len());
         self.ears.add(socket, self.hub.registry(), token)
+    }
+
+    /// Adds a listening socket for those who want to know the counts.
+    ///
+    /// # Errors
+    /// When it cannot be watched.
+    pub fn hear_metrics(&mut self, socket: TcpListener) -> io::Result<()> {
+        let token = Token(FIRST_METRICS + self.metrics.len());
+        self.metrics.add(socket, self.hub.registry(), token)
     }
 
     /// Serves until something ends it.
@@ -208,10 +222,16 @@ impl<'a> Relay<'a> {
                     Some(Slot::End(circuit, side)) => {
                         self.circuits[*circuit].0.on_event(*side, event);
                     }
+                    // Few and short: no turn is waited for.
+                    Some(Slot::Asking(asking)) => {
+                        asking.on_event(event);
+                        return self.answer(key);
+                    }
                     None => return,
                 }
                 self.queue(key);
             }
+            FIRST_METRICS.. => self.metrics.on_event(token - FIRST_METRICS),
             _ => self.ears.on_event(token - FIRST_EAR),
         }
     }
@@ -224,7 +244,7 @@ impl<'a> Relay<'a> {
                 let (circuit, keys) = &mut self.circuits[*circuit];
                 (keys[0], circuit.party, &mut circuit.is_queued)
             }
-            None => return,
+            Some(Slot::Asking(_)) | None => return,
         };
         if !std::mem::replace(is_queued, true) {
             self.turns.push(party, Source(key as u64));
@@ -235,12 +255,13 @@ impl<'a> Relay<'a> {
     fn turn(&mut self) {
         let now = self.hub.clock.now();
         self.accept(now);
+        self.accept_asking(now);
         while let Some(key) = self.door.next(now.mono) {
             self.queue(key);
         }
         let mut due = std::mem::take(&mut self.due);
         self.timers.expired(now.mono, &mut due);
-        due.drain(..).for_each(|key| self.queue(key));
+        due.drain(..).for_each(|key| self.look_at(key));
         self.due = due;
         while let Some(key) = self.room.expired(now.mono) {
             self.nobody_came(key, now);
@@ -264,7 +285,8 @@ impl<'a> Relay<'a> {
             return Some(Duration::ZERO);
         }
         let table = self.table.next_expiry().into_iter().chain(self.room.next_deadline());
-        let door = self.door.next_turn().into_iter().chain(self.ears.deadline());
+        let ears = self.ears.deadline().into_iter().chain(self.metrics.deadline());
+        let door = self.door.next_turn().into_iter().chain(ears);
         table.chain(door).chain(self.timers.next()).chain([self.tell_at]).min()
     }
 
@@ -295,11 +317,48 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn receive(&mut self, mut socket: TcpStream, address: SocketAddr, now: Now) {
-        let entry = self.slots.vacant_entry();
-        let key = entry.key();
+    /// Its time has come.
+    fn look_at(&mut self, key: usize) {
+        match self.slots.get(key) {
+            Some(Slot::Asking(_)) => self.answer(key),
+            _ => self.queue(key),
+        }
+    }
+
+    fn accept_asking(&mut self, now: Now) {
+        self.metrics.begin_turn(now.mono);
+        while self.asking < MAX_ASKING {
+            let Some((mut socket, address, _)) = self.metrics.accept(now.mono) else { return };
+            let key = self.slots.vacant_key();
+            if self.watch(&mut socket, key).is_ok() {
+                let asking = Asking::new(Wire::new(socket, address), now.mono);
+                self.timers.set(key, asking.deadline());
+                self.slots.insert(Slot::Asking(Box::new(asking)));
+                self.asking += 1;
+                self.answer(key);
+            }
+        }
+        self.metrics.rest(now.mono);
+    }
+
+    /// Goes on with somebody who asks for the counts.
+    fn answer(&mut self, key: usize) {
+        let (now, counts) = (self.hub.clock.now(), self.counts());
+        let Some(Slot::Asking(asking)) = self.slots.get_mut(key) else { return };
+        match asking.drive(now.mono, &counts) {
+            true => self.remove(key, now),
+            false => self.timers.set(key, asking.deadline()),
+        }
+    }
+
+    fn watch(&self, socket: &mut TcpStream, key: usize) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
-        if self.hub.registry().register(&mut socket, Token(FIRST_CONN + key), both).is_err() {
+        self.hub.registry().register(socket, Token(FIRST_CONN + key), both)
+    }
+
+    fn receive(&mut self, mut socket: TcpStream, address: SocketAddr, now: Now) {
+        let key = self.slots.vacant_key();
+        if self.watch(&mut socket, key).is_err() {
             return;
         }
         // Without it small records wait for acknowledgements; slower, not wrong.
@@ -307,14 +366,14 @@ impl<'a> Relay<'a> {
         let party = Party::Address(Network::of(address.ip()));
         let client = Client::new(Wire::new(socket, address), party, now);
         self.timers.set(key, client.deadline());
-        entry.insert(Slot::Client(Box::new(client)));
+        self.slots.insert(Slot::Client(Box::new(client)));
         self.door.arrive(key, address.ip(), now.mono);
     }
 
     fn drive(&mut self, key: usize) {
         let now = self.hub.clock.now();
         match self.slots.get_mut(key) {
-            None => {}
+            Some(Slot::Asking(_)) | None => {}
             Some(Slot::End(circuit, _)) => {
                 let circuit = *circuit;
                 self.drive_circuit(circuit, now);
@@ -643,6 +702,10 @@ impl<'a> Relay<'a> {
     fn remove(&mut self, key: usize, now: Now) {
         match self.slots.try_remove(key) {
             None => {}
+            Some(Slot::Asking(_)) => {
+                self.asking -= 1;
+                self.timers.clear(key);
+            }
             Some(Slot::Client(mut client)) => {
                 self.door.leave(key, now.mono);
                 self.timers.clear(key);

@@ -54,6 +54,13 @@ impl Front {
         self.say(&format!("listening on {}", ready::place(address, transport)));
     }
 
+    /// Where counts are told.
+    pub fn say_metrics(&mut self, address: SocketAddr) {
+        let shown = address.to_string();
+        self.told.report(&Event::Metrics { address: &shown });
+        self.say(&format!("metrics on http://{shown}/metrics"));
+    }
+
     fn say(&self, line: &str) {
         if !self.quiet {
             self.told.say(&format!("{PROGRAM}: {line}"));

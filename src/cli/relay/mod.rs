@@ -82,6 +82,10 @@ pub struct Options {
           hide_default_value = true)]
     pub rate: units::MaybeRate,
 
+    /// Tell counts to whoever asks there by HTTP, in the form of Prometheus (repeatable)
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = metrics)]
+    pub metrics: Vec<BindWord>,
+
     /// Options that all programs share.
     #[command(flatten)]
     pub common: CommonOptions,
@@ -89,6 +93,13 @@ pub struct Options {
 
 fn reached_at(text: &str) -> Result<String, String> {
     check_address(text).map(|()| text.into()).map_err(|e| e.to_string())
+}
+
+fn metrics(text: &str) -> Result<BindWord, String> {
+    match text.contains(':') {
+        true => bind(text),
+        false => Err(format!("say who can ask: 127.0.0.1:{text}, or *:{text} for everybody")),
+    }
 }
 
 fn ttl(text: &str) -> Result<Duration, String> {
@@ -128,17 +139,18 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
     descriptors::raise();
     let mut hub = Hub::new().map_err(local)?;
-    let (settings, key, public, sockets) = options.common.prepare(|| {
+    let (settings, key, public, sockets, metrics) = options.common.prepare(|| {
         let settings = options.settings()?;
         let keyring = Keyring::locate()?;
         let (key, is_new) = key::open(&keyring, &mut options.common.passphrases.source())?;
         let public = key::public(&key, options.open, &options.address)?;
         let sockets = Sockets::bind(&options.addresses, Transport::Tcp)?;
+        let metrics = Sockets::bind(&options.metrics, Transport::Tcp)?;
         if is_new && !options.common.quiet {
             let path = keyring.relay_key_path();
             note(&format!("{PROGRAM}: wrote {}", harmless(&path.to_string_lossy())));
         }
-        Ok((settings, key, public, sockets))
+        Ok((settings, key, public, sockets, metrics))
     })?;
     let mut accesses = vec![*key.access.as_bytes()];
     if options.open {
@@ -152,9 +164,15 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     for address in addresses {
         front.say_listening(canonical(address));
     }
+    for address in metrics.addresses().map_err(local)? {
+        front.say_metrics(canonical(address));
+    }
     let mut relay = Relay::new(&mut hub, settings, doorway, &mut front);
     for socket in sockets.tcp {
         relay.hear(socket).map_err(local)?;
+    }
+    for socket in metrics.tcp {
+        relay.hear_metrics(socket).map_err(local)?;
     }
     let Err(error) = relay.run();
     let ended = match error {

@@ -46,7 +46,7 @@ impl Listener<'_> {
         let now = self.hub.clock.now();
         // Who waits to be accepted would draw a reset from a closed socket, and nothing may have
         // told us of them yet.
-        self.ears.iter_mut().for_each(|ear| ear.readable = true);
+        self.ears.look_again();
         self.accept(now.mono);
         self.ears.clear();
         self.calls.clear();

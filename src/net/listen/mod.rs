@@ -44,8 +44,8 @@ pub use self::policy::most_clients;
 use self::policy::seat;
 use self::relays::{AtRelays, Relays};
 use super::descriptors::descriptors;
+use super::ears::Ears;
 use super::hub::{Hub, WAKE};
-use super::sockets::canonical;
 use super::state_file::StateFile;
 use super::timers::Timers;
 use super::wire::Wire;
@@ -73,25 +73,14 @@ const FIRST_CONN: usize = 1024;
 const READ_SPACE: usize = 256 * 1024;
 /// Connections whose handshake is not over, at most; or a quarter of the descriptors.
 const MAX_WAITING: usize = 1024;
-/// Connections that are accepted before others have their turn: as many as the system lets wait.
-const ACCEPTS_A_TURN: usize = 1024;
-/// How soon accepting is tried again when descriptors had run out.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-
-/// A listening socket.
-struct Ear {
-    socket: TcpListener,
-    readable: bool,
-    retry: Option<Duration>,
-    /// Whoever calls here is heard without encryption.
-    plain: bool,
-}
 
 /// The loop and all that it serves.
 pub struct Listener<'a> {
     hub: &'a mut Hub,
     limits: Limits,
-    ears: Vec<Ear>,
+    ears: Ears,
+    /// For each of them: whoever calls there is heard without encryption.
+    plain_ears: Vec<bool>,
     conns: BTreeMap<usize, Conn>,
     next_token: usize,
     /// Connections whose handshake is not over.
@@ -131,7 +120,8 @@ impl<'a> Listener<'a> {
         let last_heard = hub.clock.now().mono;
         Self {
             hub,
-            ears: Vec::new(),
+            ears: Ears::default(),
+            plain_ears: Vec::new(),
             conns: BTreeMap::new(),
             next_token: FIRST_CONN,
             door: Door::new(bounds),
@@ -193,11 +183,10 @@ impl<'a> Listener<'a> {
         self.add_ear(socket, true)
     }
 
-    fn add_ear(&mut self, mut socket: TcpListener, plain: bool) -> io::Result<()> {
-        let token = Token(FIRST_EAR + self.ears.len());
-        self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
-        self.ears.push(Ear { socket, readable: true, retry: None, plain });
-        Ok(())
+    fn add_ear(&mut self, socket: TcpListener, plain: bool) -> io::Result<()> {
+        let token = Token(FIRST_EAR + self.plain_ears.len());
+        self.plain_ears.push(plain);
+        self.ears.add(socket, self.hub.registry(), token)
     }
 
     /// Adds a UDP socket.
@@ -289,11 +278,7 @@ impl<'a> Listener<'a> {
             FIRST_RELAY.. => self.relays.on_event(token - FIRST_RELAY, event),
             FIRST_PLAIN_UDP.. => self.plain_datagrams.on_event(token - FIRST_PLAIN_UDP),
             FIRST_UDP.. => self.datagrams.on_event(token - FIRST_UDP),
-            FIRST_EAR.. => {
-                if let Some(ear) = self.ears.get_mut(token - FIRST_EAR) {
-                    ear.readable = true;
-                }
-            }
+            FIRST_EAR.. => self.ears.on_event(token - FIRST_EAR),
             _ => {}
         }
         false
@@ -315,36 +300,13 @@ impl<'a> Listener<'a> {
     }
 
     fn accept(&mut self, now: Duration) {
-        for index in 0..self.ears.len() {
-            let ear = &mut self.ears[index];
-            ear.readable |= ear.retry.take_if(|at| *at <= now).is_some();
-            let mut left = ACCEPTS_A_TURN;
-            while left > 0 && self.ears[index].readable && self.has_room() {
-                left -= 1;
-                match self.ears[index].socket.accept() {
-                    Ok((socket, address)) => {
-                        let plain = self.ears[index].plain;
-                        self.make_room();
-                        self.receive(socket, canonical(address), plain);
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                        self.ears[index].readable = false;
-                    }
-                    // The caller gave up between its SYN and now: the next may be fine.
-                    Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    Err(_) => {
-                        self.ears[index].readable = false;
-                        self.ears[index].retry = Some(now + ACCEPT_AGAIN);
-                    }
-                }
-            }
-            if self.ears[index].readable {
-                self.ears[index].readable = false;
-                let pause = if left == 0 { Duration::ZERO } else { ACCEPT_AGAIN };
-                self.ears[index].retry = Some(now + pause);
-            }
+        self.ears.begin_turn(now);
+        while self.has_room() {
+            let Some((socket, address, ear)) = self.ears.accept(now) else { return };
+            self.make_room();
+            self.receive(socket, address, self.plain_ears[ear]);
         }
+        self.ears.rest(now);
     }
 
     /// Makes the calls that are wanted, and goes on with those under way.
@@ -596,7 +558,7 @@ impl<'a> Listener<'a> {
         if !self.runnable.is_empty() || datagrams || self.relays.has_more() {
             return Some(Duration::ZERO);
         }
-        let retries = self.ears.iter().filter_map(|ear| ear.retry);
+        let retries = self.ears.deadline().into_iter();
         let idle = self.limits.idle.map(|idle| self.last_heard + idle);
         // A busy connection keeps an idle listener going; its own deadline ends that.
         let idle = idle.filter(|_| !self.is_busy());
