@@ -24,6 +24,7 @@ pub mod input;
 pub mod lan;
 pub mod listen;
 pub mod output;
+pub mod pipe;
 pub mod plain_send;
 pub mod receiver;
 pub mod resolve;

@@ -6,6 +6,7 @@ use std::net::{Shutdown, SocketAddr};
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use super::pipe::Pipe;
 use crate::proto::stream::link::Link;
 
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
@@ -117,6 +118,47 @@ impl Wire {
         let mut written = 0;
         while self.writable && written < bytes.len() {
             match self.socket.write(&bytes[written..]) {
+                Ok(n) => written += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => {
+                    self.writable = false;
+                    self.readable = true;
+                    return Err(e);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Reads into an empty pipe.
+    pub fn fill(&mut self, pipe: &mut Pipe) -> Read {
+        while self.readable {
+            match pipe.fill(&self.socket) {
+                Ok(0) => {
+                    self.readable = false;
+                    return Read::Closed;
+                }
+                Ok(n) => return Read::Bytes(n),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.readable = false;
+                    return Read::Broken;
+                }
+            }
+        }
+        Read::Later
+    }
+
+    /// Writes as much of what is in a pipe as the socket takes: how much that was.
+    ///
+    /// # Errors
+    /// As [`Wire::write`].
+    pub fn empty(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
+        let mut written = 0;
+        while self.writable && pipe.held() > 0 {
+            match pipe.empty(&self.socket) {
                 Ok(n) => written += n,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}

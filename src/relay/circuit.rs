@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use mio::event::Event;
 
+use crate::net::pipe::Pipe;
 use crate::net::wire::{Read, Wire};
 use crate::proto::limits::Party;
 
 /// A circuit on which nothing moves for so long is closed.
 const SILENCE: Duration = Duration::from_secs(120);
 /// Bytes that one turn moves in each direction at most.
-const TURN: usize = 256 * 1024;
+const TURN: u64 = 256 * 1024;
+/// Empty pipes that are kept.
+const SPARE_PIPES: usize = 16;
 
 /// Two sockets, and what is on its way between them.
 pub struct Circuit {
@@ -27,6 +30,8 @@ pub struct End {
     wire: Wire,
     /// What this end has yet to take.
     waiting: Vec<u8>,
+    /// And then this.
+    pipe: Option<Pipe>,
     /// The other end has closed its direction.
     ends: bool,
     /// That was passed on.
@@ -44,7 +49,7 @@ pub enum Moved {
 impl End {
     /// A client that is joined with another one, and what it has yet to take of its link.
     pub fn new(wire: Wire, waiting: &[u8]) -> Self {
-        Self { wire, waiting: waiting.to_vec(), ends: false, ended: false }
+        Self { wire, waiting: waiting.to_vec(), pipe: None, ends: false, ended: false }
     }
 }
 
@@ -65,12 +70,12 @@ impl Circuit {
     }
 
     /// One turn: moves what there is, up to a bound, both ways.
-    pub fn drive(&mut self, now: Duration, space: &mut [u8]) -> Moved {
+    pub fn drive(&mut self, now: Duration, by: &mut Means<'_>) -> Moved {
         let (mut bytes, mut more) = (0, false);
         for side in [0, 1] {
             let [a, b] = &mut self.ends;
             let (from, to) = if side == 0 { (a, b) } else { (b, a) };
-            match pass(from, to, space) {
+            match pass(from, to, by) {
                 Ok((moved, again)) => {
                     bytes += moved;
                     more |= again;
@@ -90,37 +95,84 @@ impl Circuit {
 struct Broken;
 
 /// Moves what `from` says to `to`: how much, and whether there may be more at once.
-fn pass(from: &mut End, to: &mut End, space: &mut [u8]) -> Result<(u64, bool), Broken> {
-    let mut moved = to.flush()?;
-    while to.waiting.is_empty() && !to.ends && moved < TURN as u64 {
-        match from.wire.read(space) {
-            Read::Bytes(n) => {
-                let written = to.wire.write(&space[..n]).map_err(|_| Broken)?;
-                to.waiting.extend_from_slice(&space[written..n]);
-                moved += written as u64;
-            }
+fn pass(from: &mut End, to: &mut End, by: &mut Means<'_>) -> Result<(u64, bool), Broken> {
+    let mut moved = to.flush(by.pipes)?;
+    while to.is_free() && !to.ends && moved < TURN {
+        match to.take_from(&mut from.wire, by) {
+            Read::Bytes(_) => moved += to.flush(by.pipes)?,
             Read::Later => break,
             Read::Closed => to.ends = true,
             Read::Broken => return Err(Broken),
         }
     }
-    if to.ends && to.waiting.is_empty() && !to.ended {
+    if to.ends && to.is_free() && !to.ended {
         to.wire.end_writing();
         to.ended = true;
     }
-    Ok((moved, to.waiting.is_empty() && !to.ends && from.wire.is_readable()))
+    Ok((moved, to.is_free() && !to.ends && from.wire.is_readable()))
 }
 
 impl End {
-    fn flush(&mut self) -> Result<u64, Broken> {
-        if self.waiting.is_empty() {
-            return Ok(0);
+    /// Whether it has taken everything.
+    fn is_free(&self) -> bool {
+        self.waiting.is_empty() && self.pipe.is_none()
+    }
+
+    /// Reads once what this end is to take: uncopied, as long as there are descriptors for that.
+    fn take_from(&mut self, wire: &mut Wire, by: &mut Means<'_>) -> Read {
+        let Some(mut pipe) = by.pipes.take() else {
+            let read = wire.read(by.space);
+            if let Read::Bytes(n) = read {
+                self.waiting.extend_from_slice(&by.space[..n]);
+            }
+            return read;
+        };
+        let read = wire.fill(&mut pipe);
+        match read {
+            Read::Bytes(_) => self.pipe = Some(pipe),
+            _ => by.pipes.give_back(pipe),
         }
-        let written = self.wire.write(&self.waiting).map_err(|_| Broken)?;
-        self.waiting.drain(..written);
-        if self.waiting.is_empty() {
-            self.waiting = Vec::new();
+        read
+    }
+
+    /// Writes what the socket takes: how much that was.
+    fn flush(&mut self, pipes: &mut Pipes) -> Result<u64, Broken> {
+        let mut moved = self.wire.write(&self.waiting).map_err(|_| Broken)?;
+        match moved {
+            all if all == self.waiting.len() => self.waiting = Vec::new(),
+            some => drop(self.waiting.drain(..some)),
         }
-        Ok(written as u64)
+        if let Some(mut pipe) = self.pipe.take_if(|_| self.waiting.is_empty()) {
+            moved += self.wire.empty(&mut pipe).map_err(|_| Broken)?;
+            match pipe.held() {
+                0 => pipes.give_back(pipe),
+                _ => self.pipe = Some(pipe),
+            }
+        }
+        Ok(moved as u64)
+    }
+}
+
+/// What circuits move bytes by: none of it is theirs for longer than they need it.
+pub struct Means<'a> {
+    /// Empty pipes.
+    pub pipes: &'a mut Pipes,
+    /// Room to copy.
+    pub space: &'a mut [u8],
+}
+
+/// Empty pipes, for whichever circuit needs one next.
+#[derive(Default)]
+pub struct Pipes(Vec<Pipe>);
+
+impl Pipes {
+    fn take(&mut self) -> Option<Pipe> {
+        self.0.pop().or_else(|| Pipe::new().ok())
+    }
+
+    fn give_back(&mut self, pipe: Pipe) {
+        if self.0.len() < SPARE_PIPES {
+            self.0.push(pipe);
+        }
     }
 }

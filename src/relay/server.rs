@@ -10,7 +10,7 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Token};
 use slab::Slab;
 
-use super::circuit::{Circuit, End, Moved};
+use super::circuit::{Circuit, End, Means, Moved, Pipes};
 use super::client::{Client, Doorway, Knock, Open, Stage};
 use super::counts::Counts;
 use super::metrics::{Asking, MAX_ASKING};
@@ -120,6 +120,7 @@ pub struct Relay<'a> {
     circuits: Slab<(Circuit, [usize; 2])>,
     timers: Timers,
     turns: Turns,
+    pipes: Pipes,
     table: Table<Memory>,
     room: Room,
     rates: Option<Buckets<usize>>,
@@ -160,6 +161,7 @@ impl<'a> Relay<'a> {
             circuits: Slab::new(),
             timers: Timers::default(),
             turns: Turns::default(),
+            pipes: Pipes::default(),
             table: Table::new(settings.table, Memory),
             room: Room::default(),
             rates: settings.rate.map(|rate| Buckets::new(rate, max_clients)),
@@ -634,7 +636,8 @@ impl<'a> Relay<'a> {
         let (circuit, keys) = &mut self.circuits[number];
         circuit.is_queued = false;
         let first = keys[0];
-        match circuit.drive(now.mono, &mut self.space) {
+        let mut means = Means { pipes: &mut self.pipes, space: &mut self.space };
+        match circuit.drive(now.mono, &mut means) {
             Moved::Bytes(bytes, more) => {
                 self.counts.carried += bytes;
                 self.timers.set(first, circuit.deadline());
