@@ -621,3 +621,18 @@ fn the_schema_describes_every_event_once() {
     let event = serde_json::json!({ "v": 1, "event": "key", "fingerprint": "too short" });
     assert!(complaint(&event, &schema, &schema).is_some(), "this test checks nothing");
 }
+
+#[test]
+fn a_relay_reports_its_key_where_it_hears_and_its_counts() {
+    let home = Home::new();
+    let args = ["--json", "--metrics", "127.0.0.1:0", "127.0.0.1:0"];
+    let mut relay = Running::start(home.command("ac-relay", &args));
+    relay.wait_stderr("metrics on ");
+    relay.signal(rustix::process::Signal::TERM);
+    assert_eq!(relay.wait_exit(DEADLINE).code(), None);
+    let objects = objects(&relay.stdout());
+    let order: Vec<_> = objects.iter().map(|o| o["event"].as_str().unwrap()).collect();
+    assert_eq!(order, ["relay_key", "listening", "metrics", "relay_counts"]);
+    assert!(objects[0]["file"].as_str().unwrap().starts_with("format = \"anonchat-relay\""));
+    assert_eq!(objects[3]["clients"], 0);
+}

@@ -14,6 +14,7 @@ const PROGRAMS: &[(&str, &str)] = &[
     (env!("CARGO_BIN_EXE_ac-discover"), "ac-discover.1"),
     (env!("CARGO_BIN_EXE_ac-keygen"), "ac-keygen.1"),
     (env!("CARGO_BIN_EXE_ac-listen"), "ac-listen.1"),
+    (env!("CARGO_BIN_EXE_ac-relay"), "ac-relay.1"),
     (env!("CARGO_BIN_EXE_ac-send"), "ac-send.1"),
 ];
 const SECTIONS: &[&str] =

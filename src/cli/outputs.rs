@@ -96,6 +96,14 @@ impl Outputs {
         self.messages.borrow_mut().finish(give_up)
     }
 
+    /// What was reported is written, as far as somebody reads it soon.
+    pub fn finish_reports(&self, hub: &Hub) {
+        let until = hub.clock.now().mono + STDERR_PATIENCE;
+        for report in &self.reports {
+            let _ = report.borrow_mut().finish(|| hub.clock.now().mono >= until);
+        }
+    }
+
     /// stderr is written, as far as somebody reads it.
     pub fn finish_stderr(&self, hub: &Hub) {
         let until = hub.clock.now().mono + STDERR_PATIENCE;

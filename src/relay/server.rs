@@ -208,6 +208,8 @@ impl<'a> Relay<'a> {
             }
             if let Some(signal) = self.hub.signals.arrived() {
                 self.finish();
+                let counts = self.counts();
+                self.host.tell(&counts);
                 return Err(RelayError::Signal(signal));
             }
         }
@@ -410,11 +412,11 @@ impl<'a> Relay<'a> {
             Knock::Gone => self.remove(key, now),
             Knock::Admitted(rest) => {
                 self.door.leave(key, now.mono);
+                self.counts.clients += 1;
                 // Nothing is said before WELCOME.
-                if rest > 0 || self.counts.clients >= self.settings.max_clients as u64 {
+                if rest > 0 || self.counts.clients > self.settings.max_clients as u64 {
                     return self.remove(key, now);
                 }
-                self.counts.clients += 1;
                 self.counts.admitted += 1;
                 self.drive_client(key, now);
             }

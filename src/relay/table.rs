@@ -337,7 +337,7 @@ impl<S: Store> Table<S> {
 
     /// Frees what is too old, until that was `enough` cells: the rest has another turn.
     pub fn expire(&mut self, now: Duration, enough: u64) {
-        let end = self.expired + enough;
+        let end = self.expired.saturating_add(enough);
         while let Some((due, at)) = self.due.first().copied()
             && due <= now
             && self.expired < end

@@ -157,13 +157,17 @@ pub struct Client {
     heard: std::collections::VecDeque<Heard>,
 }
 
+/// The time of this machine, Unix ms.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
 /// The handshake, as far as WELCOME is due.
 pub fn shake(socket: &mut TcpStream, relay: &Contact) -> Session {
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
     let me = KeyPair::generate();
     let (initiator, hello) =
-        Initiator::start(&me, &relay.public, relay.access.as_bytes(), unix_ms).unwrap();
+        Initiator::start(&me, &relay.public, relay.access.as_bytes(), unix_ms()).unwrap();
     socket.write_all(&hello).unwrap();
     let mut reply = [0; REPLY_LEN];
     socket.read_exact(&mut reply).unwrap();

@@ -179,6 +179,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         RelayError::Local(e) => Ended::Failure(local(e)),
         RelayError::Signal(signal) => Ended::Signal(signal),
     };
+    outputs.finish_reports(&hub);
     conclude(Err(ended), &outputs, &hub)
 }
 
