@@ -744,14 +744,20 @@ impl<'a> Relay<'a> {
         self.ears.clear();
         let until = self.hub.clock.now().mono + LINGER;
         let mut events = Events::with_capacity(64);
+        let mut keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
         loop {
             let now = self.hub.clock.now();
-            let keys: Vec<_> = self.slots.iter().map(|(key, _)| key).collect();
-            let mut left = false;
-            for key in keys {
-                left |= !self.write_cells(key, now) && self.has_unsaid(key);
-            }
-            if !left || now.mono >= until || self.hub.wait(&mut events, Some(until)).is_err() {
+            let mut busy = false;
+            keys.retain(|key| match self.hand_over(*key, now) {
+                Some(more) => {
+                    busy |= more;
+                    true
+                }
+                None => false,
+            });
+            let wait = if busy { now.mono } else { until };
+            let over = keys.is_empty() || now.mono >= until;
+            if over || self.hub.wait(&mut events, Some(wait)).is_err() {
                 return;
             }
             for event in &events {
@@ -760,13 +766,18 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn has_unsaid(&mut self, key: usize) -> bool {
+    /// Hands a client a part of what it is to read: whether there may be more at once; `None` when
+    /// that was all, or there is nobody.
+    fn hand_over(&mut self, key: usize, now: Now) -> Option<bool> {
+        let gone = self.write_cells(key, now);
         let more = self.table.has_more(key);
-        match self.slots.get_mut(key) {
-            Some(Slot::Client(client)) => {
-                client.open().is_some_and(|(_, open)| more || !open.link.pending().is_empty())
-            }
-            _ => false,
+        let (wire, open) = client(&mut self.slots, key).filter(|_| !gone)?;
+        // A socket that is closed with bytes unread sends a reset, which can overtake cells.
+        let is_closed = wire.drain() == Left::Closed;
+        if is_closed || (!more && open.link.pending().is_empty()) {
+            wire.end_writing();
+            return None;
         }
+        Some(more && wire.is_writable())
     }
 }
