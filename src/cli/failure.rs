@@ -114,7 +114,7 @@ Exit status:
   1    a local failure: cannot read the input, write the output, or bind
   2    wrong usage
   3    a key file is missing, malformed, too open, or its passphrase is wrong
-  4    unreachable: refused, no route, name not found, or nobody heard within -w
+  4    unreachable: refused, no route, name not found, nobody there or heard within -w
   5    no proof: whoever answers showed nothing that only the key's holder could
   6    cut off: the session ended before everything was acknowledged
   7    queued: the relay holds it, the recipient has not acknowledged it

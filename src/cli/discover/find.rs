@@ -173,7 +173,10 @@ impl Asked<'_> {
 }
 
 fn absent(hunt: &Hunt, what: String) -> Failure {
-    let listen = if hunt.relay().is_some() { "there, with --via" } else { "with --announce" };
+    let listen = match hunt.relay() {
+        Some(_) => "there (ac-listen --via RELAY)",
+        None => "with --announce",
+    };
     Failure::new(Code::Unreachable, what).hint(format!(
         "they are found if they listen {listen} and have you among their contacts, and if your \
          clocks are less than 30 s apart",
