@@ -255,7 +255,7 @@ pub enum Event<'a> {
         to: Option<&'a str>,
         /// Its name, as its sender has it.
         name: &'a str,
-        /// `landed`, `delivered`, `declined`, `failed` or `cut`.
+        /// `landed`, `delivered`, `declined`, `queued`, `failed` or `cut`.
         status: &'a str,
         /// Bytes that arrived, those from before this session included.
         bytes: u64,

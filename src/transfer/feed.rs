@@ -49,6 +49,15 @@ pub enum Event<'a> {
         /// Why; not fit for a terminal.
         text: &'a str,
     },
+    /// A relay holds a file, and the recipient has not acknowledged it yet.
+    Queued {
+        /// Names it.
+        id: [u8; 16],
+        /// Its name, as META has it.
+        name: &'a str,
+        /// The relay's.
+        relay: &'a str,
+    },
     /// It cannot be read, or not to its end.
     Unread(&'a str, &'a io::Error),
     /// It is not sent at all.

@@ -15,6 +15,7 @@ mod handover;
 pub mod inbox;
 pub mod incoming;
 pub mod intake;
+pub mod items;
 pub mod names;
 pub mod outbox;
 pub mod part;

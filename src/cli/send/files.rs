@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use mio::Waker;
 
-use super::{Options, PROGRAM, call, tell, why};
+use super::{Options, PROGRAM, call, conclude, terms, why};
 use crate::cli::destination::{self, Destination};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::moving::{Moving, Peer};
@@ -20,9 +20,13 @@ use crate::cli::units;
 use crate::cli::{history, json, trace};
 use crate::crypto::sodium::KeyPair;
 use crate::net::hub::Hub;
-use crate::net::send::{Limits, SendError, Task, send_stream};
+use crate::net::send::{Limits, SendError};
+use crate::net::several::{send_to_one, token};
 use crate::net::signals::die_of;
-use crate::transfer::feed::{Event, FileFeed, Missing};
+use crate::net::via::cells::{Cargo, Dispatch};
+use crate::net::via::post::Letters;
+use crate::transfer::feed::{Event, FileFeed, Missing, Witness};
+use crate::transfer::items::{self, Items};
 use crate::transfer::walk::Skip;
 
 /// Refuses what makes no sense with files, and says what does; or files none of which is there.
@@ -99,16 +103,15 @@ pub fn run(
     let outputs = outputs.with_bars(&options.common, options.common.json);
     // As long as the list of files.
     let told = Told { keeps_all: true, ..outputs.told() };
-    let often = options.keepalive_ms();
-    let (feed, sending) =
-        Sending::start(options, &to.name, told, often, hub.waker()).map_err(local)?;
+    let (cargo, sending) = Sending::start(options, &to.name, told, hub.waker()).map_err(local)?;
     let shown = outputs.told();
     let mut show = |crossing: &_| shown.say(&trace::lines(crossing));
     let trace: Option<&mut dyn FnMut(&_)> =
         if options.common.trace() { Some(&mut show) } else { None };
     let mut limits = Limits { silence: options.silence(), trace };
     let call = call(options, me, to);
-    let sent = send_stream(hub, &call, &to.targets, Task::Say(Box::new(feed)), &mut limits);
+    let peer = Dispatch::new(&call, &to.targets, cargo, terms(options, token(0)));
+    let sent = send_to_one(hub, peer, &mut limits);
     if let Err(SendError::Signal(signal)) = sent {
         if let Err(failure) = sending.end(Ok(())) {
             shown.say(&format!("{PROGRAM}: {failure}"));
@@ -119,8 +122,7 @@ pub fn run(
     }
     let sent = sending.end(sent);
     outputs.finish(hub).map_err(|e| history::cannot("write the output", &e))?;
-    tell(options, &to.name, &sent, options.common.verbose > 0)?;
-    sent.map(|_| ExitCode::SUCCESS)
+    conclude(options, &to.name, sent, false)
 }
 
 /// What became of the files for one destination.
@@ -133,6 +135,8 @@ struct Verdict {
     told: Told,
     /// Delivered files are told, too.
     verbose: bool,
+    /// A file that a relay holds is as good as one that is delivered.
+    queue: bool,
     /// The failure that occurred last; those before it were told.
     last: Option<Failure>,
     codes: Vec<Code>,
@@ -147,35 +151,31 @@ impl Sending {
         options: &Options,
         to: &str,
         told: Told,
-        keepalive_ms: Option<u64>,
         waker: Arc<Waker>,
-    ) -> io::Result<(FileFeed, Self)> {
+    ) -> io::Result<(Cargo, Self)> {
         let mut moving = Moving::new(Peer::To(to.to_owned()), told.clone());
         if destination::each(&options.destination).len() > 1 {
             moving = moving.among_several();
         }
         let verdict = Verdict {
             to: to.to_owned(),
-            told,
+            told: told.clone(),
             verbose: options.common.verbose > 0,
+            queue: options.queue,
             last: None,
             codes: Vec::new(),
         };
         let verdict = Rc::new(RefCell::new(verdict));
-        let theirs = Rc::clone(&verdict);
-        let witness = Box::new(move |event: Event<'_>| match event {
-            Event::Begun(meta) => moving.begin(meta),
-            Event::Resumed(bytes) => moving.skip(bytes),
-            Event::Moved(bytes) => moving.advance(bytes),
-            other => {
-                if let Event::Declined { name, .. } | Event::Unread(name, _) = other {
-                    moving.leave(name);
-                }
-                theirs.borrow_mut().hear(&other);
-            }
-        });
+        let moving = Rc::new(RefCell::new(moving));
         let paths: Vec<PathBuf> = options.files().cloned().collect();
-        Ok((FileFeed::new(paths, keepalive_ms, waker, witness)?, Self(verdict)))
+        // Which of the two it will be is known when the recipient is reached, or is not.
+        let small = items::fit(&paths).then(|| {
+            let items = Items::new(paths.clone(), witness(&moving, &verdict));
+            Box::new(items) as Box<dyn Letters>
+        });
+        let witness = witness(&moving, &verdict);
+        let feed = FileFeed::new(paths, options.keepalive_ms(), waker, witness)?;
+        Ok((Cargo::Files(Box::new(feed), small), Self(verdict)))
     }
 
     /// What all of it came to, from how the session ended.
@@ -187,7 +187,11 @@ impl Sending {
         let sent = match sent {
             Ok(sent) => Some(sent),
             // Told for each file.
-            Err(SendError::Declined(..) | SendError::Input(_)) if verdict.last.is_some() => None,
+            Err(SendError::Declined(..) | SendError::Queued(_) | SendError::Input(_))
+                if verdict.last.is_some() =>
+            {
+                None
+            }
             Err(error) => {
                 let to = verdict.to.clone();
                 verdict.fail(why::failure(&error).about(to));
@@ -203,6 +207,25 @@ impl Sending {
     }
 }
 
+/// Shows how far it is, and keeps what became of it.
+fn witness(moving: &Rc<RefCell<Moving>>, verdict: &Rc<RefCell<Verdict>>) -> Witness {
+    let (moving, verdict) = (Rc::clone(moving), Rc::clone(verdict));
+    Box::new(move |event: Event<'_>| match event {
+        Event::Begun(meta) => moving.borrow_mut().begin(meta),
+        Event::Resumed(bytes) => moving.borrow_mut().skip(bytes),
+        Event::Moved(bytes) => moving.borrow_mut().advance(bytes),
+        other => {
+            if let Event::Declined { name, .. }
+            | Event::Queued { name, .. }
+            | Event::Unread(name, _) = other
+            {
+                moving.borrow_mut().leave(name);
+            }
+            verdict.borrow_mut().hear(&other);
+        }
+    })
+}
+
 impl Verdict {
     fn hear(&mut self, event: &Event<'_>) {
         match event {
@@ -212,6 +235,7 @@ impl Verdict {
             Event::Declined { id, name, code, text } => {
                 self.failed(Some(id), name, "declined", why::declined_file(*code, text));
             }
+            Event::Queued { id, name, relay } => self.queued(id, name, relay),
             Event::Unread(name, error) => {
                 let why = Failure::new(Code::Local, format!("cannot read it: {}", system(error)));
                 self.failed(None, name, "failed", why);
@@ -251,7 +275,23 @@ impl Verdict {
         }
     }
 
+    fn queued(&mut self, id: &[u8; 16], name: &str, relay: &str) {
+        let why = why::failure(&SendError::Queued(relay.to_owned()));
+        if !self.queue {
+            return self.failed(Some(id), name, "queued", why);
+        }
+        self.report_failed(Some(id), name, "queued", &why);
+        if self.verbose {
+            self.told.say(&format!("{PROGRAM}: {}: {}: {why}", self.to, sanitize_line(name)));
+        }
+    }
+
     fn failed(&mut self, id: Option<&[u8; 16]>, name: &str, status: &str, why: Failure) {
+        self.report_failed(id, name, status, &why);
+        self.fail(why.about(sanitize_line(name)).about(self.to.clone()));
+    }
+
+    fn report_failed(&self, id: Option<&[u8; 16]>, name: &str, status: &str, why: &Failure) {
         self.told.report(&json::Event::File {
             id: id.map(|id| json::hex(id)).as_deref(),
             from: None,
@@ -264,14 +304,16 @@ impl Verdict {
             path: None,
             error: Some(&why.message),
         });
-        self.fail(why.about(sanitize_line(name)).about(self.to.clone()));
     }
 
     /// The last failure is said by the program's end.
     fn fail(&mut self, failure: Failure) {
         self.codes.push(failure.code);
         self.codes.dedup();
+        let hinted = failure.hint.clone();
         if let Some(Failure { message, hint, .. }) = self.last.replace(failure) {
+            // The same hint again helps nobody.
+            let hint = hint.filter(|hint| Some(hint) != hinted.as_ref());
             let hint = hint.map_or(String::new(), |hint| format!("\nhint: {hint}"));
             self.told.say(&format!("{PROGRAM}: {message}{hint}"));
         }

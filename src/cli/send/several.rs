@@ -21,7 +21,7 @@ use crate::net::dial::Call;
 use crate::net::fan::Fan;
 use crate::net::hub::Hub;
 use crate::net::input::Input;
-use crate::net::send::{Delivered, SendError, Stream, Task};
+use crate::net::send::{Delivered, SendError};
 use crate::net::send_datagrams::Datagrams;
 use crate::net::several::{Watch, send_to_all, token};
 use crate::net::signals::die_of;
@@ -203,11 +203,9 @@ fn send_files(
     let told = Told { keeps_all: true, ..outputs.told() };
     let (mut peers, mut sendings) = (Vec::new(), Vec::new());
     for (number, (call, to)) in calls.iter().zip(found).enumerate() {
-        let often = options.keepalive_ms();
-        let started = Sending::start(options, &to.name, told.clone(), often, hub.waker());
-        let (feed, sending) = started.map_err(|e| Failure::new(Code::Local, system(&e)))?;
-        let task = Task::Say(Box::new(feed));
-        peers.push(Stream::new(call, &to.targets, task, options.silence(), token(number)));
+        let started = Sending::start(options, &to.name, told.clone(), hub.waker());
+        let (cargo, sending) = started.map_err(|e| Failure::new(Code::Local, system(&e)))?;
+        peers.push(Dispatch::new(call, &to.targets, cargo, terms(options, token(number))));
         sendings.push(Some(sending));
     }
     let shown = outputs.told();

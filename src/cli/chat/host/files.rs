@@ -285,7 +285,10 @@ fn verdict(event: &Event<'_>, to: &str, told: &Told) -> Option<News> {
             (None, name, Failure::new(Code::Local, why))
         }
         Event::Missing(name, missing) => (None, name, files::not_sent(missing)),
-        Event::Begun(_) | Event::Resumed(_) | Event::Moved(_) => return None,
+        // Here files flow: no relay holds them.
+        Event::Begun(_) | Event::Resumed(_) | Event::Moved(_) | Event::Queued { .. } => {
+            return None;
+        }
     };
     let declined = matches!(event, Event::Declined { .. });
     told.report(&Report::File {
