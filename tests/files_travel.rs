@@ -194,6 +194,7 @@ fn tell_sender(told: &Telling) -> feed::Witness {
             }
             Event::Unread(name, why) => told.sender.push(format!("{name}: unread {why}")),
             Event::Missing(name, _) => told.sender.push(format!("{name}: missing")),
+            Event::Queued { name, .. } => told.sender.push(format!("{name}: queued")),
         }
     })
 }

@@ -22,7 +22,8 @@ use anonchat::net::feed::{Answer, Feed, Next};
 use anonchat::net::hub::Hub;
 use anonchat::net::input::Got;
 use anonchat::net::resolve::HostPort;
-use anonchat::net::send::{Limits, Task, send_stream};
+use anonchat::net::send::{Limits, Stream, Task};
+use anonchat::net::several::{send_to_one, token};
 use anonchat::proto::stream::meta::{Meta, RESUMED};
 use common::{DEADLINE, Listener};
 use programs::Scene;
@@ -138,7 +139,9 @@ fn tell(hub: &mut Hub, scene: &Scene, listener: &Listener, lies: &[Lie]) -> Vec<
     let target = HostPort { host: "127.0.0.1".into(), port: listener.port() };
     let mut limits = Limits { silence: DEADLINE, trace: None };
     // That something was declined is no news here.
-    let _ = send_stream(hub, &call, &[target.into()], Task::Say(Box::new(feed)), &mut limits);
+    let task = Task::Say(Box::new(feed));
+    let peer = Stream::new(&call, &[target.into()], task, DEADLINE, token(0));
+    let _ = send_to_one(hub, peer, &mut limits);
     assert_eq!(answers.borrow().len(), lies.len(), "the session went on to its end");
     answers.take()
 }

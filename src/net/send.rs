@@ -10,7 +10,7 @@ use mio::{Events, Token};
 use super::dial::{CONNECT_TIME, Call, Calling, DialError, Dialed, NoProof, Opening};
 use super::feed::Feed;
 use super::hub::Hub;
-use super::several::{Peer, Turn, send_to_one};
+use super::several::{Peer, Turn};
 use super::speaker::Speaker;
 use super::via::Place;
 use super::wire::{Read, Wire, Wrote};
@@ -87,20 +87,6 @@ pub struct Limits<'a> {
     pub silence: Duration,
     /// Sees what crosses the wire, if anybody does.
     pub trace: Option<&'a mut dyn FnMut(&Crossing)>,
-}
-
-/// Says it over TCP, to the first of `targets` that proves the key, and waits until it is delivered.
-///
-/// # Errors
-/// [`SendError`]; whatever it is, nothing was acknowledged that was not delivered.
-pub fn send_stream(
-    hub: &mut Hub,
-    call: &Call<'_>,
-    targets: &[Place],
-    task: Task,
-    limits: &mut Limits<'_>,
-) -> Result<Delivered, SendError> {
-    send_to_one(hub, Stream::new(call, targets, task, limits.silence, PEER), limits)
 }
 
 /// A peer that is spoken to over TCP.

@@ -36,6 +36,24 @@ pub trait Peer {
     fn too_slow(&mut self, hub: &Hub, behind: u64) -> SendError;
 }
 
+/// Peers that one loop has at most; the tokens of a peer's members are this far apart.
+const MOST_PEERS: usize = 1 << 20;
+
+/// The token of member `number` of the peer that has `token`.
+pub(super) fn member_token(token: Token, number: usize) -> Token {
+    Token(token.0 + (number + 1) * MOST_PEERS)
+}
+
+/// Which member of a peer it is the token of, if of any.
+pub(super) fn member_of(token: Token) -> Option<usize> {
+    (token.0 / MOST_PEERS).checked_sub(1)
+}
+
+/// The number of the peer whose token, or whose member's token it is.
+fn peer_of(token: Token) -> Option<usize> {
+    (token.0 % MOST_PEERS).checked_sub(PEER.0)
+}
+
 /// The token of peer `number`, counted from 0.
 pub fn token(number: usize) -> Token {
     Token(PEER.0 + number)
@@ -75,7 +93,7 @@ pub fn send_to_one<P: Peer>(
             Turn::Wait => peer.deadline(limits),
         };
         hub.wait(&mut events, Some(until)).map_err(SendError::Local)?;
-        events.iter().filter(|e| e.token() == PEER).for_each(|e| peer.on_event(e));
+        events.iter().filter(|e| peer_of(e.token()) == Some(0)).for_each(|e| peer.on_event(e));
         if let Some(signal) = hub.signals.arrived() {
             peer.stop(hub);
             return Err(SendError::Signal(signal));
@@ -101,7 +119,7 @@ pub fn send_to_all<P: Peer>(
         }
         hub.wait(&mut events, until).map_err(SendError::Local)?;
         for event in &events {
-            let number = event.token().0.checked_sub(PEER.0);
+            let number = peer_of(event.token());
             if let Some(Some(peer)) = number.and_then(|number| peers.get_mut(number)) {
                 peer.on_event(event);
             }

@@ -2,15 +2,18 @@
 #![allow(dead_code, clippy::unwrap_used)] // each test program uses its own part of this
 
 use std::collections::BTreeMap;
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anonchat::crypto::sodium::{OsRandom, PublicKey};
 use anonchat::keys::{Keyring, LocalKey as Key, Passphrase, Passphrases};
 use anonchat::proto::datagram::ack::Status;
+use anonchat::proto::datagram::meet::Meet;
 use anonchat::proto::datagram::packet::{Kind, LocalKey, MessageId, Opened, PACKET_LEN, Way};
+use anonchat::proto::datagram::probe::Probe;
 use anonchat::proto::datagram::receipt::{self, Receipted};
-use anonchat::proto::relay::cell::Command;
+use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::relay::mailbox::{Channel, epoch};
 use anonchat::proto::time::Now;
 
@@ -154,4 +157,80 @@ impl Recipient {
 /// What a person's own public key is.
 pub fn public(home: &Home) -> PublicKey {
     *identity(home).pair.public()
+}
+
+/// A program at the relay that leads every circuit to a listener on this machine.
+pub struct Bridge;
+
+impl Bridge {
+    /// For what `sender` writes to its contact, the holder of `me`.
+    pub fn of(me: Key, sender: &PublicKey, relay: &Relay, port: u16) {
+        let recipient = Recipient::of(me, sender, relay);
+        Self::run(recipient, relay, port, [1; 8]);
+    }
+
+    /// For the public mailbox or a group's; `instance` tells several apart.
+    pub fn public(me: Key, relay: &Relay, port: u16, instance: [u8; 8]) {
+        Self::run(Recipient::public(me, relay), relay, port, instance);
+    }
+
+    /// Ends with the relay.
+    fn run(mut recipient: Recipient, relay: &Relay, port: u16, instance: [u8; 8]) {
+        // Everything before it is done.
+        while recipient.client.next_cell().command != Command::Live {}
+        let (contact, there) = (relay.contact.clone(), relay.port);
+        std::thread::spawn(move || {
+            while let Some(packet) = recipient.try_packet() {
+                match packet.kind() {
+                    Kind::Probe => recipient.here(&packet, instance),
+                    Kind::Meet => {
+                        let meet = Meet::read(&packet, now()).expect("a MEET");
+                        if meet.instance.is_none_or(|meant| meant == instance) {
+                            let mut client = Client::call(&contact, there);
+                            client.connect(&meet.rendezvous);
+                            lead(client.joined(), port);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        });
+    }
+}
+
+/// Joins a circuit with a connection to `port`.
+fn lead(circuit: TcpStream, port: u16) {
+    let listener = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    circuit.set_read_timeout(None).unwrap();
+    let copy = |socket: &TcpStream| socket.try_clone().unwrap();
+    for (mut from, mut to) in [(copy(&circuit), copy(&listener)), (listener, circuit)] {
+        std::thread::spawn(move || {
+            // Whatever ends it ends it for the other one too.
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+}
+
+impl Recipient {
+    /// The next packet, until the relay closes the link.
+    fn try_packet(&mut self) -> Option<Opened> {
+        loop {
+            let cell = self.client.try_next_cell(Duration::from_secs(3600))?;
+            if cell.command == Command::Cell {
+                let packet: &[u8; PACKET_LEN] = cell.body[..].try_into().unwrap();
+                return Some(Opened::open(&self.me.pair, packet, 0, &[]).expect("it opens"));
+            }
+        }
+    }
+
+    fn here(&mut self, packet: &Opened, instance: [u8; 8]) {
+        let body = [&[0xa1, 3, 0x48][..], &instance].concat();
+        let mut here = [0; PACKET_LEN];
+        let probe = Probe::new(packet, 0);
+        probe.answer(&self.me.pair, Way::Relay, &body, now(), &mut OsRandom, &mut here);
+        let receipts = Channel::receipts(packet.ack_key(), packet.id());
+        let mailbox = receipts.at(packet.sender(), epoch(packet.time_ms())).unwrap();
+        self.client.say(&Cell::post(5, mailbox.address, &here).volatile());
+    }
 }

@@ -19,6 +19,7 @@ use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
 use crate::cli::{history, json, trace};
 use crate::crypto::sodium::KeyPair;
+use crate::net::feed::Feed;
 use crate::net::hub::Hub;
 use crate::net::send::{Limits, SendError};
 use crate::net::several::{send_to_one, token};
@@ -98,12 +99,11 @@ pub fn run(
     me: &KeyPair,
     to: &Destination,
 ) -> Result<ExitCode, Failure> {
-    let local = |e| Failure::new(Code::Local, system(&e));
     let outputs = Outputs::open(&options.common, hub)?;
     let outputs = outputs.with_bars(&options.common, options.common.json);
     // As long as the list of files.
     let told = Told { keeps_all: true, ..outputs.told() };
-    let (cargo, sending) = Sending::start(options, &to.name, told, hub.waker()).map_err(local)?;
+    let (cargo, sending) = Sending::start(options, &to.name, told, hub.waker());
     let shown = outputs.told();
     let mut show = |crossing: &_| shown.say(&trace::lines(crossing));
     let trace: Option<&mut dyn FnMut(&_)> =
@@ -143,16 +143,8 @@ struct Verdict {
 }
 
 impl Sending {
-    /// Begins to read the files of `options` for the destination called `to`.
-    ///
-    /// # Errors
-    /// When no thread can be started.
-    pub fn start(
-        options: &Options,
-        to: &str,
-        told: Told,
-        waker: Arc<Waker>,
-    ) -> io::Result<(Cargo, Self)> {
+    /// Says how the files of `options` are read for the destination called `to`.
+    pub fn start(options: &Options, to: &str, told: Told, waker: Arc<Waker>) -> (Cargo, Self) {
         let mut moving = Moving::new(Peer::To(to.to_owned()), told.clone());
         if destination::each(&options.destination).len() > 1 {
             moving = moving.among_several();
@@ -173,9 +165,13 @@ impl Sending {
             let items = Items::new(paths.clone(), witness(&moving, &verdict));
             Box::new(items) as Box<dyn Letters>
         });
-        let witness = witness(&moving, &verdict);
-        let feed = FileFeed::new(paths, options.keepalive_ms(), waker, witness)?;
-        Ok((Cargo::Files(Box::new(feed), small), Self(verdict)))
+        let (theirs, often) = (Rc::clone(&verdict), options.keepalive_ms());
+        let feeds = move || {
+            let witness = witness(&moving, &theirs);
+            let feed = FileFeed::new(paths.clone(), often, Arc::clone(&waker), witness)?;
+            Ok(Box::new(feed) as Box<dyn Feed>)
+        };
+        (Cargo::Files(Box::new(feeds), small), Self(verdict))
     }
 
     /// What all of it came to, from how the session ended.

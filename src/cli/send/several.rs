@@ -203,8 +203,7 @@ fn send_files(
     let told = Told { keeps_all: true, ..outputs.told() };
     let (mut peers, mut sendings) = (Vec::new(), Vec::new());
     for (number, (call, to)) in calls.iter().zip(found).enumerate() {
-        let started = Sending::start(options, &to.name, told.clone(), hub.waker());
-        let (cargo, sending) = started.map_err(|e| Failure::new(Code::Local, system(&e)))?;
+        let (cargo, sending) = Sending::start(options, &to.name, told.clone(), hub.waker());
         peers.push(Dispatch::new(call, &to.targets, cargo, terms(options, token(number))));
         sendings.push(Some(sending));
     }

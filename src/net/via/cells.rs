@@ -1,13 +1,16 @@
 //! To one peer, wherever it is: by a stream to one of its own addresses; else by a relay, in cells
 //! if it fits them, and by a circuit if it does not. PROTOCOL.md, 5.5 and 5.6.
 
+use std::io;
 use std::time::Duration;
 
 use mio::Token;
 use mio::event::Event;
 
-use super::Place;
+use super::members::Members;
+use super::muster::Muster;
 use super::post::{Letters, Post, Single};
+use super::{Place, To};
 use crate::crypto::sodium::random;
 use crate::net::dial::{Call, Calling, DialError, silent};
 use crate::net::feed::{Feed, OneMessage};
@@ -29,16 +32,19 @@ pub enum Cargo {
     /// All that the input gives, as one message that begins with this META if it is a stream.
     Input(Input, Meta),
     /// Files and folders; as single messages, too, if they are small.
-    Files(Box<dyn Feed>, Option<Box<dyn Letters>>),
+    Files(Feeds, Option<Box<dyn Letters>>),
 }
 
+/// Gives what is said to one recipient, and the same again to another.
+pub type Feeds = Box<dyn FnMut() -> io::Result<Box<dyn Feed>>>;
+
 impl Cargo {
-    fn task(self) -> Task {
-        match self {
+    fn task(self) -> Result<Task, SendError> {
+        Ok(match self {
             Self::Ping => Task::Ping,
             Self::Input(input, meta) => Task::Say(Box::new(OneMessage::new(meta, input))),
-            Self::Files(feed, _) => Task::Say(feed),
-        }
+            Self::Files(mut feed, _) => Task::Say(feed().map_err(SendError::Local)?),
+        })
     }
 }
 
@@ -75,6 +81,10 @@ enum Stage<'a> {
     Talking(Box<Stream<'a>>),
     /// Its mailbox is written to.
     Posting(Box<Post<'a>>),
+    /// It is a group: who is there?
+    Mustering(Box<Muster<'a>>, Option<Cargo>),
+    /// Those are told.
+    Members(Box<Members<'a>>),
     /// It could not be told anything.
     Over,
 }
@@ -96,32 +106,40 @@ impl<'a> Dispatch<'a> {
         Self { call, terms, relayed, direct: !direct.is_empty(), failure: None, stage }
     }
 
-    fn advance(&mut self, hub: &Hub) -> Result<(), SendError> {
+    fn advance(&mut self, hub: &Hub, limits: &mut Limits<'_>) -> Result<(), SendError> {
         if let Stage::Calling(calling, cargo) = &mut self.stage {
             match calling.advance(hub) {
                 Ok(None) => return Ok(()),
                 Ok(Some(dialed)) => {
                     let Some(cargo) = cargo.take() else { return Ok(()) };
-                    let stream = Stream::dialed(dialed, cargo.task(), self.terms.silence);
+                    let stream = Stream::dialed(dialed, cargo.task()?, self.terms.silence);
                     self.stage = Stage::Talking(Box::new(stream));
                 }
                 Err(why) if self.relayed.is_empty() => return Err(SendError::Dial(why)),
                 Err(why) => {
                     let Some(cargo) = cargo.take() else { return Ok(()) };
                     self.failure = self.direct.then_some(why);
-                    self.relay(cargo, hub);
+                    self.relay(cargo, hub)?;
                 }
             }
         }
         if let Stage::Gathering(gather) = &mut self.stage {
             let Some(ended) = gather.advance(hub)? else { return Ok(()) };
-            self.gathered(ended);
+            self.gathered(ended)?;
+        }
+        if let Stage::Mustering(muster, cargo) = &mut self.stage {
+            let there = muster.advance(hub, limits).map_err(SendError::Dial)?;
+            let Some(there) = there else { return Ok(()) };
+            let Some(cargo) = cargo.take() else { return Ok(()) };
+            let Terms { silence, token, .. } = self.terms;
+            let members = Members::call(self.call, &self.relayed, &there, cargo, silence, token)?;
+            self.stage = Stage::Members(Box::new(members));
         }
         Ok(())
     }
 
     /// Nothing was said yet: the relay is to have it.
-    fn relay(&mut self, cargo: Cargo, hub: &Hub) {
+    fn relay(&mut self, cargo: Cargo, hub: &Hub) -> Result<(), SendError> {
         match cargo {
             Cargo::Input(input, mut meta) => {
                 // One id for both ways.
@@ -132,22 +150,23 @@ impl<'a> Dispatch<'a> {
                 self.stage = Stage::Gathering(Box::new(gather));
             }
             Cargo::Files(_, Some(letters)) => self.post(letters),
-            other => self.circuit(other.task()),
+            other => self.circuit(other)?,
         }
+        Ok(())
     }
 
-    fn gathered(&mut self, ended: bool) {
+    fn gathered(&mut self, ended: bool) -> Result<(), SendError> {
         let Stage::Gathering(gather) = std::mem::replace(&mut self.stage, Stage::Over) else {
-            return;
+            return Ok(());
         };
         let Gather { input, meta, bytes, .. } = *gather;
         if ended {
             let mut run = [0; 8];
             run.copy_from_slice(&meta.id[..8]);
             self.post(Box::new(Single::new(MessageId { run, sequence: 0 }, bytes)));
-        } else {
-            self.circuit(Cargo::Input(input.after(bytes), meta).task());
+            return Ok(());
         }
+        self.circuit(Cargo::Input(input.after(bytes), meta))
     }
 
     fn post(&mut self, letters: Box<dyn Letters>) {
@@ -157,10 +176,17 @@ impl<'a> Dispatch<'a> {
         self.stage = post.map_or(Stage::Over, |post| Stage::Posting(Box::new(post)));
     }
 
-    fn circuit(&mut self, task: Task) {
+    fn circuit(&mut self, cargo: Cargo) -> Result<(), SendError> {
         let Terms { silence, token, .. } = self.terms;
-        let stream = Stream::new(self.call, &self.relayed, task, silence, token);
+        let is_group = |place: &Place| place.via.as_ref().is_some_and(|via| via.to == To::Group);
+        if self.relayed.iter().any(is_group) && !matches!(cargo, Cargo::Ping) {
+            let muster = Muster::new(self.call, self.relayed.clone(), token);
+            self.stage = Stage::Mustering(Box::new(muster), Some(cargo));
+            return Ok(());
+        }
+        let stream = Stream::new(self.call, &self.relayed, cargo.task()?, silence, token);
         self.stage = Stage::Talking(Box::new(stream));
+        Ok(())
     }
 
     /// What is known of its own addresses counts too.
@@ -197,18 +223,21 @@ impl Peer for Dispatch<'_> {
             Stage::Calling(calling, _) => calling.on_event(event),
             Stage::Talking(stream) => stream.on_event(event),
             Stage::Posting(post) => post.on_event(event),
+            Stage::Mustering(muster, _) => muster.on_event(event),
+            Stage::Members(members) => members.on_event(event),
             Stage::Gathering(_) | Stage::Over => {}
         }
     }
 
     fn turn(&mut self, hub: &Hub, limits: &mut Limits<'_>) -> Turn {
-        if let Err(e) = self.advance(hub) {
+        if let Err(e) = self.advance(hub, limits) {
             return Turn::Over(Err(e));
         }
         let turn = match &mut self.stage {
-            Stage::Calling(..) | Stage::Gathering(_) => Turn::Wait,
+            Stage::Calling(..) | Stage::Gathering(_) | Stage::Mustering(..) => Turn::Wait,
             Stage::Talking(stream) => stream.turn(hub, limits),
             Stage::Posting(post) => post.turn(hub, limits),
+            Stage::Members(members) => members.turn(hub, limits),
             Stage::Over => Turn::Over(Err(SendError::Dial(DialError::Nobody(String::new())))),
         };
         match turn {
@@ -223,6 +252,8 @@ impl Peer for Dispatch<'_> {
             Stage::Gathering(gather) => gather.until,
             Stage::Talking(stream) => stream.deadline(limits),
             Stage::Posting(post) => post.deadline(limits),
+            Stage::Mustering(muster, _) => muster.deadline(),
+            Stage::Members(members) => members.deadline(limits),
             Stage::Over => Duration::ZERO,
         }
     }
@@ -231,7 +262,8 @@ impl Peer for Dispatch<'_> {
         match &mut self.stage {
             Stage::Talking(stream) => stream.stop(hub),
             Stage::Posting(post) => post.stop(hub),
-            Stage::Calling(..) | Stage::Gathering(_) | Stage::Over => {}
+            Stage::Members(members) => members.stop(hub),
+            Stage::Calling(..) | Stage::Gathering(_) | Stage::Mustering(..) | Stage::Over => {}
         }
     }
 
@@ -240,6 +272,8 @@ impl Peer for Dispatch<'_> {
             Stage::Calling(calling, _) => SendError::Dial(calling.give_up(hub.clock.now())),
             Stage::Talking(stream) => stream.too_slow(hub, behind),
             Stage::Posting(post) => post.too_slow(hub, behind),
+            Stage::Mustering(muster, _) => SendError::Dial(muster.give_up()),
+            Stage::Members(members) => members.too_slow(hub, behind),
             Stage::Gathering(_) | Stage::Over => SendError::Dial(DialError::NotFound(silent())),
         }
     }

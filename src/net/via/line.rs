@@ -103,6 +103,11 @@ impl Line {
         self.places.get(self.at).and_then(|place| place.via.as_ref()).map(|via| &via.relay)
     }
 
+    /// How messages to the user call it.
+    pub fn name(&self) -> String {
+        self.relay().map_or_else(String::new, |relay| relay.name.clone())
+    }
+
     /// Its address, once one was reached.
     pub fn address(&self) -> Option<SocketAddr> {
         self.reached.map(|(_, address)| address)
@@ -160,8 +165,7 @@ impl Line {
                 Ok(None) => return Ok(News::None),
                 Ok(Some(dialed)) => return Ok(self.up(dialed)),
                 Err(failure @ DialError::NoProof(..)) => {
-                    let name = self.relay().map_or_else(String::new, |relay| relay.name.clone());
-                    DialError::Relay(name, Box::new(failure))
+                    DialError::Relay(self.name(), Box::new(failure))
                 }
                 Err(failure) => failure,
             };

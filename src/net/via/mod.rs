@@ -6,6 +6,8 @@ pub mod cells;
 pub mod circuit;
 pub mod line;
 pub mod link;
+pub mod members;
+pub mod muster;
 pub mod post;
 
 use std::rc::Rc;

@@ -206,7 +206,7 @@ impl<'a> Post<'a> {
     }
 
     fn error(&mut self, outcome: Outcome) -> SendError {
-        let name = self.line.relay().map_or_else(String::new, |relay| relay.name.clone());
+        let name = self.line.name();
         match outcome {
             Outcome::Queued => SendError::Queued(name),
             Outcome::NotTaken(ErrorCode::MailboxFull) => {
