@@ -106,7 +106,7 @@ fn bytes_go_both_ways() {
 }
 
 #[test]
-fn a_chat_goes_by_the_relay_of_via_and_by_that_of_a_key_file() {
+fn a_chat_goes_by_the_relay_of_via() {
     let scene = Scene::new();
     let mut listener = scene.listener(&["-i"]);
     let mut chat = Running::start(scene.alice.command("ac-send", &["-i", "--via", "home", "bob"]));
@@ -116,6 +116,40 @@ fn a_chat_goes_by_the_relay_of_via_and_by_that_of_a_key_file() {
     chat.wait_stdout("his line", |said| said.ends_with(b"I am\n"));
     chat.close_stdin();
     assert!(chat.wait_exit(DEADLINE).success(), "{}", chat.stderr());
+}
+
+#[test]
+fn who_is_connected_in_a_chat_is_reached_by_the_same_relay_or_that_of_the_key_file() {
+    let scene = Scene::new();
+    let (carol, dave) = (Home::with_identity(), Home::with_identity());
+    befriend(&scene.alice, "alice", &carol, "carol");
+    befriend(&scene.alice, "alice", &dave, "dave");
+    let hers = scene.alice.path().join("contacts/carol.pub");
+    let text = fs::read_to_string(&hers).unwrap();
+    fs::write(&hers, text + "relay = \"home\"\n").unwrap();
+    let direct = Listener::spawn(&dave, &["-i", "127.0.0.1:0"]);
+    let (bob, listener) =
+        (scene.listener(&["-i"]), Listener::spawn(&carol, &["-i", "127.0.0.1:0"]));
+    Bridge::of(identity(&carol), &public(&scene.alice), &scene.relay, listener.port());
+    // The relay of --via for everybody, but who is at an address.
+    let at = direct.destination("dave");
+    let chats = [
+        (vec!["--via", "home", "bob"], "carol", &listener),
+        (vec!["--via", "home", "bob"], at.as_str(), &direct),
+        (vec![at.as_str()], "carol", &listener),
+    ];
+    for (number, (args, to, hears)) in chats.into_iter().enumerate() {
+        let args = [vec!["-i"], args].concat();
+        let mut chat = Running::start(scene.alice.command("ac-send", &args));
+        let name = to.split('@').next().unwrap();
+        let line = format!("/connect {to}\n/msg {name} this is {number}\n");
+        chat.stdin.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+        let said = format!("this is {number}\n");
+        hears.wait_stdout("her line", |heard| heard.ends_with(said.as_bytes()));
+        chat.close_stdin();
+        assert!(chat.wait_exit(DEADLINE).success(), "{}", chat.stderr());
+    }
+    drop(bob);
 }
 
 #[test]

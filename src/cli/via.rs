@@ -104,6 +104,31 @@ pub fn by_default(
     Ok(())
 }
 
+/// How those are reached who are named while a program runs.
+#[derive(Clone, Copy)]
+pub struct Ways<'a> {
+    /// The relays of `--via`.
+    pub via: &'a [String],
+    /// They do not learn who calls.
+    pub anonymous: bool,
+}
+
+impl Ways<'_> {
+    /// Adds where `destination` is reached by relays: as [`reach`], and [`by_default`].
+    ///
+    /// # Errors
+    /// As these.
+    pub fn lead(&self, keyring: &Keyring, destination: &mut Destination) -> Result<(), Failure> {
+        // Who says where it is means that place.
+        if !destination.is_name {
+            return Ok(());
+        }
+        let destinations = std::slice::from_mut(destination);
+        reach(self.via, self.anonymous, keyring, destinations)?;
+        by_default(self.anonymous, keyring, destinations)
+    }
+}
+
 /// Which mailbox of theirs is written to.
 fn mailbox(destination: &Destination, anonymous: bool) -> To {
     match destination {

@@ -39,6 +39,7 @@ use super::ended::{Ended, conclude, keep};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::output::check_stdout;
 use super::outputs::{Outputs, Told};
+use super::via::Ways;
 use super::{history, units, via};
 use crate::discover::announce::Member;
 use crate::keys::names::petname;
@@ -282,6 +283,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                 told: Told { bars: None, ..outputs.told() },
                 ears: Some(&mut front),
                 keyring: keyring.as_ref(),
+                ways: Ways { via: &options.via, anonymous: false },
                 recorder: recorder.clone(),
                 clock: hub.clock,
                 waker: hub.waker(),

@@ -20,6 +20,7 @@ use crate::cli::listen::recorded::Recorded;
 use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
 use crate::cli::output::check_stdout;
 use crate::cli::outputs::Told;
+use crate::cli::via::Ways;
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::keys::Keyring;
 use crate::net::hub::Hub;
@@ -78,6 +79,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         told: told(),
         ears: None,
         keyring: Some(&keyring),
+        ways: Ways { via: &options.via, anonymous: options.anonymous },
         recorder: recorder.clone(),
         clock: hub.clock,
         waker: hub.waker(),

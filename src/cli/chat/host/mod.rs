@@ -31,6 +31,7 @@ use crate::cli::destination::Destination;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::listen::inbox::{Desk, is_file};
 use crate::cli::outputs::Told;
+use crate::cli::via::Ways;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::history::entry::{Direction, Head, State};
 use crate::history::record::Recorder;
@@ -58,6 +59,8 @@ pub struct Parts<'a> {
     pub ears: Option<&'a mut dyn Host>,
     /// Contacts, if there are any to be called.
     pub keyring: Option<&'a Keyring>,
+    /// By which relays they are reached.
+    pub ways: Ways<'a>,
     /// Sent lines are kept here.
     pub recorder: Option<Rc<RefCell<Recorder>>>,
     /// The loop's clock.

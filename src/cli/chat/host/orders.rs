@@ -144,7 +144,11 @@ impl Chatting<'_> {
     /// Calls whom the words mean; their name, if that is possible.
     fn connect(&mut self, words: &[String], now: Now) -> Option<String> {
         let keyring = self.parts.keyring?;
-        let destination = match resolve(words, keyring, &mut NoPassphrases) {
+        let resolved = resolve(words, keyring, &mut NoPassphrases).and_then(|mut destination| {
+            self.parts.ways.lead(keyring, &mut destination)?;
+            Ok(destination)
+        });
+        let destination = match resolved {
             Ok(destination) if destination.targets.is_empty() => {
                 let name = &destination.name;
                 let why = format!("{name}: no address is known (/connect {name}@HOST:PORT)");
