@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod relay_client;
+mod relay_reader;
 
 use std::fs;
 use std::io::Write as _;
@@ -15,6 +17,7 @@ use anonchat::cli::units::MaybeRate;
 use anonchat::proto::limits::Rate;
 use common::*;
 use proptest::prelude::*;
+use relay_client::Relay;
 
 fn write(home: &Home, text: &str) -> PathBuf {
     let path = home.path().join("config.toml");
@@ -439,4 +442,40 @@ fn a_name_of_which_nothing_says_where_it_is_is_looked_for_at_the_relay() {
     let (code, text) = said(&["bob"]);
     assert!(code == Some(4) && !text.contains("relay"), "{text}");
     drop(bob);
+}
+
+#[test]
+fn a_listener_without_an_operand_listens_at_the_relays_and_one_that_says_where_does_not() {
+    let (bob, alice) = bob_and_alice();
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    for home in [&alice, &bob] {
+        relay_reader::know(home, &relay, "home", relay.port);
+        write(home, "relay = \"home\"\n");
+    }
+    let mut listener = Running::start(bob.command("ac-listen", &["-1"]));
+    let said = listener.wait_stderr("listening at relay home");
+    assert!(!said.contains("listening on"), "{said}");
+    // Neither end says where on its command line.
+    assert_code(&send(&alice, &["bob"], b"by the relay"), 0);
+    assert!(listener.wait_exit(DEADLINE).success(), "{}", listener.stderr());
+    assert_eq!(listener.stdout(), b"by the relay");
+
+    let port = free_port();
+    write(&bob, &format!("relay = [\"home\"]\nport = {port}\n"));
+    let both = Running::start(bob.command("ac-listen", &[]));
+    both.wait_stderr("listening at relay home");
+    both.wait_stderr(&format!(":{port} (tcp)"));
+    drop(both);
+    let address = Listener::spawn(&bob, &["127.0.0.1:0"]);
+    assert_code(&send(&alice, &[&address.destination("bob")], b"x"), 0);
+    assert!(!address.stderr().contains("relay"), "{}", address.stderr());
+    drop(address);
+
+    write(&bob, "relay = [\"work\"]\n");
+    let (code, said) = refused(&bob, &[]);
+    assert!(code == Some(3) && said.contains("config.toml: work: no relay of that name"), "{said}");
+    for args in [&["-u"][..], &["--plain"], &["--announce"]] {
+        let (code, said) = refused(&bob, args);
+        assert!(code == Some(2) && said.contains("no port is given"), "{args:?}: {said}");
+    }
 }

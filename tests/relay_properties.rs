@@ -54,6 +54,7 @@ fn relay_cell(choice: usize, noise: &[u8; PACKET_LEN]) -> Cell<'_> {
         2 => Cell { id, ..Cell::new(Command::Ack) },
         3 => Cell { id, address, body: &noise[..1], ..Cell::new(Command::Error) },
         4 => Cell::new(Command::Joined),
+        5 => Cell { id, log, address, body: noise, ..Cell::new(Command::Cell) }.volatile(),
         _ => Cell { id, log, address, ..Cell::new(Command::Live) },
     }
 }
@@ -72,7 +73,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_written_is_read_the_same(choice in 0..13usize, noise in noise()) {
+    fn what_is_written_is_read_the_same(choice in 0..14usize, noise in noise()) {
         let cell = if choice < 7 { client_cell(choice, &noise) } else { relay_cell(choice - 7, &noise) };
         let bytes = written(&cell);
         prop_assert!(Cell::parse(&bytes).is_ok_and(|read| read == cell));
@@ -81,7 +82,7 @@ proptest! {
     /// A cell has one form: whatever is read is written with the same bytes, so every changed bit
     /// is either rejected or seen.
     #[test]
-    fn every_changed_bit_is_rejected_or_seen(choice in 0..13usize, noise in noise()) {
+    fn every_changed_bit_is_rejected_or_seen(choice in 0..14usize, noise in noise()) {
         let cell = if choice < 7 { client_cell(choice, &noise) } else { relay_cell(choice - 7, &noise) };
         let bytes = written(&cell);
         for bit in 0..CELL_LEN * 8 {
@@ -217,7 +218,7 @@ fn a_link_ends_at_a_cell_of_the_wrong_side() {
         let fed = client.feed(&wire, NOW, |_| Ok(()));
         assert_eq!(fed, Err(Violation::Malformed), "{choice}");
     }
-    for choice in [1, 3, 4, 5] {
+    for choice in [1, 3, 4, 5, 6] {
         let (mut client, mut relay) = links();
         client.send(&relay_cell(choice, &noise), NOW);
         let wire = client.pending().to_vec();

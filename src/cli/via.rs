@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::config::Config;
+use super::config::{self, Config};
 use super::destination::{Destination, host_port};
 use super::failure::{Code, Failure};
 use crate::keys::{Contact, Keyring, RelayHint};
@@ -95,7 +95,7 @@ pub fn by_default(
     let words = Config::load(keyring)?.relay;
     let relays = words
         .iter()
-        .map(|word| relay(word, keyring).map_err(|failure| failure.about("config.toml")));
+        .map(|word| relay(word, keyring).map_err(|failure| failure.about(config::FILE_NAME)));
     let relays = relays.collect::<Result<Vec<_>, _>>()?;
     for destination in &mut lost {
         let to = mailbox(destination, anonymous);

@@ -106,6 +106,8 @@ def good_cells():
         ("SUBSCRIBE from a cursor", "client",
          dict(command=SUBSCRIBE, id=1 << 40, body=pattern(16), **mailbox)),
         ("CELL", "relay", dict(command=CELL, id=2 ** 64 - 1, body=pattern(1200), **mailbox)),
+        ("CELL, volatile", "relay",
+         dict(command=CELL, flags=VOLATILE, id=3, body=pattern(1200), **mailbox)),
         ("ACK of a POST", "relay", dict(command=ACK, id=7)),
         ("ACK of cells", "client", dict(command=ACK, id=41, **mailbox)),
         ("ERROR of a POST", "relay", dict(command=ERROR, id=7, address=PLACE, body=b"\1")),
@@ -127,7 +129,7 @@ def bad_cells():
     noop = made["NOOP"][1]
     yield "the first command that there is not", "both", "NOOP", patched(noop, 0, 10)
     yield "the last command that there is not", "both", "NOOP", patched(noop, 0, 255)
-    for name in ("POST, volatile", "SUBSCRIBE to all", "ERROR of a CONNECT"):
+    for name in ("POST, volatile", "CELL, volatile", "SUBSCRIBE to all", "ERROR of a CONNECT"):
         del made[name]
     for name, (by, plain) in made.items():
         # Which fields the table gives an entry: by any side that may say it.
@@ -354,10 +356,10 @@ def link(task):
     stream.say(step="read what was held")
 
     alice.say(command=POST, flags=VOLATILE, address=place, body=first)
-    bob.expect(CELL, id=2, log=log, body=first)
+    bob.expect(CELL, flags=VOLATILE, id=2, log=log, body=first)
     alice.say(command=POST, id=72, address=place, body=second)
     alice.expect(ACK, id=72)
-    bob.expect(CELL, id=2, log=log, body=second)
+    bob.expect(CELL, flags=0, id=2, log=log, body=second)
     bob.say(command=ACK, id=1, log=log, address=place)
     bob.say(command=LEAVE, address=place)
     bob.subscribe(channel, secret, epoch, cursor=0, log=log)

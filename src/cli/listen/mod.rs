@@ -40,7 +40,7 @@ use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
 use super::output::check_stdout;
 use super::outputs::{Outputs, Told};
 use super::via::Ways;
-use super::{history, units, via};
+use super::{config, history, units, via};
 use crate::discover::announce::Member;
 use crate::keys::names::petname;
 use crate::keys::ring::name_of_file;
@@ -68,7 +68,7 @@ pub struct Options {
     pub addresses: Vec<BindWord>,
 
     /// Listen at RELAY (repeatable), alone or beside addresses: a petname, a path with a /, or
-    /// either with @HOST:PORT
+    /// either with @HOST:PORT [config]
     #[arg(long, value_name = "RELAY", conflicts_with_all = ["plain", "open", "replay"])]
     pub via: Vec<String>,
 
@@ -211,7 +211,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         let owner = history::owner(&keyring, options.history.as_deref())?;
         Ok((Some(keyring), keys, groups, owner))
     })?;
-    settings.relays = options.common.prepare(|| at_relays(options, keyring.as_ref(), &groups))?;
+    settings.relays =
+        options.common.prepare(|| at_relays(options, &settings.via, keyring.as_ref(), &groups))?;
     let inbox = options.common.prepare(|| settings.inbox.open())?;
     settings.state = options.common.prepare(|| state::open(options.state.as_deref(), &keys))?;
     settings.announcing = options.common.prepare(|| announcing(options, keyring.as_ref()))?;
@@ -330,12 +331,16 @@ fn answering(
 /// The relays that are named, each once, and what is read there.
 fn at_relays(
     options: &Options,
+    words: &[String],
     keyring: Option<&Keyring>,
     groups: &[Option<String>],
 ) -> Result<AtRelays, Failure> {
     let mut relays: Vec<Rc<Relay>> = Vec::new();
-    for (word, keyring) in options.via.iter().zip(keyring.into_iter().cycle()) {
-        let relay = via::relay(word, keyring)?;
+    for (word, keyring) in words.iter().zip(keyring.into_iter().cycle()) {
+        let relay = via::relay(word, keyring).map_err(|failure| match options.via.is_empty() {
+            true => failure.about(config::FILE_NAME),
+            false => failure,
+        })?;
         if !relays.iter().any(|known| known.public == relay.public) {
             relays.push(relay);
         }

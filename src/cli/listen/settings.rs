@@ -28,6 +28,8 @@ pub struct Settings {
     pub inbox: InboxOptions,
     /// The relays at which is listened.
     pub relays: AtRelays,
+    /// The words that name the relays.
+    pub via: Vec<String>,
     /// With `--announce`: whose contacts are answered, and who is introduced to groups.
     pub announcing: Option<(Keyring, Option<Member>)>,
     /// What was delivered by earlier listeners.
@@ -52,12 +54,19 @@ impl Settings {
         }
         let silence = options.wait.or(config.limits.silence).unwrap_or(SILENCE);
         let bounds = options.limits.or(&config.limits).bounds(silence)?;
+        // Whoever says one place to listen at means no other.
+        let unsaid = options.addresses.is_empty() && options.via.is_empty();
+        let via = match unsaid && options.open.is_none() && !options.plain && !options.udp {
+            true => config.relay.clone(),
+            false => options.via.clone(),
+        };
+        let enough = options.open.is_some() || !(via.is_empty() || options.announce);
         let addresses = match (options.addresses.as_slice(), config.port) {
-            ([], Some(port)) if options.via.is_empty() => vec![BindWord::everywhere(port)],
-            ([], None) if options.open.is_none() && options.via.is_empty() => return Err(no_port()),
+            ([], Some(port)) if unsaid => vec![BindWord::everywhere(port)],
+            ([], _) if !enough => return Err(no_port()),
             (given, _) => given.to_vec(),
         };
-        let streams = !options.udp || !options.via.is_empty();
+        let streams = !options.udp || !via.is_empty();
         let files_come = options.open.is_none() && !options.plain && streams;
         let inbox = options.inbox.or(&config, files_come)?;
         Ok(Self {
@@ -66,6 +75,7 @@ impl Settings {
             silence,
             inbox,
             relays: AtRelays::default(),
+            via,
             announcing: None,
             state: None,
         })
@@ -74,5 +84,5 @@ impl Settings {
 
 fn no_port() -> Failure {
     Failure::new(Code::Usage, "no port is given to listen on")
-        .hint("ac-listen 1234, for example; config.toml may set a default")
+        .hint("ac-listen 1234, or --via RELAY, for example; config.toml may set a default")
 }
