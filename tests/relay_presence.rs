@@ -209,3 +209,64 @@ fn a_relay_that_is_not_there_or_not_known_says_so() {
     }
     drop(scene.carol);
 }
+
+/// A real listener at the relay that `home` calls home.
+fn listening(scene: &Scene, home: &Home, args: &[&str]) -> Running {
+    know(home, &scene.relay, "home", scene.relay.port);
+    listening_again(home, args)
+}
+
+fn listening_again(home: &Home, args: &[&str]) -> Running {
+    let args = [&["--via", "home"], args].concat();
+    let listener = Running::start(home.command("ac-listen", &args));
+    listener.wait_stderr("listening at relay home");
+    listener
+}
+
+#[test]
+fn a_real_listener_answers_those_whom_it_hears_and_nobody_else() {
+    let scene = Scene::new();
+    let _bob = listening(&scene, &scene.bob, &[]);
+    // Carol is there, and hears only somebody else.
+    let dave = Home::with_identity();
+    befriend(&scene.carol, "carol", &dave, "dave");
+    let _carol = listening(&scene, &scene.carol, &["--from", "dave"]);
+    let listed = scene.discover(&["-w", "1s"]);
+    assert_code(&listed, 0);
+    assert_eq!(stdout(&listed), "bob\trelay home\tonline\trelay\n");
+
+    // Who has Bob's public key file and is no contact of his.
+    know(&dave, &scene.relay, "home", scene.relay.port);
+    dave.import(&scene.bob, "bob");
+    let args = ["--via", "home", "-w", "1s"];
+    let strangers = run(dave.command("ac-discover", &args), b"", DEADLINE);
+    assert_code(&strangers, 0);
+    assert_eq!(stdout(&strangers), "carol\trelay home\tonline\trelay\n");
+}
+
+#[test]
+fn members_of_a_group_that_listen_are_counted_and_what_is_printed_leads_ac_send_there() {
+    let scene = Scene::new();
+    assert_code(&scene.alice.keygen(&["--group", "team"]), 0);
+    let key = scene.alice.path().join("groups/team.key");
+    for member in [&scene.bob, &scene.carol] {
+        assert_code(&member.keygen(&["--import", key.to_str().unwrap(), "--as", "team"]), 0);
+    }
+    let bob = listening(&scene, &scene.bob, &["-k", "team"]);
+    let carol = listening(&scene, &scene.carol, &["-k", "team"]);
+    let again = listening_again(&scene.carol, &["-k", "team"]);
+    let listed = scene.discover(&["-w", "1s"]);
+    assert_code(&listed, 0);
+    let text = stdout(&listed);
+    assert_eq!(text.lines().filter(|line| line.starts_with("team/")).count(), 3, "{text}");
+    assert_eq!(text.lines().count(), 3, "nobody listens for themselves: {text}");
+
+    let word = scene.discover(&["team"]);
+    assert_code(&word, 0);
+    let word = stdout(&word);
+    let args = ["--via", word.trim_end(), "team"];
+    assert_code(&common::send(&scene.alice, &args, b"all of you"), 0);
+    for listener in [bob, carol, again] {
+        listener.wait_stdout("the message", |out| out == b"all of you");
+    }
+}
