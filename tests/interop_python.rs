@@ -1,10 +1,11 @@
 //! The real programs speak with a peer that shares no code with them: tests/vectors/stream.py, on
 //! the Python packages noiseprotocol, kyber-py and cryptography, in both roles; and tests/vectors/relay.py,
-//! a client of a relay.
+//! a client of a relay, and somebody to write to by it.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod common;
 mod relay_client;
+mod relay_reader;
 
 use std::process::{Command, Stdio};
 
@@ -23,9 +24,9 @@ fn python() -> bool {
     if !need("python3") {
         return false;
     }
-    let imports = "import noise, kyber_py, cryptography";
+    let imports = "import noise, kyber_py, cryptography, nacl";
     let found = Command::new("python3").args(["-c", imports]).stderr(Stdio::null()).status();
-    let install = "python3 -m pip install noiseprotocol kyber-py cryptography";
+    let install = "python3 -m pip install noiseprotocol kyber-py cryptography pynacl";
     possible(found.is_ok_and(|status| status.success()), install)
 }
 
@@ -150,4 +151,60 @@ fn a_python_client_reads_posts_and_joins_at_a_real_relay() {
         );
         relay.still_serves();
     }
+}
+
+/// Alice's side of a task at a relay, with Bob at the other end.
+fn relay_task(relay: &Relay, me: &Home, peer: &Home, message: &[u8]) -> Value {
+    json!({
+        "port": relay.port, "public": hex(relay.contact.public.as_bytes()),
+        "relay_access": hex(relay.contact.access.as_bytes()),
+        "secret": hex(secret(me).expose()), "own_access": hex(contact(me).access.as_bytes()),
+        "peer": hex(contact(peer).public.as_bytes()), "access": hex(contact(peer).access.as_bytes()),
+        "message": hex(message), "pieces": 3,
+    })
+}
+
+#[test]
+fn a_python_peer_delivers_to_ac_listen_by_cells_and_by_a_circuit() {
+    if !python() {
+        return;
+    }
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    relay_reader::know(&bob, &relay, "home", relay.port);
+    let message: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
+    for role in ["send", "circuit"] {
+        let mut listener = Running::start(bob.command("ac-listen", &["-1", "--via", "home"]));
+        listener.wait_stderr("listening at relay home");
+        let task = relay_task(&relay, &alice, &bob, &message).to_string();
+        let said = run(python_program("relay.py", role), task.as_bytes(), DEADLINE);
+        assert_code(&said, 0);
+        let said = lines(&said.stdout);
+        match role {
+            "send" => assert_eq!(said[0]["step"], "delivered"),
+            _ => assert_eq!(said.last().unwrap()["step"], "acknowledged"),
+        }
+        assert!(listener.wait_exit(DEADLINE).success(), "{}", listener.stderr());
+        assert!(listener.stdout() == message, "{role}: {} bytes", listener.stdout().len());
+    }
+}
+
+#[test]
+fn a_python_peer_takes_a_message_from_ac_send_out_of_its_mailbox() {
+    if !python() {
+        return;
+    }
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    relay_reader::know(&alice, &relay, "home", relay.port);
+    let message: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
+    let mut reader = Running::start(python_program("relay.py", "receive"));
+    reader.feed(relay_task(&relay, &bob, &alice, &[]).to_string().into_bytes());
+    reader.wait_stdout("that it listens", |bytes| bytes.contains(&b'\n'));
+    assert_code(&common::send(&alice, &["--via", "home", "bob"], &message), 0);
+    assert!(reader.wait_exit(DEADLINE).success(), "{}", reader.stderr());
+    let received = &lines(&reader.stdout())[1];
+    assert_eq!(received["message"], hex(&message));
 }

@@ -34,9 +34,9 @@ def mac1(secret, to, sealed):
 
 
 def packet(kind, flags, run, sequence, fragment, of, body, *, frm=sender, to=R_pk, mac_secret=access,
-           acks=ack_key):
+           acks=ack_key, time_ms=TIME_MS):
     message_id = run + be(sequence, 8)
-    payload = message_id + be(TIME_MS, 8) + acks + be(fragment, 2) + be(of, 2) + be(len(body), 2)
+    payload = message_id + be(time_ms, 8) + acks + be(fragment, 2) + be(of, 2) + be(len(body), 2)
     payload = (payload + body).ljust(1060, b"\0")
     nonce = H(24, b"AnonChat vectors", b"nonce", bytes([kind]), be(flags, 2), message_id, be(fragment, 2))
     inner = bytes([1, kind]) + be(flags, 2) + bytes(frm.public_key) + nonce
@@ -46,14 +46,14 @@ def packet(kind, flags, run, sequence, fragment, of, body, *, frm=sender, to=R_p
     whole = mac1(mac_secret, to, sealed) + sealed
     assert len(whole) == 1200
     return {
-        "kind": kind, "flags": flags, "id": message_id.hex(), "time_ms": TIME_MS,
+        "kind": kind, "flags": flags, "id": message_id.hex(), "time_ms": time_ms,
         "ack_key": acks.hex(), "fragment": fragment, "of": of, "body": body.hex(),
         "nonce": nonce.hex(), "inner": inner.hex(), "mac1": whole[:16].hex(), "packet": whole.hex(),
     }
 
 
-def ack(message_id, fragment, status):
-    value = H(32, ack_key, b"AnonChat v1 ack", bytes.fromhex(message_id), be(fragment, 2), bytes([status]))
+def ack(message_id, fragment, status, key=ack_key):
+    value = H(32, key, b"AnonChat v1 ack", bytes.fromhex(message_id), be(fragment, 2), bytes([status]))
     return {"fragment": fragment, "status": status, "ack": value.hex()}
 
 

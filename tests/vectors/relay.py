@@ -4,7 +4,11 @@ package cryptography, links are stream.py, packets datagram.py, and the rest is 
 
     pip install pynacl noiseprotocol kyber-py cryptography
     python3 relay.py > relay.json    makes the vectors (sealed boxes differ in every run)
-    python3 relay.py link            is a client of a real ac-relay, with one JSON object on stdin
+    python3 relay.py link            is a client of a real ac-relay
+    python3 relay.py send, circuit   reaches a real ac-listen there
+    python3 relay.py receive         takes a message from a real ac-send there
+
+The last three read one JSON object on stdin and write one line of JSON a step.
 """
 
 import hashlib
@@ -417,8 +421,110 @@ def link(task):
     stream.say(step="the others went on")
 
 
+# Messages and circuits (5.5, 5.6), with real programs at the other end
+
+
+class Parties:
+    """Two people of a task, and a link: "secret" is ours; "peer" and "access" are theirs."""
+
+    def __init__(self, task):
+        import datagram
+        self.made = datagram
+        self.secret, self.peer = bytes.fromhex(task["secret"]), bytes.fromhex(task["peer"])
+        self.public, self.access = stream.public_of(self.secret), bytes.fromhex(task["access"])
+        self.link = Link(task["port"], bytes.fromhex(task["public"]), bytes.fromhex(task["relay_access"]))
+
+    def packet(self, kind, run, body, fragment=0, of=1, acks=bytes(32), mac_secret=None, time_ms=None):
+        from nacl.public import PrivateKey
+        made = self.made.packet(kind, 1, run, 0, fragment, of, body, frm=PrivateKey(self.secret),
+                                to=self.peer, mac_secret=mac_secret or self.access, acks=acks,
+                                time_ms=time_ms or stream.now_ms())
+        return bytes.fromhex(made["packet"])
+
+    def opened(self, packet, mac_secret):
+        """A packet from the peer to us: kind, and the fields of its payload."""
+        from nacl.bindings import crypto_box_open, crypto_box_seal_open
+        assert packet[:16] == self.made.mac1(mac_secret, self.public, packet[16:])
+        inner = crypto_box_seal_open(packet[16:], self.public, self.secret)
+        assert inner[0] == 1 and inner[2:4] == be(1, 2) and inner[4:36] == self.peer
+        payload = crypto_box_open(inner[60:], inner[36:60], self.peer, self.secret)
+        fragment, of, length = (int.from_bytes(payload[at:at + 2], "big") for at in (56, 58, 60))
+        assert not any(payload[62 + length:])
+        return {"kind": inner[1], "id": payload[:16], "time_ms": int.from_bytes(payload[16:24], "big"),
+                "ack_key": payload[24:56], "fragment": fragment, "of": of,
+                "body": payload[62:62 + length]}
+
+    def to_peer(self):
+        """The mailbox that the peer reads of us."""
+        channel = pair(self.secret, self.peer, self.public, self.peer)
+        return address(channel, self.peer, stream.now_ms() // EPOCH_MS)
+
+
+def send(task):
+    """Posts task["message"], and waits for what the recipient says of it."""
+    us, message = Parties(task), bytes.fromhex(task["message"])
+    run, ack_key, time_ms = os.urandom(8), os.urandom(32), stream.now_ms()
+    message_id = run + bytes(8)
+    back = us.link.subscribe(receipts(ack_key, message_id), us.secret, time_ms // EPOCH_MS)
+    us.link.expect(LIVE, address=back)
+    pieces = [message[at:at + 998] for at in range(0, len(message), 998)] or [b""]
+    for n, piece in enumerate(pieces):
+        us.link.say(command=POST, id=n, address=us.to_peer(),
+                    body=us.packet(0, run, piece, n, len(pieces), ack_key, time_ms=time_ms))
+    awaited, statuses = set(range(len(pieces))), []
+    while 1 not in statuses:
+        heard = us.link.hear()
+        if heard["command"] == ACK:
+            awaited.remove(heard["id"])
+            continue
+        assert heard["command"] == CELL and heard["address"] == back, heard
+        said = us.opened(heard["body"], ack_key)
+        assert said["kind"] == 4 and said["id"] == message_id and said["ack_key"] == bytes(32)
+        known = {us.made.ack(message_id.hex(), 0xFFFF, n, ack_key)["ack"]: n for n in range(3)}
+        statuses.append(known[said["body"].hex()])
+    stream.say(step="delivered", unconfirmed=len(awaited), packets=len(pieces))
+
+
+def receive(task):
+    """Reads what the peer writes to us, until a message is whole, and says that it is delivered."""
+    us = Parties(task)
+    channel = pair(us.secret, us.peer, us.peer, us.public)
+    place = us.link.subscribe(channel, us.secret, stream.now_ms() // EPOCH_MS)
+    stream.say(step="listening")
+    own, pieces, head = bytes.fromhex(task["own_access"]), {}, None
+    while head is None or len(pieces) < head["of"]:
+        heard = us.link.hear()
+        if heard["command"] == LIVE:
+            continue
+        assert heard["command"] == CELL and heard["address"] == place, heard
+        head = us.opened(heard["body"], own)
+        assert head["kind"] == 0
+        pieces[head["fragment"]] = head["body"]
+        last = heard
+    acks = bytes.fromhex(us.made.ack(head["id"].hex(), 0xFFFF, 1, head["ack_key"])["ack"])
+    receipt = us.packet(4, head["id"][:8], acks, mac_secret=head["ack_key"])
+    back = address(receipts(head["ack_key"], head["id"]), us.peer, head["time_ms"] // EPOCH_MS)
+    us.link.say(command=POST, id=1, address=back, body=receipt)
+    us.link.expect(ACK, id=1)
+    us.link.say(command=ACK, id=last["id"], log=last["log"], address=place)
+    message = b"".join(pieces[n] for n in range(head["of"]))
+    stream.say(step="received", message=message.hex())
+
+
+def circuit(task):
+    """Calls the peer by a circuit, and sends it task["message"] as a stream."""
+    us, rendezvous = Parties(task), os.urandom(32)
+    meet = us.packet(5, rendezvous[:8], b"\xa1\0\x58\x20" + rendezvous)
+    us.link.say(command=POST, flags=VOLATILE, address=us.to_peer(), body=meet)
+    us.link.say(command=CONNECT, body=rendezvous)
+    us.link.expect(JOINED)
+    stream.say(step="joined")
+    stream.speak(us.link.wire, task)
+
+
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         print(json.dumps(vectors(), indent=1, ensure_ascii=False))
     else:
-        {"link": link}[sys.argv[1]](json.load(sys.stdin))
+        roles = {"link": link, "send": send, "receive": receive, "circuit": circuit}
+        roles[sys.argv[1]](json.load(sys.stdin))

@@ -279,7 +279,11 @@ def next_but_pads(wire, peer):
 
 def initiate(task):
     """Sends task["message"], one DATA record for each of task["pieces"] parts of it."""
-    wire = Wire(socket.create_connection(("127.0.0.1", task["port"])))
+    speak(Wire(socket.create_connection(("127.0.0.1", task["port"]))), task)
+
+
+def speak(wire, task):
+    """The same over a connection that is there."""
     peer = Peer(True, bytes.fromhex(task["secret"]), bytes.fromhex(task["access"]),
                 bytes.fromhex(task["peer"]))
     kem_public, kem_secret = ML_KEM_768.keygen()
