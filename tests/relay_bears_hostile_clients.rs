@@ -309,3 +309,27 @@ fn more_clients_than_that_wait_to_be_let_in() {
         matches!(next.read(&mut [0; 1]), Ok(1)).then_some(())
     });
 }
+
+#[test]
+fn an_address_that_has_every_place_gives_one_to_another() {
+    let relay = Relay::spawn(&["--max-clients", "4", "127.0.0.1:0"]);
+    let mut crowd: Vec<_> =
+        (0..4).map(|_| relay.client_from(Ipv4Addr::new(127, 0, 0, 2))).collect();
+    let mut other = relay.client();
+    other.heard_nothing();
+    crowd.pop().unwrap().is_closed();
+    crowd.iter_mut().for_each(Client::heard_nothing);
+}
+
+#[test]
+fn a_flood_that_many_are_shown_leaves_others_their_turns() {
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
+    let _readers = slow_readers(&relay, &channel, &key, size("AC_TEST_CLIENTS", 50).min(2000));
+    let mailbox = address(&channel, key.public(), 0);
+    let mut flooder = relay.client_from(Ipv4Addr::new(127, 0, 0, 2));
+    (0..2000).for_each(|n| flooder.queue(&Cell::post(n, mailbox, &packet(n)).volatile()));
+    let flood = thread::spawn(move || flooder.flush());
+    (0..10).for_each(|_| relay.still_serves());
+    assert!(flood.join().unwrap());
+}

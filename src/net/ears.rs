@@ -9,8 +9,6 @@ use mio::{Interest, Registry, Token};
 
 use super::sockets::canonical;
 
-/// Connections that are accepted before others have their turn: as many as the system lets wait.
-const ACCEPTS_A_TURN: usize = 1024;
 /// How soon accepting is tried again when descriptors had run out.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
@@ -63,11 +61,11 @@ impl Ears {
         self.0.iter_mut().for_each(|ear| ear.readable = true);
     }
 
-    /// A turn begins.
-    pub fn begin_turn(&mut self, now: Duration) {
+    /// A turn begins, in which each socket accepts `most` connections.
+    pub fn begin_turn(&mut self, now: Duration, most: usize) {
         for ear in &mut self.0 {
             ear.readable |= ear.retry.take_if(|at| *at <= now).is_some();
-            ear.left = ACCEPTS_A_TURN;
+            ear.left = most;
         }
     }
 

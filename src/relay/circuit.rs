@@ -6,7 +6,6 @@ use mio::event::Event;
 
 use crate::net::pipe::Pipe;
 use crate::net::wire::{Read, Wire};
-use crate::proto::limits::Party;
 
 /// A circuit on which nothing moves for so long is closed.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -19,8 +18,6 @@ const SPARE_PIPES: usize = 16;
 pub struct Circuit {
     ends: [End; 2],
     moved: Duration,
-    /// With whom it shares its turns.
-    pub party: Party,
     /// It waits for its turn.
     pub is_queued: bool,
 }
@@ -54,9 +51,9 @@ impl End {
 }
 
 impl Circuit {
-    /// A circuit, whose turns are those of `party`.
-    pub fn new(ends: [End; 2], party: Party, now: Duration) -> Self {
-        Self { ends, moved: now, party, is_queued: false }
+    /// A circuit of these two.
+    pub fn new(ends: [End; 2], now: Duration) -> Self {
+        Self { ends, moved: now, is_queued: false }
     }
 
     /// Takes note of an event of one end.
@@ -71,6 +68,10 @@ impl Circuit {
 
     /// One turn: moves what there is, up to a bound, both ways.
     pub fn drive(&mut self, now: Duration, by: &mut Means<'_>) -> Moved {
+        if now >= self.deadline() {
+            // Who was stopped for a while has not looked yet whether anything moved.
+            self.ends.iter_mut().for_each(|end| end.wire.look_again());
+        }
         let (mut bytes, mut more) = (0, false);
         for side in [0, 1] {
             let [a, b] = &mut self.ends;

@@ -22,8 +22,13 @@ const GATE_READ: usize = 4 * 1024;
 pub const OUT_CELLS: usize = 48;
 /// Cells that are read in one turn at most.
 pub const TURN_CELLS: usize = 32;
-/// Cells that are read in the turn after one with a proof: a proof costs as much as 40 cells.
-const PROOF_CELLS: usize = 4;
+/// Cells that are read in the first turn.
+const FIRST_CELLS: usize = 4;
+/// What one turn may cost, in cells that are opened or sealed: after one that cost more, fewer are
+/// read.
+const TURN_COST: usize = 128;
+/// What a proof costs, in cells: one X25519.
+pub const PROOF_COST: usize = 40;
 /// The longest time without a word of ours.
 const NOOP_LATEST: Duration = Duration::from_secs(60);
 /// It may be so much less.
@@ -57,6 +62,8 @@ pub struct Open {
     pub link: CellLink,
     /// What its proofs are about.
     pub challenge: Challenge,
+    /// Its own: no other client ever had it.
+    pub number: usize,
     /// It has sent CONNECT, and says nothing more.
     pub waits: bool,
     /// Nothing is read any more; what is on its way out may take until then.
@@ -70,16 +77,17 @@ pub struct Open {
 }
 
 impl Open {
-    fn new(link: CellLink, challenge: Challenge) -> Self {
+    fn new(link: CellLink, challenge: Challenge, number: usize) -> Self {
         let noop_after = noop_after(&mut OsRandom);
         Self {
             link,
             challenge,
+            number,
             waits: false,
             leaving: None,
             backlog: 0,
             noop_after,
-            quantum: PROOF_CELLS,
+            quantum: FIRST_CELLS,
         }
     }
 
@@ -96,12 +104,10 @@ impl Open {
         }
     }
 
-    /// A turn is over in which so many proofs were checked.
-    pub fn had_turn(&mut self, proofs: usize) {
-        self.quantum = match proofs {
-            0 => (self.quantum * 2).min(TURN_CELLS),
-            _ => PROOF_CELLS,
-        };
+    /// A turn is over that cost so many cells.
+    pub fn had_turn(&mut self, cost: usize) {
+        let affordable = self.quantum * TURN_COST / cost.max(1);
+        self.quantum = affordable.min(self.quantum * 2).clamp(1, TURN_CELLS);
     }
 
     /// Gives a sign of life if it is time.
@@ -182,13 +188,15 @@ impl Client {
         }
     }
 
-    /// One turn at the gate: reads once into `space`, and writes.
+    /// One turn at the gate: reads once into `space`, and writes. Whoever is let in becomes client
+    /// `number`.
     pub fn knock(
         &mut self,
         now: Now,
         space: &mut [u8],
         doorway: &Doorway,
         replays: &mut ReplayGuard,
+        number: usize,
     ) -> Knock {
         let Stage::Gate(gate, reply) = &mut self.stage else { return Knock::Wait };
         if now.mono >= gate.deadline() {
@@ -216,7 +224,7 @@ impl Client {
                     ..Welcome::default()
                 };
                 let link = CellLink::welcoming(*session, &welcome, now);
-                self.stage = Stage::Open(Box::new(Open::new(link, challenge)));
+                self.stage = Stage::Open(Box::new(Open::new(link, challenge, number)));
                 return Knock::Admitted(n - consumed);
             }
         }

@@ -2,13 +2,15 @@
 //! PROTOCOL.md, section 5.
 //!
 //! Pure, with time and randomness handed in: [`table`], what is held and who reads it, over a
-//! [`store`] of packets, and [`room`], where those wait who want to be joined. The program:
+//! [`store`] of packets; [`room`], where those wait who want to be joined; and [`crowd`], who gives way
+//! when there is no room. The program:
 //! [`server`], one loop that gives every [`client`] and every [`circuit`] its turns, and [`metrics`] to
 //! who watches over it.
 
 pub mod circuit;
 pub mod client;
 pub mod counts;
+pub mod crowd;
 pub mod metrics;
 pub mod room;
 pub mod server;

@@ -11,8 +11,9 @@ use mio::{Events, Interest, Token};
 use slab::Slab;
 
 use super::circuit::{Circuit, End, Means, Moved, Pipes};
-use super::client::{Client, Doorway, Knock, Open, Stage};
+use super::client::{Client, Doorway, Knock, Open, PROOF_COST, Stage};
 use super::counts::Counts;
+use super::crowd::Crowd;
 use super::metrics::{Asking, MAX_ASKING};
 use super::room::Room;
 use super::store::Memory;
@@ -43,6 +44,8 @@ const READ_SPACE: usize = 256 * 1024;
 const MAX_WAITING: usize = 1024;
 /// Descriptors for everything that is no connection.
 const OTHER_DESCRIPTORS: usize = 64;
+/// Connections that are accepted before others have their turn.
+const ACCEPTS_A_TURN: usize = 64;
 /// After so long we look who has come meanwhile.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 /// Cells that are freed in one turn because they are too old, about.
@@ -104,6 +107,11 @@ fn client(slots: &mut Slab<Slot>, key: usize) -> Option<(&mut Wire, &mut Open)> 
     }
 }
 
+/// Until when a client is not read because it was too fast.
+fn paused_until(rates: Option<&Buckets<usize>>, open: &Open, now: Now) -> Option<Duration> {
+    rates.map(|rates| rates.ready_at(open.number)).filter(|at| *at > now.mono)
+}
+
 /// The loop and all that it serves.
 pub struct Relay<'a> {
     hub: &'a mut Hub,
@@ -115,9 +123,11 @@ pub struct Relay<'a> {
     metrics: Ears,
     asking: usize,
     door: Door,
+    crowd: Crowd,
     max_waiting: usize,
     slots: Slab<Slot>,
-    circuits: Slab<(Circuit, [usize; 2])>,
+    /// Circuits, and of each side its slot and its party.
+    circuits: Slab<(Circuit, [(usize, Party); 2])>,
     timers: Timers,
     turns: Turns,
     pipes: Pipes,
@@ -156,6 +166,7 @@ impl<'a> Relay<'a> {
             metrics: Ears::default(),
             asking: 0,
             door: Door::new(Bounds::new(Duration::MAX)),
+            crowd: Crowd::default(),
             max_waiting: MAX_WAITING.min(descriptors() / 4),
             slots: Slab::new(),
             circuits: Slab::new(),
@@ -245,8 +256,8 @@ impl<'a> Relay<'a> {
         let (key, party, is_queued) = match self.slots.get_mut(key) {
             Some(Slot::Client(client)) => (key, client.party, &mut client.is_queued),
             Some(Slot::End(circuit, _)) => {
-                let (circuit, keys) = &mut self.circuits[*circuit];
-                (keys[0], circuit.party, &mut circuit.is_queued)
+                let (circuit, [(key, party), _]) = &mut self.circuits[*circuit];
+                (*key, *party, &mut circuit.is_queued)
             }
             Some(Slot::Asking(_)) | None => return,
         };
@@ -298,6 +309,7 @@ impl<'a> Relay<'a> {
     fn counts(&self) -> Counts {
         let mut counts = self.counts;
         self.table.count(&mut counts);
+        counts.clients = self.crowd.len() as u64;
         counts.strangers = self.door.len() as u64;
         counts.waiting = self.room.len() as u64;
         counts.circuits = self.circuits.len() as u64;
@@ -305,7 +317,7 @@ impl<'a> Relay<'a> {
     }
 
     fn accept(&mut self, now: Now) {
-        self.ears.begin_turn(now.mono);
+        self.ears.begin_turn(now.mono, ACCEPTS_A_TURN);
         loop {
             let most = self.settings.max_clients + self.max_waiting;
             if self.slots.len() >= most && self.door.is_empty() {
@@ -330,7 +342,7 @@ impl<'a> Relay<'a> {
     }
 
     fn accept_asking(&mut self, now: Now) {
-        self.metrics.begin_turn(now.mono);
+        self.metrics.begin_turn(now.mono, MAX_ASKING);
         while self.asking < MAX_ASKING {
             let Some((mut socket, address, _)) = self.metrics.accept(now.mono) else { return };
             let key = self.slots.vacant_key();
@@ -402,7 +414,8 @@ impl<'a> Relay<'a> {
             }
             return;
         }
-        match client.knock(now, &mut self.space, &self.doorway, &mut self.replays) {
+        let (number, party) = (self.counts.admitted as usize, client.party);
+        match client.knock(now, &mut self.space, &self.doorway, &mut self.replays, number) {
             Knock::Wait => {
                 self.timers.set(key, client.deadline());
                 if client.wire.is_readable() {
@@ -412,18 +425,37 @@ impl<'a> Relay<'a> {
             Knock::Gone => self.remove(key, now),
             Knock::Admitted(rest) => {
                 self.door.leave(key, now.mono);
-                self.counts.clients += 1;
-                // Nothing is said before WELCOME.
-                if rest > 0 || self.counts.clients > self.settings.max_clients as u64 {
-                    return self.remove(key, now);
-                }
                 self.counts.admitted += 1;
-                self.drive_client(key, now);
+                let has_room = self.make_room(party, now);
+                self.crowd.enter(party, key);
+                // Nothing is said before WELCOME.
+                match has_room && rest == 0 {
+                    true => self.drive_client(key, now),
+                    false => self.remove(key, now),
+                }
             }
         }
     }
 
+    /// Whether there is a place for a newcomer, if need be because somebody gives way.
+    fn make_room(&mut self, party: Party, now: Now) -> bool {
+        if self.crowd.len() < self.settings.max_clients {
+            return true;
+        }
+        let yields = self.crowd.yields_to(party);
+        yields.is_some_and(|key| {
+            self.remove(key, now);
+            true
+        })
+    }
+
     fn drive_client(&mut self, key: usize, now: Now) {
+        if let Some((wire, open)) = client(&mut self.slots, key)
+            && open.is_overdue(now)
+        {
+            // Who was stopped for a while has not looked yet whether the client spoke meanwhile.
+            wire.look_again();
+        }
         let over = match self.read_cells(key, now) {
             Ok(over) => over,
             Err(_) => {
@@ -434,10 +466,10 @@ impl<'a> Relay<'a> {
         if over || self.write_cells(key, now) {
             return self.remove(key, now);
         }
-        let paused = self.paused_until(key, now);
         let Some(Slot::Client(client)) = self.slots.get_mut(key) else { return };
         let deadline = client.deadline();
         let Some((wire, open)) = client.open() else { return self.queue(key) };
+        let paused = paused_until(self.rates.as_ref(), open, now);
         if open.is_overdue(now) {
             return self.remove(key, now);
         }
@@ -450,11 +482,6 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Until when a client is not read because it was too fast.
-    fn paused_until(&self, key: usize, now: Now) -> Option<Duration> {
-        self.rates.as_ref().map(|rates| rates.ready_at(key)).filter(|at| *at > now.mono)
-    }
-
     /// Cells that a client's buffer takes now.
     fn room(&self, room: usize) -> usize {
         if self.backlog > MAX_BACKLOG { room.min(FEW_CELLS) } else { room }
@@ -462,9 +489,9 @@ impl<'a> Relay<'a> {
 
     /// Reads once and does what is asked for; whether the client is gone.
     fn read_cells(&mut self, key: usize, now: Now) -> Result<bool, Violation> {
-        let paused = self.paused_until(key, now).is_some();
         let few = self.room(usize::MAX);
         let Some((wire, open)) = client(&mut self.slots, key) else { return Ok(false) };
+        let paused = paused_until(self.rates.as_ref(), open, now).is_some();
         let len = match open.waits {
             true => 1,
             false if paused => 0,
@@ -488,50 +515,43 @@ impl<'a> Relay<'a> {
 
     fn serve_all(&mut self, key: usize, mut input: &[u8], now: Now) -> Result<(), Violation> {
         let mut plain = [0; CELL_LEN];
-        let mut proofs = 0;
+        let mut cost = 0;
         while let Some((_, open)) = client(&mut self.slots, key) {
             if open.waits && !input.is_empty() {
                 return Err(Violation::OutOfOrder);
             }
             let Some(cell) = open.link.take(&mut input, now, &mut plain)? else { break };
-            proofs += usize::from(cell.command == Command::Subscribe);
             if let Some(rates) = &mut self.rates {
-                rates.take(key, now.mono);
+                rates.take(open.number, now.mono);
             }
-            self.serve(key, &cell, now, input.is_empty())?;
+            cost += self.serve(key, &cell, now, input.is_empty())?;
         }
         if let Some((_, open)) = client(&mut self.slots, key) {
-            open.had_turn(proofs);
+            open.had_turn(cost);
         }
         Ok(())
     }
 
-    /// Does what a cell asks for; `last` says that nothing came behind it yet.
+    /// Does what a cell asks for: what that cost, in cells. `last` says that nothing came behind it
+    /// yet.
     fn serve(
         &mut self,
         key: usize,
         cell: &Cell<'_>,
         now: Now,
         last: bool,
-    ) -> Result<(), Violation> {
+    ) -> Result<usize, Violation> {
         match cell.command {
-            Command::Noop => Ok(()),
-            Command::Post => self.post(key, cell, now),
-            Command::Subscribe => self.subscribe(key, cell, now),
-            Command::Ack => {
-                self.table.acknowledge(key, &cell.address, &cell.log, cell.id);
-                Ok(())
-            }
-            Command::Leave => {
-                self.table.leave(key, &cell.address);
-                Ok(())
-            }
-            Command::Connect if !last => Err(Violation::OutOfOrder),
-            Command::Connect => self.connect(key, cell, now),
-            Command::Cell | Command::Error | Command::Joined | Command::Live => {
-                Err(Violation::OutOfOrder)
-            }
+            Command::Post => return self.post(key, cell, now),
+            Command::Subscribe => return self.subscribe(key, cell, now).map(|()| PROOF_COST),
+            Command::Ack => self.table.acknowledge(key, &cell.address, &cell.log, cell.id),
+            Command::Leave => self.table.leave(key, &cell.address),
+            Command::Connect if !last => return Err(Violation::OutOfOrder),
+            Command::Connect => self.connect(key, cell, now)?,
+            // The link lets nothing through that a relay says.
+            Command::Noop | Command::Cell | Command::Error | Command::Joined | Command::Live => {}
         }
+        Ok(1)
     }
 
     /// Says a cell to a client.
@@ -548,7 +568,7 @@ impl<'a> Relay<'a> {
         self.say(key, &Cell { id, address, body, ..Cell::new(Command::Error) }, now);
     }
 
-    fn post(&mut self, key: usize, cell: &Cell<'_>, now: Now) -> Result<(), Violation> {
+    fn post(&mut self, key: usize, cell: &Cell<'_>, now: Now) -> Result<usize, Violation> {
         PublicKey::from_bytes(&cell.address).map_err(|_| Violation::Malformed)?;
         let packet = cell.packet().ok_or(Violation::Malformed)?;
         if cell.flags & FLAG_VOLATILE != 0 {
@@ -561,24 +581,28 @@ impl<'a> Relay<'a> {
                     ready.push(reader);
                 }
             });
-            self.wake_readers();
-            return Ok(());
+            return Ok(1 + self.wake_readers());
         }
+        let mut woken = 0;
         let (address, ready) = (&cell.address, &mut self.ready);
         match self.table.post(address, packet, now.mono, &mut OsRandom, ready) {
             Ok(()) => {
-                self.wake_readers();
+                woken = self.wake_readers();
                 self.say(key, &Cell { id: cell.id, ..Cell::new(Command::Ack) }, now);
             }
             Err(code) => self.refuse(key, cell, code, now),
         }
-        Ok(())
+        // To wake somebody is little work beside a cell.
+        Ok(2 + woken / 8)
     }
 
-    fn wake_readers(&mut self) {
+    /// Those to whom something was handed have a turn: how many.
+    fn wake_readers(&mut self) -> usize {
+        let count = self.ready.len();
         let mut ready = std::mem::take(&mut self.ready);
         ready.drain(..).for_each(|reader| self.queue(reader));
         self.ready = ready;
+        count
     }
 
     fn subscribe(&mut self, key: usize, cell: &Cell<'_>, now: Now) -> Result<(), Violation> {
@@ -611,33 +635,32 @@ impl<'a> Relay<'a> {
     /// Both are there: makes a circuit of them.
     fn join(&mut self, first: usize, second: usize, now: Now) {
         let circuit = self.circuits.vacant_key();
-        let mut ends = Vec::new();
-        let mut party = None;
+        let (mut ends, mut sides) = (Vec::new(), Vec::new());
         for (side, key) in [first, second].into_iter().enumerate() {
             self.say(key, &Cell::new(Command::Joined), now);
             let Some(slot) = self.slots.get_mut(key) else { continue };
             let Slot::Client(client) = std::mem::replace(slot, Slot::End(circuit, side)) else {
                 continue;
             };
-            let Client { wire, party: of, stage, .. } = *client;
+            let Client { wire, party, stage, .. } = *client;
             let Stage::Open(mut open) = stage else { continue };
-            party = Some(of);
+            sides.push((key, party));
             ends.push(End::new(wire, open.link.pending()));
             open.link.give_back(&mut self.spare);
             self.backlog -= open.backlog;
             self.timers.clear(key);
         }
         let Ok(ends) = <[End; 2]>::try_from(ends) else { return };
-        let Some(party) = party else { return };
+        let Ok(sides) = sides.try_into() else { return };
         self.counts.joined += 1;
-        self.circuits.insert((Circuit::new(ends, party, now.mono), [first, second]));
+        self.circuits.insert((Circuit::new(ends, now.mono), sides));
         self.queue(first);
     }
 
     fn drive_circuit(&mut self, number: usize, now: Now) {
-        let (circuit, keys) = &mut self.circuits[number];
+        let (circuit, [(first, _), _]) = &mut self.circuits[number];
         circuit.is_queued = false;
-        let first = keys[0];
+        let first = *first;
         let mut means = Means { pipes: &mut self.pipes, space: &mut self.space };
         match circuit.drive(now.mono, &mut means) {
             Moved::Bytes(bytes, more) => {
@@ -722,16 +745,16 @@ impl<'a> Relay<'a> {
                     Stage::Open(mut open) => {
                         self.backlog -= open.backlog;
                         open.link.give_back(&mut self.spare);
-                        self.counts.clients -= 1;
+                        self.crowd.leave(client.party, key);
                     }
                 }
                 self.table.forget(key);
                 self.room.leave(key);
             }
             Some(Slot::End(circuit, _)) => {
-                let (_, keys) = self.circuits.remove(circuit);
-                for key in keys {
-                    self.counts.clients -= 1;
+                let (_, sides) = self.circuits.remove(circuit);
+                for (key, party) in sides {
+                    self.crowd.leave(party, key);
                     self.slots.try_remove(key);
                     self.timers.clear(key);
                 }

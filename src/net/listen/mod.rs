@@ -71,6 +71,8 @@ pub const MAX_RELAYS: usize = FIRST_CONN - FIRST_RELAY;
 const FIRST_CONN: usize = 1024;
 /// One read from a connection, in bytes: four full records.
 const READ_SPACE: usize = 256 * 1024;
+/// Connections that are accepted before others have their turn: as many as the system lets wait.
+const ACCEPTS_A_TURN: usize = 1024;
 /// Connections whose handshake is not over, at most; or a quarter of the descriptors.
 const MAX_WAITING: usize = 1024;
 
@@ -300,7 +302,7 @@ impl<'a> Listener<'a> {
     }
 
     fn accept(&mut self, now: Duration) {
-        self.ears.begin_turn(now);
+        self.ears.begin_turn(now, ACCEPTS_A_TURN);
         while self.has_room() {
             let Some((socket, address, ear)) = self.ears.accept(now) else { return };
             self.make_room();
