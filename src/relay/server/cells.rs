@@ -1,0 +1,232 @@
+//! A client's turn: what it asks for, and what it is handed.
+
+use std::time::Duration;
+
+use super::{Relay, Slot, client};
+use crate::crypto::sodium::{OsRandom, PublicKey};
+use crate::net::wire::Read;
+use crate::proto::limits::Buckets;
+use crate::proto::relay::cell::{CELL_LEN, Cell, Command, ErrorCode, FLAG_VOLATILE};
+use crate::proto::stream::record::Violation;
+use crate::proto::time::Now;
+use crate::relay::client::{Open, PROOF_COST};
+
+/// While more than this waits for slow readers, in bytes of all together, each is given little at
+/// a time.
+const MAX_BACKLOG: usize = 64 << 20;
+/// So many cells.
+const FEW_CELLS: usize = 2;
+
+/// Until when a client is not read because it was too fast.
+fn paused_until(rates: Option<&Buckets<usize>>, open: &Open, now: Now) -> Option<Duration> {
+    rates.map(|rates| rates.ready_at(open.number)).filter(|at| *at > now.mono)
+}
+
+impl Relay<'_> {
+    pub(super) fn drive_client(&mut self, key: usize, now: Now) {
+        if let Some((wire, open)) = client(&mut self.slots, key)
+            && open.is_overdue(now)
+        {
+            // Who was stopped for a while has not looked yet whether the client spoke meanwhile.
+            wire.look_again();
+        }
+        let over = match self.read_cells(key, now) {
+            Ok(over) => over,
+            Err(_) => {
+                self.counts.violations += 1;
+                true
+            }
+        };
+        if over || self.write_cells(key, now) {
+            return self.remove(key, now);
+        }
+        let Some(Slot::Client(client)) = self.slots.get_mut(key) else { return };
+        let deadline = client.deadline();
+        let Some((wire, open)) = client.open() else { return self.queue(key) };
+        let paused = paused_until(self.rates.as_ref(), open, now);
+        if open.is_overdue(now) {
+            return self.remove(key, now);
+        }
+        let may_read = open.waits || (open.room() > 0 && paused.is_none());
+        let more =
+            (wire.is_readable() && may_read) || (wire.is_writable() && self.table.has_more(key));
+        self.timers.set(key, paused.map_or(deadline, |at| deadline.min(at)));
+        if more {
+            self.queue(key);
+        }
+    }
+
+    /// Cells that a client's buffer takes now.
+    pub(super) fn room(&self, room: usize) -> usize {
+        if self.backlog > MAX_BACKLOG { room.min(FEW_CELLS) } else { room }
+    }
+
+    /// Reads once and does what is asked for; whether the client is gone.
+    pub(super) fn read_cells(&mut self, key: usize, now: Now) -> Result<bool, Violation> {
+        let few = self.room(usize::MAX);
+        let Some((wire, open)) = client(&mut self.slots, key) else { return Ok(false) };
+        let paused = paused_until(self.rates.as_ref(), open, now).is_some();
+        let len = match open.waits {
+            true => 1,
+            false if paused => 0,
+            false => open.appetite(open.room().min(few)),
+        };
+        if len == 0 {
+            return Ok(false);
+        }
+        let n = match wire.read(&mut self.space[..len]) {
+            Read::Bytes(_) if open.waits => return Err(Violation::OutOfOrder),
+            Read::Bytes(n) => n,
+            Read::Later => return Ok(false),
+            Read::Closed | Read::Broken => return Ok(true),
+        };
+        open.link.lend(&mut self.spare);
+        let space = std::mem::take(&mut self.space);
+        let served = self.serve_all(key, &space[..n], now);
+        self.space = space;
+        served.map(|()| false)
+    }
+
+    pub(super) fn serve_all(
+        &mut self,
+        key: usize,
+        mut input: &[u8],
+        now: Now,
+    ) -> Result<(), Violation> {
+        let mut plain = [0; CELL_LEN];
+        let mut cost = 0;
+        while let Some((_, open)) = client(&mut self.slots, key) {
+            if open.waits && !input.is_empty() {
+                return Err(Violation::OutOfOrder);
+            }
+            let Some(cell) = open.link.take(&mut input, now, &mut plain)? else { break };
+            if let Some(rates) = &mut self.rates {
+                rates.take(open.number, now.mono);
+            }
+            cost += self.serve(key, &cell, now, input.is_empty())?;
+        }
+        if let Some((_, open)) = client(&mut self.slots, key) {
+            open.had_turn(cost);
+        }
+        Ok(())
+    }
+
+    /// Does what a cell asks for: what that cost, in cells. `last` says that nothing came behind it
+    /// yet.
+    pub(super) fn serve(
+        &mut self,
+        key: usize,
+        cell: &Cell<'_>,
+        now: Now,
+        last: bool,
+    ) -> Result<usize, Violation> {
+        match cell.command {
+            Command::Post => return self.post(key, cell, now),
+            Command::Subscribe => return self.subscribe(key, cell, now).map(|()| PROOF_COST),
+            Command::Ack => self.table.acknowledge(key, &cell.address, &cell.log, cell.id),
+            Command::Leave => self.table.leave(key, &cell.address),
+            Command::Connect if !last => return Err(Violation::OutOfOrder),
+            Command::Connect => self.connect(key, cell, now)?,
+            // The link lets nothing through that a relay says.
+            Command::Noop | Command::Cell | Command::Error | Command::Joined | Command::Live => {}
+        }
+        Ok(1)
+    }
+
+    /// Says a cell to a client.
+    pub(super) fn say(&mut self, key: usize, cell: &Cell<'_>, now: Now) {
+        if let Some((_, open)) = client(&mut self.slots, key) {
+            open.link.send(cell, now);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, key: usize, cell: &Cell<'_>, code: ErrorCode, now: Now) {
+        self.counts.refused += 1;
+        let id = if cell.command == Command::Post { cell.id } else { 0 };
+        let (address, body) = (cell.address, &[code as u8]);
+        self.say(key, &Cell { id, address, body, ..Cell::new(Command::Error) }, now);
+    }
+
+    pub(super) fn post(
+        &mut self,
+        key: usize,
+        cell: &Cell<'_>,
+        now: Now,
+    ) -> Result<usize, Violation> {
+        PublicKey::from_bytes(&cell.address).map_err(|_| Violation::Malformed)?;
+        let packet = cell.packet().ok_or(Violation::Malformed)?;
+        if cell.flags & FLAG_VOLATILE != 0 {
+            let (slots, ready) = (&mut self.slots, &mut self.ready);
+            self.table.show(&cell.address, packet, |reader, cell| {
+                if let Some((_, open)) = client(slots, reader)
+                    && open.room() > 0
+                {
+                    open.link.send(cell, now);
+                    ready.push(reader);
+                }
+            });
+            return Ok(1 + self.wake_readers());
+        }
+        let mut woken = 0;
+        let (address, ready) = (&cell.address, &mut self.ready);
+        match self.table.post(address, packet, now.mono, &mut OsRandom, ready) {
+            Ok(()) => {
+                woken = self.wake_readers();
+                self.say(key, &Cell { id: cell.id, ..Cell::new(Command::Ack) }, now);
+            }
+            Err(code) => self.refuse(key, cell, code, now),
+        }
+        // To wake somebody is little work beside a cell.
+        Ok(2 + woken / 8)
+    }
+
+    /// Those to whom something was handed have a turn: how many.
+    pub(super) fn wake_readers(&mut self) -> usize {
+        let count = self.ready.len();
+        let mut ready = std::mem::take(&mut self.ready);
+        ready.drain(..).for_each(|reader| self.queue(reader));
+        self.ready = ready;
+        count
+    }
+
+    pub(super) fn subscribe(
+        &mut self,
+        key: usize,
+        cell: &Cell<'_>,
+        now: Now,
+    ) -> Result<(), Violation> {
+        let address = PublicKey::from_bytes(&cell.address).map_err(|_| Violation::Malformed)?;
+        let Some((_, open)) = client(&mut self.slots, key) else { return Ok(()) };
+        if !open.challenge.admits(&address, open.link.handshake_hash(), cell.body) {
+            return Err(Violation::NotOpened);
+        }
+        let random = &mut OsRandom;
+        match self.table.subscribe(key, &cell.address, &cell.log, cell.id, random) {
+            Ok(()) => {}
+            Err(code) => self.refuse(key, cell, code, now),
+        }
+        Ok(())
+    }
+
+    /// Hands a client what it is to read, and writes; whether it is gone.
+    pub(super) fn write_cells(&mut self, key: usize, now: Now) -> bool {
+        let few = self.room(usize::MAX);
+        let Some((wire, open)) = client(&mut self.slots, key) else { return false };
+        open.link.lend(&mut self.spare);
+        open.keep_alive(now);
+        let room = open.room().min(few);
+        self.table.pull(key, room, |cell| open.link.send(cell, now));
+        let gone = match wire.write(open.link.pending()) {
+            Ok(written) => {
+                open.link.consumed(written);
+                false
+            }
+            Err(_) => true,
+        };
+        open.link.give_back(&mut self.spare);
+        let waiting = open.link.pending().len();
+        self.backlog = self.backlog - open.backlog + waiting;
+        open.backlog = waiting;
+        gone
+    }
+}
