@@ -87,7 +87,7 @@ fn nobody_there_means_queued_which_is_code_7_or_what_queue_asked_for() {
     assert_code(&sent, 7);
     let said = stderr(&sent);
     assert!(said.starts_with("ac-send: bob: queued at relay home: not acknowledged yet\nhint: "));
-    assert!(said.contains("--queue"));
+    assert!(said.contains("when they listen there within 1 d; with --queue "), "{said}");
     let sent = scene.send(&["--via", "home", "-w", "1s", "--queue", "bob"], b"two\n");
     assert_code(&sent, 0);
     assert_eq!(stderr(&sent), "ac-send: bob: queued at relay home: not acknowledged yet\n");
@@ -201,6 +201,22 @@ fn a_link_that_is_cut_midway_costs_nothing() {
     // The RECEIPT is held until the sender is back.
     proxy.interrupt();
     bob.answer(&message, Status::Delivered);
+    assert!(sending.wait_exit(DEADLINE).success(), "{}", sending.stderr());
+}
+
+#[test]
+fn when_one_relay_goes_down_the_next_has_all_of_it() {
+    let scene = Scene::new();
+    let proxy = Proxy::narrow(scene.relay.port);
+    let other = Relay::spawn(&["127.0.0.1:0"]);
+    know(&scene.alice, &other, "spare", other.port);
+    let mut bob = Recipient::of(identity(&scene.bob), &public(&scene.alice), &other);
+    let content = bytes(MAX_MESSAGE);
+    let via = proxy.destination("home");
+    let mut sending = scene.sending(&["--via", &via, "--via", "spare", "bob"], &content);
+    proxy.wait_passed(20_000);
+    proxy.cut();
+    assert!(bob.deliver().body == content);
     assert!(sending.wait_exit(DEADLINE).success(), "{}", sending.stderr());
 }
 

@@ -63,6 +63,15 @@ pub fn seconds(time: Duration) -> String {
     format!("{} s", (time.as_secs_f64() * 10.0).round() / 10.0)
 }
 
+/// A time that somebody chose, such as `1 d`: in the largest unit that leaves no fraction.
+pub fn span(time: Duration) -> String {
+    let whole =
+        |unit: &(u64, &str)| time.as_secs() >= unit.0 && time.as_secs().is_multiple_of(unit.0);
+    let (unit, name) =
+        [(86_400, "d"), (3600, "h"), (60, "m")].into_iter().find(whole).unwrap_or((1, "s"));
+    format!("{} {name}", time.as_secs() / unit)
+}
+
 /// A size in bytes; k, M, G and T are powers of 1024.
 ///
 /// # Errors

@@ -37,8 +37,8 @@ pub enum SendError {
     /// The recipient does not want it; a [`crate::proto::stream::record::RefuseCode`] and its text,
     /// which is not fit for a terminal yet.
     Declined(u8, String),
-    /// The relay of this name holds all of it, and the recipient did not acknowledge it yet.
-    Queued(String),
+    /// A relay holds all of it, and the recipient did not acknowledge it yet.
+    Queued(Held),
     /// The input could not be read.
     Input(io::Error),
     /// The sealed file could not be written.
@@ -47,6 +47,15 @@ pub enum SendError {
     Local(io::Error),
     /// A signal arrived; the peer has been told.
     Signal(i32),
+}
+
+/// Where something waits for its recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// The relay's name.
+    pub relay: String,
+    /// For how long it holds what it has; zero if it does not say.
+    pub ttl: Duration,
 }
 
 /// How a session was cut.

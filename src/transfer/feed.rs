@@ -14,6 +14,7 @@ use super::incoming::Resume;
 use super::reader::Reader;
 use crate::net::feed::{Answer, Feed, Next};
 use crate::net::input::Got;
+use crate::net::send::Held;
 use crate::proto::stream::meta::{MessageKind, Meta};
 
 /// What becomes of what is sent, for whoever tells the user.
@@ -55,8 +56,8 @@ pub enum Event<'a> {
         id: [u8; 16],
         /// Its name, as META has it.
         name: &'a str,
-        /// The relay's.
-        relay: &'a str,
+        /// Where.
+        held: &'a Held,
     },
     /// It cannot be read, or not to its end.
     Unread(&'a str, &'a io::Error),

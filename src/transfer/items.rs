@@ -120,7 +120,7 @@ impl Letters for Items {
             Err(SendError::Declined(code, text)) => {
                 (self.witness)(Event::Declined { id, name, code: *code, text });
             }
-            Err(SendError::Queued(relay)) => (self.witness)(Event::Queued { id, name, relay }),
+            Err(SendError::Queued(held)) => (self.witness)(Event::Queued { id, name, held }),
             // Said of all of them.
             Err(_) => {}
         }

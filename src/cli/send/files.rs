@@ -21,7 +21,7 @@ use crate::cli::{history, json, trace};
 use crate::crypto::sodium::KeyPair;
 use crate::net::feed::Feed;
 use crate::net::hub::Hub;
-use crate::net::send::{Limits, SendError};
+use crate::net::send::{Held, Limits, SendError};
 use crate::net::several::{send_to_one, token};
 use crate::net::signals::die_of;
 use crate::net::via::cells::{Cargo, Dispatch};
@@ -231,7 +231,7 @@ impl Verdict {
             Event::Declined { id, name, code, text } => {
                 self.failed(Some(id), name, "declined", why::declined_file(*code, text));
             }
-            Event::Queued { id, name, relay } => self.queued(id, name, relay),
+            Event::Queued { id, name, held } => self.queued(id, name, held),
             Event::Unread(name, error) => {
                 let why = Failure::new(Code::Local, format!("cannot read it: {}", system(error)));
                 self.failed(None, name, "failed", why);
@@ -271,8 +271,8 @@ impl Verdict {
         }
     }
 
-    fn queued(&mut self, id: &[u8; 16], name: &str, relay: &str) {
-        let why = why::failure(&SendError::Queued(relay.to_owned()));
+    fn queued(&mut self, id: &[u8; 16], name: &str, held: &Held) {
+        let why = why::queued(held);
         if !self.queue {
             return self.failed(Some(id), name, "queued", why);
         }

@@ -8,7 +8,7 @@ use crate::cli::history;
 use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
 use crate::net::dial::{DialError, NoProof};
-use crate::net::send::{Cut, SendError};
+use crate::net::send::{Cut, Held, SendError};
 use crate::proto::stream::record::RefuseCode;
 
 /// What a person reads, and what the shell reads.
@@ -28,10 +28,7 @@ pub(in crate::cli) fn failure(error: &SendError) -> Failure {
             },
         ),
         SendError::Declined(code, text) => declined(*code, text),
-        SendError::Queued(relay) => {
-            Failure::new(Code::Queued, format!("queued at relay {relay}: not acknowledged yet"))
-                .hint("they get it when they listen at that relay; with --queue this is a success")
-        }
+        SendError::Queued(held) => queued(held),
         SendError::Input(e) => history::cannot("read the input", e),
         SendError::Output(e) => {
             Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
@@ -39,6 +36,17 @@ pub(in crate::cli) fn failure(error: &SendError) -> Failure {
         SendError::Local(e) => Failure::new(Code::Local, system(e)),
         SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),
     }
+}
+
+/// A relay holds it.
+pub(in crate::cli) fn queued(held: &Held) -> Failure {
+    let Held { relay, ttl } = held;
+    let until = match ttl.is_zero() {
+        true => String::new(),
+        false => format!(" within {}", units::span(*ttl)),
+    };
+    Failure::new(Code::Queued, format!("queued at relay {relay}: not acknowledged yet"))
+        .hint(format!("they get it when they listen there{until}; with --queue this is a success"))
 }
 
 fn too_slow(address: SocketAddr, behind: u64) -> Failure {

@@ -48,6 +48,8 @@ pub struct Line {
     failure: Option<DialError>,
     /// The relay that was reached last, and its address.
     reached: Option<(PublicKey, SocketAddr)>,
+    /// For how long it holds cells.
+    ttl: Duration,
 }
 
 enum State {
@@ -95,6 +97,7 @@ impl Line {
             pause: FIRST_PAUSE,
             failure: None,
             reached: None,
+            ttl: Duration::ZERO,
         }
     }
 
@@ -106,6 +109,11 @@ impl Line {
     /// How messages to the user call it.
     pub fn name(&self) -> String {
         self.relay().map_or_else(String::new, |relay| relay.name.clone())
+    }
+
+    /// For how long the relay that was reached last holds cells.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
     }
 
     /// Its address, once one was reached.
@@ -120,6 +128,13 @@ impl Line {
         let before = self.places[..self.at].iter().filter(|place| ours(place)).count();
         self.places.retain(ours);
         self.at = before;
+    }
+
+    /// Looks again at what no event has told: who was stopped for a while has not looked yet.
+    pub fn look_again(&mut self) {
+        if let State::Up(up) = &mut self.state {
+            up.wire.look_again();
+        }
     }
 
     /// Takes note of an event for its token.
@@ -193,7 +208,8 @@ impl Line {
     }
 
     fn up(&mut self, dialed: Dialed<Linked>) -> News {
-        let Linked { link, challenge, .. } = dialed.link;
+        let Linked { link, challenge, ttl } = dialed.link;
+        self.ttl = ttl;
         let hash = *link.handshake_hash();
         let key = self.relay().map(|relay| relay.public);
         let former = self.reached.map(|(key, _)| key);

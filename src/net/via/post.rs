@@ -11,7 +11,7 @@ use super::{Place, Through};
 use crate::crypto::sodium::OsRandom;
 use crate::net::dial::{Call, DialError};
 use crate::net::hub::Hub;
-use crate::net::send::{Cut, Delivered, Limits, SendError};
+use crate::net::send::{Cut, Delivered, Held, Limits, SendError};
 use crate::net::several::{Peer, Turn};
 use crate::proto::datagram::packet::{Kind, MessageId};
 use crate::proto::relay::cell::ErrorCode;
@@ -97,6 +97,9 @@ impl<'a> Post<'a> {
         let now = hub.clock.now();
         let Self { line, posting, .. } = self;
         let Some(posting) = posting else { return Ok(Turn::Wait) };
+        if posting.deadline().is_some_and(|at| now.mono >= at) {
+            line.look_again();
+        }
         let news = line.advance(hub, limits, |cell| posting.hear(cell, now));
         let more = self.take(news.map_err(SendError::Dial)?, hub)?;
         self.pass_on(hub, limits);
@@ -208,7 +211,7 @@ impl<'a> Post<'a> {
     fn error(&mut self, outcome: Outcome) -> SendError {
         let name = self.line.name();
         match outcome {
-            Outcome::Queued => SendError::Queued(name),
+            Outcome::Queued => SendError::Queued(Held { relay: name, ttl: self.line.ttl() }),
             Outcome::NotTaken(ErrorCode::MailboxFull) => {
                 SendError::Dial(DialError::MailboxFull(name))
             }
