@@ -314,6 +314,7 @@ fn a_history_says_of_a_queued_message_that_nobody_acknowledged_it() {
     assert_code(&replayed, 0);
     let line: serde_json::Value = serde_json::from_slice(&replayed.stdout).unwrap();
     assert_eq!((&line["text"], &line["status"]), (&"for later\n".into(), &"sent".into()));
+    assert_eq!(line["transport"], "relay");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use super::entry::{Head, MAX_CONTENT, State, seal};
 use crate::crypto::sodium::PublicKey;
 use crate::net::input::Copyist;
 use crate::net::output::Output;
+use crate::net::sockets::Transport;
 use crate::proto::mux::Ticket;
 
 /// Content that is less than a full entry is written after this time, if there is news then.
@@ -197,6 +198,10 @@ impl SentRecord {
 }
 
 impl Copyist for SentRecord {
+    fn by_relay(&mut self) {
+        self.head.transport = Transport::Relay;
+    }
+
     fn begin(&mut self, id: [u8; 16]) {
         self.recorder.begin(Head { id, ..self.head.clone() });
     }

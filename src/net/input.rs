@@ -34,6 +34,8 @@ pub enum Got {
 pub trait Copyist {
     /// The message has this id.
     fn begin(&mut self, id: [u8; 16]);
+    /// The message goes by a relay.
+    fn by_relay(&mut self);
     /// Whether it takes more now; if not, the waker tells when.
     ///
     /// # Errors
@@ -113,6 +115,13 @@ impl Input {
     pub fn begin(&self, id: [u8; 16]) {
         if let (Some(copyist), None) = (&self.copyist, &self.head) {
             copyist.borrow_mut().begin(id);
+        }
+    }
+
+    /// What is read goes by a relay. To be said before it begins.
+    pub fn by_relay(&self) {
+        if let Some(copyist) = &self.copyist {
+            copyist.borrow_mut().by_relay();
         }
     }
 

@@ -144,6 +144,7 @@ impl<'a> Dispatch<'a> {
             Cargo::Input(input, mut meta) => {
                 // One id for both ways.
                 meta.id = MessageId { run: random(), sequence: 0 }.to_bytes();
+                input.by_relay();
                 input.begin(meta.id);
                 let until = hub.clock.now().mono + GATHER;
                 let gather = Gather { input, meta, bytes: Vec::new(), until };

@@ -197,7 +197,7 @@ impl<'a> Chatting<'a> {
             direction: Direction::Sent,
             id: line.id,
             kind: MessageKind::ChatLine as u8,
-            transport: Transport::Tcp,
+            transport: self.transport(key),
             peer: *key,
             name: to.to_owned(),
             known: self.known.get(key).copied().unwrap_or(false),
@@ -207,6 +207,14 @@ impl<'a> Chatting<'a> {
         let mut content = line.text.clone();
         content.push(b'\n');
         recorder.borrow_mut().whole(&head, &content, state);
+    }
+
+    /// How whom we call is reached.
+    fn transport(&self, key: &PublicKey) -> Transport {
+        match self.callees.get(key) {
+            Some(callee) if callee.targets.iter().all(|at| at.via.is_some()) => Transport::Relay,
+            _ => Transport::Tcp,
+        }
     }
 
     /// The tab key knows the contacts, and who is here.
