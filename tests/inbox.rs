@@ -157,7 +157,7 @@ fn many_files_land_together_and_one_that_is_declined_concerns_no_other() {
         assert!(matches!(delivery.set_whole(), Err(Declined::Length)));
     }
     assert!(dir.names().iter().all(|name| name.ends_with(".part")));
-    let landed: Vec<_> = delivery.land().into_iter().map(Result::unwrap).collect();
+    let landed: Vec<_> = delivery.land().into_iter().map(|l| l.unwrap().unwrap()).collect();
     assert_eq!(landed.len(), 9);
     for (n, name) in landed.iter().enumerate() {
         assert_eq!(fs::read(dir.at(name)).unwrap(), bytes(n));

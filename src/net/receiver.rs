@@ -33,6 +33,14 @@ pub trait Receiver {
     /// A message begins, at `now_ms` of our clock (Unix ms).
     fn begin(&mut self, meta: &Meta, now_ms: u64);
 
+    /// The same for a message that may come again, after a restart of ours too, until whoever holds
+    /// it was told that it is delivered: an item that came by a relay. It is named by [`Meta::id`]
+    /// and its sender. A receiver that keeps what it gets takes it once; when it comes again it is
+    /// [`Progress::Delivered`] like the first time.
+    fn begin_once(&mut self, meta: &Meta, now_ms: u64) {
+        self.begin(meta, now_ms);
+    }
+
     /// Its sender begins at `offset`: the one of [`Progress::Resume`], or 0.
     fn start_at(&mut self, offset: u64) {
         let _ = offset;

@@ -9,8 +9,9 @@ use super::declined::Declined;
 use super::folder::{Entry, IncomingFolder, sync_all, type_of};
 use super::inbox::{Sender, Shared};
 use super::incoming::{IncomingFile, Place, Resume};
+use super::landing;
 use super::names::entry_path;
-use super::part::Part;
+use super::part::{Part, PartKey};
 use crate::proto::stream::meta::{MessageKind, Meta};
 
 /// So many files are synced one by one; for more, all that the file system has.
@@ -28,6 +29,8 @@ pub struct Delivery {
     current: Option<Current>,
     /// Files that are whole, in their order: they land together.
     whole: Vec<(File, Part)>,
+    /// When the last item began, by our clock, Unix ms.
+    now_ms: u64,
 }
 
 /// The message that is coming.
@@ -39,11 +42,14 @@ enum Current {
     Entry(Entry),
     /// The last of a folder: its mode and time.
     Closing(u32, Option<i64>),
+    /// An item that has landed: under this name just now, or before.
+    Again(Option<String>),
 }
 
 impl Delivery {
     pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Self {
-        Self { shared, sender, total: 0, folder: None, current: None, whole: Vec::new() }
+        let (folder, current, whole) = (None, None, Vec::new());
+        Self { shared, sender, total: 0, folder, current, whole, now_ms: 0 }
     }
 
     /// A file, a folder or an entry of it begins, at `now_ms` of our clock. There is a [`Resume`]
@@ -70,6 +76,37 @@ impl Delivery {
             None if meta.size.is_some() => self.open_folder(meta, name, now_ms),
             None => self.close_folder(meta, name),
         }
+    }
+
+    /// A file begins that may come again, named by [`Meta::id`] and its sender: it lands once,
+    /// whatever becomes of us meanwhile ([`super::received`]). Nothing of it is gone on with.
+    ///
+    /// # Errors
+    /// [`Declined`]: nothing of it is taken.
+    pub fn begin_once(&mut self, meta: &Meta, now_ms: u64) -> Result<(), Declined> {
+        self.abort();
+        if meta.kind != MessageKind::File as u8 {
+            return Err(Declined::Kind);
+        }
+        // It would be offered to be gone on with, and nobody is there to hear that.
+        if meta.asks_resume() {
+            return Err(Declined::Length);
+        }
+        self.now_ms = now_ms;
+        let Shared { directory, parts, received, .. } = &*self.shared;
+        // Held until there is a part: else another program could remember the item in between.
+        let held = received.hold(directory)?;
+        let key = PartKey::of_item(&self.sender.key, &meta.id);
+        self.current = Some(if held.get(key).is_some() {
+            Current::Again(landing::finish(key, parts, directory, &held)?)
+        } else {
+            let (most, mode) = (self.most(meta)?, self.shared.file_mode(meta.mode));
+            let part = self.shared.item(&self.sender, meta, now_ms)?;
+            Current::File(IncomingFile::open(directory, part, meta, mode, most)?.0)
+        });
+        drop(held);
+        // What has landed needs no more.
+        if self.is_file() { self.check_room(meta.size.unwrap_or_default()) } else { Ok(()) }
     }
 
     fn open_file(
@@ -209,6 +246,7 @@ impl Delivery {
         match self.current.as_mut().ok_or(Declined::Order)? {
             Current::File(file) => file.data(piece)?,
             Current::Entry(entry) => entry.data(piece)?,
+            Current::Again(_) => {}
             _ if piece.is_empty() => {}
             _ => return Err(Declined::Length),
         }
@@ -237,8 +275,8 @@ impl Delivery {
     }
 
     /// The files that are whole get their names, in their order, once the disk has them: it is
-    /// waited for once and not for each.
-    pub fn land(&mut self) -> Vec<Result<String, Declined>> {
+    /// waited for once and not for each. `None` for an item that had landed already.
+    pub fn land(&mut self) -> Vec<Result<Option<String>, Declined>> {
         let whole = std::mem::take(&mut self.whole);
         let directory = self.shared.directory.directory();
         let synced = match &whole[..] {
@@ -247,11 +285,11 @@ impl Delivery {
             few if few.len() <= FEW => few.iter().try_for_each(|(file, _)| fsync(file)),
             _ => sync_all(directory),
         };
-        let landed = whole.iter().map(|(_, part)| {
-            synced?;
-            part.land(directory)
-        });
-        let landed: Vec<_> = landed.collect();
+        if let Err(errno) = synced {
+            return whole.iter().map(|_| Err(errno.into())).collect();
+        }
+        let Shared { directory: beneath, received, .. } = &*self.shared;
+        let landed = landing::land(&whole, beneath, received, self.now_ms);
         match fsync(directory) {
             Ok(()) => landed,
             Err(errno) => landed.into_iter().map(|_| Err(errno.into())).collect(),
@@ -259,8 +297,8 @@ impl Delivery {
     }
 
     /// It is whole. For a file and the last message of a folder: returns the name under which it
-    /// landed, and stays through a power cut; waits for the disk. For others nothing, and it does
-    /// not wait.
+    /// landed, and stays through a power cut; waits for the disk. For others, and an item that had
+    /// landed already, nothing, and it does not wait.
     ///
     /// # Errors
     /// [`Declined`]; what was there stays.
@@ -270,8 +308,9 @@ impl Delivery {
             current @ Current::File(_) => {
                 self.current = Some(current);
                 self.set_whole()?;
-                self.land().pop().transpose()
+                self.land().pop().unwrap_or(Ok(None))
             }
+            Current::Again(landed) => Ok(landed),
             Current::Opening => {
                 let started = self.folder.as_ref().is_some_and(IncomingFolder::started);
                 if started { Ok(None) } else { Err(Declined::Order) }

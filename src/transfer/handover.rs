@@ -22,6 +22,8 @@ pub(super) enum Step {
         meta: Meta,
         now_ms: u64,
         number: u64,
+        /// It may come again, and lands once.
+        once: bool,
     },
     Start(u64),
     /// So many of the bytes.
@@ -41,6 +43,8 @@ pub(super) enum Said {
     /// It is part of a folder.
     Put,
     Landed(String),
+    /// It had landed before.
+    Again,
     Declined(Declined),
 }
 

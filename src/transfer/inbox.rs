@@ -11,8 +11,10 @@ use rustix::fs::{Mode, fstatvfs};
 use super::beneath::{Beneath, Resolution};
 use super::declined::Declined;
 use super::delivery::Delivery;
+use super::landing;
 use super::names::landed_name;
 use super::part::{Part, PartKey, Parts};
+use super::received::Received;
 use crate::proto::stream::meta::Meta;
 
 /// What others may never do with what lands, whatever its sender and our umask say: write to it.
@@ -40,7 +42,8 @@ pub struct Inbox(Arc<Shared>);
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) directory: Beneath,
-    parts: Arc<Parts>,
+    pub(super) parts: Arc<Parts>,
+    pub(super) received: Received,
     pub(super) limits: Limits,
     zone: TimeZone,
     umask: u32,
@@ -81,11 +84,12 @@ impl Inbox {
         zone: TimeZone,
         now_ms: u64,
     ) -> rustix::io::Result<Self> {
-        let parts = Arc::new(Parts::swept(&directory, now_ms)?);
+        let received = Received::default();
+        let parts = landing::begin(&directory, &received, now_ms)?;
         let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(umask);
         let umask = umask.as_raw_mode();
-        Ok(Self(Arc::new(Shared { directory, parts, limits, zone, umask })))
+        Ok(Self(Arc::new(Shared { directory, parts, received, limits, zone, umask })))
     }
 
     /// Who resolves paths in it.
@@ -110,7 +114,14 @@ impl Shared {
     pub(super) fn part(&self, sender: &Sender, meta: &Meta, now_ms: u64) -> Result<Part, Declined> {
         let name = meta.name.as_deref().unwrap_or_default();
         let landed = landed_name(self.local(now_ms), &sender.name, name);
-        self.parts.claim(PartKey::new(&sender.key, meta), landed)
+        self.parts.claim(PartKey::new(&sender.key, meta), landed, false)
+    }
+
+    /// The same of an item, which may come again.
+    pub(super) fn item(&self, sender: &Sender, meta: &Meta, now_ms: u64) -> Result<Part, Declined> {
+        let name = meta.name.as_deref().unwrap_or_default();
+        let landed = landed_name(self.local(now_ms), &sender.name, name);
+        self.parts.claim(PartKey::of_item(&sender.key, &meta.id), landed, true)
     }
 
     /// No setuid, setgid or sticky bit, and what our umask allows, as `tar x` has it.

@@ -148,6 +148,8 @@ impl Intake {
                 self.landed(&heading, &landed);
                 Progress::Delivered
             }
+            // Who was there then has told it.
+            Said::Again => Progress::Delivered,
             _ => {
                 if heading.is_folder {
                     self.folder = Tally::default();
@@ -176,10 +178,8 @@ impl Intake {
             (self.witness)(Event::Cut { id, name: &name });
         }
     }
-}
 
-impl Receiver for Intake {
-    fn begin(&mut self, meta: &Meta, now_ms: u64) {
+    fn begin_as(&mut self, meta: &Meta, now_ms: u64, once: bool) {
         self.number += 1;
         self.within = true;
         let name = meta.name.clone().unwrap_or_default();
@@ -188,7 +188,17 @@ impl Receiver for Intake {
         self.headings.push_back(Heading { number, id, name, bytes: 0, is_folder });
         (self.witness)(Event::Begun(meta));
         self.start_thread();
-        self.ask(Step::Begin { meta: meta.clone(), now_ms, number }, &[]);
+        self.ask(Step::Begin { meta: meta.clone(), now_ms, number, once }, &[]);
+    }
+}
+
+impl Receiver for Intake {
+    fn begin(&mut self, meta: &Meta, now_ms: u64) {
+        self.begin_as(meta, now_ms, false);
+    }
+
+    fn begin_once(&mut self, meta: &Meta, now_ms: u64) {
+        self.begin_as(meta, now_ms, true);
     }
 
     fn start_at(&mut self, offset: u64) {

@@ -43,6 +43,21 @@ impl PartKey {
         Self(u128::from_be_bytes(keyed_hash(b"AnonChat v1 part", &pieces)))
     }
 
+    /// The key of an item, which may come again: of what `sender` calls `id`.
+    pub fn of_item(sender: &[u8; 32], id: &[u8; 16]) -> Self {
+        Self(u128::from_be_bytes(keyed_hash(b"AnonChat v1 item", &[sender, id])))
+    }
+
+    /// Its 16 bytes.
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// What [`PartKey::to_bytes`] made.
+    pub fn from_bytes(bytes: &[u8; 16]) -> Self {
+        Self(u128::from_be_bytes(*bytes))
+    }
+
     /// The name of the part that will be `landed`.
     fn file_name(self, landed: &str) -> String {
         format!("{landed}.{:032x}{PART_SUFFIX}", self.0)
@@ -67,21 +82,42 @@ pub struct Parts(Mutex<HashMap<PartKey, String>>);
 
 impl Parts {
     /// Reads which parts are there, and removes those that were abandoned before `now_ms` less
-    /// [`KEPT_MS`].
+    /// [`KEPT_MS`], unless `is_whole` says that they only want their names.
     ///
     /// # Errors
     /// What the system says.
-    pub fn swept(directory: &Beneath, now_ms: u64) -> rustix::io::Result<Self> {
+    pub fn swept(
+        directory: &Beneath,
+        now_ms: u64,
+        is_whole: impl Fn(PartKey, &str) -> bool,
+    ) -> rustix::io::Result<Self> {
         let mut found = HashMap::new();
-        for entry in Dir::read_from(directory.directory())? {
-            let entry = entry?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            let Some((landed, key)) = parse(name) else { continue };
-            if !sweep(directory, name, now_ms) && found.len() < MAX_PARTS {
+        each_part(directory, |name, landed, key| {
+            let stays = is_whole(key, name) || !sweep(directory, name, now_ms);
+            if stays && found.len() < MAX_PARTS {
                 found.insert(key, landed.to_owned());
             }
-        }
+        })?;
         Ok(Self(Mutex::new(found)))
+    }
+
+    /// The parts that are there for `wanted`, whoever made them: several, if several programs did.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn on_disk(
+        self: &Arc<Self>,
+        directory: &Beneath,
+        wanted: impl Fn(PartKey) -> bool,
+    ) -> rustix::io::Result<Vec<Part>> {
+        let mut found = Vec::new();
+        each_part(directory, |name, landed, key| {
+            if wanted(key) {
+                let (parts, name, landed) = (Arc::clone(self), name.to_owned(), landed.to_owned());
+                found.push(Part { parts, key, name, landed, is_item: true });
+            }
+        })?;
+        Ok(found)
     }
 
     fn map(&self) -> MutexGuard<'_, HashMap<PartKey, String>> {
@@ -89,18 +125,38 @@ impl Parts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The part of `key`, to be named `landed` if it is new.
+    /// The part of `key`, to be named `landed` if it is new; whether it is that of an item.
     ///
     /// # Errors
     /// [`Declined::NoRoom`] when there are [`MAX_PARTS`].
-    pub fn claim(self: &Arc<Self>, key: PartKey, landed: String) -> Result<Part, Declined> {
+    pub fn claim(
+        self: &Arc<Self>,
+        key: PartKey,
+        landed: String,
+        is_item: bool,
+    ) -> Result<Part, Declined> {
         let mut map = self.map();
         if map.len() >= MAX_PARTS && !map.contains_key(&key) {
             return Err(Declined::NoRoom);
         }
         let landed = map.entry(key).or_insert(landed).clone();
-        Ok(Part { parts: Arc::clone(self), key, name: key.file_name(&landed), landed })
+        Ok(Part { parts: Arc::clone(self), key, name: key.file_name(&landed), landed, is_item })
     }
+}
+
+/// Calls `found` with the name of each part, what it will be called, and its key.
+fn each_part(
+    directory: &Beneath,
+    mut found: impl FnMut(&str, &str, PartKey),
+) -> rustix::io::Result<()> {
+    for entry in Dir::read_from(directory.directory())? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if let Some((landed, key)) = parse(name) {
+            found(name, landed, key);
+        }
+    }
+    Ok(())
 }
 
 /// Removes the part `name` if it is old and nobody has it; whether it did.
@@ -153,9 +209,36 @@ pub struct Part {
     pub name: String,
     /// The name under which it lands.
     pub landed: String,
+    /// It may come again, so that it is remembered when it lands ([`super::received`]).
+    pub is_item: bool,
 }
 
 impl Part {
+    /// By which it is found again.
+    pub fn key(&self) -> PartKey {
+        self.key
+    }
+
+    /// Takes it for this session alone; see [`take`].
+    ///
+    /// # Errors
+    /// [`Declined::Busy`]; [`Declined::Disk`] when it is no file any more.
+    pub fn taken(&self, directory: &Beneath) -> Result<File, Declined> {
+        let file = directory.file(&self.name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+        take(&file, Some((directory.directory(), &self.name)))?;
+        Ok(file)
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn remove(&self, directory: &File) -> rustix::io::Result<()> {
+        unlinkat(directory, &self.name, AtFlags::empty())?;
+        self.forget();
+        Ok(())
+    }
+
     /// Gives it its name beneath `directory`, or the next that is free: never over anything.
     /// Returns that name.
     ///

@@ -28,6 +28,8 @@ pub(super) struct Worker {
     number: u64,
     /// It was declined: the rest of it is dropped.
     declined: bool,
+    /// It may come again, and lands once.
+    once: bool,
     /// Numbers of the files that are whole.
     whole: Vec<u64>,
     news: Vec<(u64, Said)>,
@@ -35,7 +37,8 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(delivery: Delivery, shared: Arc<Shared>) -> Self {
-        Self { delivery, shared, number: 0, declined: false, whole: Vec::new(), news: Vec::new() }
+        let (declined, once, whole, news) = (false, false, Vec::new(), Vec::new());
+        Self { delivery, shared, number: 0, declined, once, whole, news }
     }
 
     pub(super) fn run(mut self) {
@@ -61,8 +64,8 @@ impl Worker {
 
     fn take(&mut self, step: Step, bytes: &[u8], used: &mut usize) {
         match step {
-            Step::Begin { meta, now_ms, number } => {
-                (self.number, self.declined) = (number, false);
+            Step::Begin { meta, now_ms, number, once } => {
+                (self.number, self.declined, self.once) = (number, false, once);
                 let begun = self.begin(&meta, now_ms);
                 self.checked(begun);
             }
@@ -105,7 +108,11 @@ impl Worker {
     fn begin_patiently(&mut self, meta: &Meta, now_ms: u64) -> Result<Option<Resume>, Declined> {
         let since = Instant::now();
         loop {
-            match self.delivery.begin(meta, now_ms) {
+            let begun = match self.once {
+                true => self.delivery.begin_once(meta, now_ms).map(|()| None),
+                false => self.delivery.begin(meta, now_ms),
+            };
+            match begun {
                 Err(Declined::Busy) if since.elapsed() < BUSY_PATIENCE => {
                     std::thread::sleep(BUSY_PAUSE);
                 }
@@ -124,7 +131,8 @@ impl Worker {
             return Ok(());
         }
         self.land();
-        let said = self.delivery.end()?.map_or(Said::Put, Said::Landed);
+        let nothing = if self.once { Said::Again } else { Said::Put };
+        let said = self.delivery.end()?.map_or(nothing, Said::Landed);
         self.say(said);
         Ok(())
     }
@@ -136,7 +144,8 @@ impl Worker {
         }
         let landed = self.delivery.land();
         for (number, landed) in self.whole.drain(..).zip(landed) {
-            self.news.push((number, landed.map_or_else(Said::Declined, Said::Landed)));
+            let said = landed.map(|name| name.map_or(Said::Again, Said::Landed));
+            self.news.push((number, said.unwrap_or_else(Said::Declined)));
         }
     }
 
