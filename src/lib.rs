@@ -19,9 +19,10 @@
 //!
 //! In a chat ([`cli::chat`]) messages travel both ways on one session, many in turn.
 //!
-//! [`history`] keeps a sealed copy on the way, if that is asked for, at either end. [`transfer`] is
-//! files and folders: how they are read, what a peer may call them, and the directory that they land
-//! in.
+//! What was delivered is remembered for the next listener, if that is asked for, by
+//! [`net::state_file`]. [`history`] keeps a sealed copy on the way, likewise, at either end.
+//! [`transfer`] is files and folders: how they are read, what a peer may call them, and the directory
+//! that they land in.
 //!
 //! [`discover`] finds, on the local network, where somebody listens, and answers those who ask.
 //!

@@ -305,19 +305,31 @@ impl<I> Mux<I> {
     /// Moves on what can move. What was written completely, or in confirmed part, is added to
     /// `written`.
     pub fn pump(&mut self, now: Duration, sink: &mut dyn Sink<I>, written: &mut Vec<Written>) {
-        loop {
-            self.queue_up(now);
-            if self.owner.is_none() && !self.is_sated() {
-                self.owner = self.waiting.pop();
-                if let Some(message) = self.owner_message() {
-                    sink.begin(&message.info);
-                }
-            }
-            let Some(source) = self.owner else { return };
-            if !self.pour(source, now, sink, written) {
-                return;
+        while self.pump_on(now, sink, written) {}
+    }
+
+    /// The same, up to the first that was written.
+    pub fn pump_one(&mut self, now: Duration, sink: &mut dyn Sink<I>) -> Option<Written> {
+        let mut written = Vec::new();
+        while written.is_empty() && self.pump_on(now, sink, &mut written) {}
+        written.pop()
+    }
+
+    /// Gives the owner its turn; whether the next may have one.
+    fn pump_on(
+        &mut self,
+        now: Duration,
+        sink: &mut dyn Sink<I>,
+        written: &mut Vec<Written>,
+    ) -> bool {
+        self.queue_up(now);
+        if self.owner.is_none() && !self.is_sated() {
+            self.owner = self.waiting.pop();
+            if let Some(message) = self.owner_message() {
+                sink.begin(&message.info);
             }
         }
+        self.owner.is_some_and(|source| self.pour(source, now, sink, written))
     }
 
     fn queue_up(&mut self, now: Duration) {

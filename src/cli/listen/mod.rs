@@ -116,7 +116,7 @@ pub struct Options {
     pub history: Option<PathBuf>,
 
     /// Remember in FILE what was delivered, so that a listener that is started anew delivers nothing
-    /// twice; for -u, since nothing of a TCP stream can come again
+    /// twice; for -u and --via, since nothing of a TCP stream can come again
     #[arg(long, value_name = "FILE", conflicts_with_all = ["open", "replay", "plain"])]
     pub state: Option<PathBuf>,
 
@@ -471,11 +471,11 @@ impl Options {
 
     /// Refuses `--state` where nothing can come twice.
     fn check_state(&self) -> Result<(), Failure> {
-        if self.state.is_none() || self.udp {
+        if self.state.is_none() || self.udp || !self.via.is_empty() {
             return Ok(());
         }
         let what = "--state: nothing of a TCP stream can come twice";
-        Err(Failure::new(Code::Usage, what).hint("leave it out, or hear datagrams: -u"))
+        Err(Failure::new(Code::Usage, what).hint("leave it out: it is for -u and --via"))
     }
 
     fn transport(&self) -> Transport {

@@ -459,18 +459,41 @@ impl<'a> Listener<'a> {
         if let Some(slow) = self.shared.mux.overdue(now) {
             self.refuse_slow(slow, now);
         }
-        let mut written = Vec::new();
-        self.shared.mux.pump(now, self.stage, &mut written);
-        self.written.extend(written);
-        self.stage.settle();
+        if self.shared.state.is_some() {
+            self.deliver_singly(now);
+        } else {
+            let mut written = Vec::new();
+            self.shared.mux.pump(now, self.stage, &mut written);
+            self.written.extend(written);
+            self.stage.settle();
+            self.acknowledge_flushed();
+        }
+        let now = self.hub.clock.now();
+        self.relays.settle(now, &mut self.shared);
+    }
+
+    /// Where deliveries are remembered, nothing is written before the message ahead of it is
+    /// flushed and remembered: so a kill leaves one in doubt, and not all that one write had.
+    fn deliver_singly(&mut self, now: Duration) {
+        loop {
+            self.acknowledge_flushed();
+            if !self.written.is_empty() || self.shared.unremembered.is_some() {
+                return;
+            }
+            let written = self.shared.mux.pump_one(now, self.stage);
+            self.stage.settle();
+            let Some(written) = written else { return };
+            self.written.push_back(written);
+        }
+    }
+
+    fn acknowledge_flushed(&mut self) {
         let flushed = self.stage.flushed();
         while self.written.front().is_some_and(|w| w.ticket <= flushed) {
             if let Some(done) = self.written.pop_front() {
                 self.acknowledge(done);
             }
         }
-        let now = self.hub.clock.now();
-        self.relays.settle(now, &mut self.shared);
     }
 
     fn refuse_slow(&mut self, source: Source, now: Duration) {

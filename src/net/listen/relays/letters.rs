@@ -220,7 +220,7 @@ fn delivered(
 fn engage(next: Waiting, now: Now, shared: &mut Shared<'_>) -> io::Result<Job> {
     let Waiting { run, heard, meta, content, time_ms, session, number } = next;
     let mut receiver = shared.host.hire(number, session, &heard.caller)?.receiver;
-    receiver.begin(&meta, now.unix_ms);
+    receiver.begin_once(&meta, now.unix_ms);
     receiver.data(&content);
     receiver.end();
     let letter = Letter { total: content.len() as u64, time_ms };
