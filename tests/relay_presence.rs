@@ -270,3 +270,19 @@ fn members_of_a_group_that_listen_are_counted_and_what_is_printed_leads_ac_send_
         listener.wait_stdout("the message", |out| out == b"all of you");
     }
 }
+
+#[test]
+fn a_list_that_is_watched_says_that_the_relay_is_lost_and_goes_on_when_it_is_back() {
+    let mut scene = Scene::new();
+    let args = ["--via", "home", "--watch"];
+    let watching = Running::start(scene.alice.command("ac-discover", &args));
+    let bob = scene.bob_is_there();
+    watching.wait_stdout("bob", |out| out.contains(&b'\n'));
+    drop(bob);
+    scene.relay.kill();
+    watching.wait_stderr("ac-discover: relay home: lost; trying again");
+    let (port, home) = (scene.relay.port, std::mem::replace(&mut scene.relay.home, Home::new()));
+    scene.relay = Relay::at(home, &[&format!("127.0.0.1:{port}")]);
+    let bob = scene.bob_is_there();
+    assert_eq!(bob.asked.recv_timeout(DEADLINE).unwrap(), public(&scene.alice));
+}

@@ -29,6 +29,7 @@ pub struct RelaySearch {
     patience: Duration,
     /// When the first link was there.
     since: Option<Duration>,
+    linked: bool,
     trace: Option<Trace>,
 }
 
@@ -39,7 +40,14 @@ impl RelaySearch {
         let place = |place: Place| Place { via: Some(through.clone()), ..place };
         let places = relay.places().into_iter().map(place).collect();
         let line = Line::new(places, LINK, patience);
-        Self { inquiry: Inquiry::new(me, sought), line, patience, since: None, trace: None }
+        Self {
+            inquiry: Inquiry::new(me, sought),
+            line,
+            patience,
+            since: None,
+            linked: false,
+            trace: None,
+        }
     }
 
     /// Shows what crosses the wire from now on.
@@ -68,11 +76,15 @@ impl RelaySearch {
             match news {
                 News::Linked { challenge, hash, .. } => {
                     self.since.get_or_insert(now.mono);
+                    self.linked = true;
                     if let Some(at) = line.address() {
                         inquiry.linked(&challenge, hash, at, now);
                     }
                 }
-                News::Cut => inquiry.cut(),
+                News::Cut => {
+                    self.linked = false;
+                    inquiry.cut();
+                }
                 News::More => {}
                 News::None => break,
             }
@@ -106,6 +118,11 @@ impl RelaySearch {
     /// Since when, on the monotonic clock, those who are there can answer; `None`: not yet.
     pub fn since(&self) -> Option<Duration> {
         self.since
+    }
+
+    /// There was a link, and it is lost.
+    pub fn is_cut(&self) -> bool {
+        self.since.is_some() && !self.linked
     }
 
     /// Who answered.

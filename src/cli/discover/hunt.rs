@@ -130,6 +130,11 @@ impl Hunt {
         }
     }
 
+    /// The relay that we were linked to is lost, and called again.
+    pub fn is_cut(&self) -> bool {
+        matches!(self, Self::Relay(search, _) if search.is_cut())
+    }
+
     /// A relay has no room for all our questions.
     pub fn was_refused(&self) -> bool {
         matches!(self, Self::Relay(search, _) if search.was_refused())

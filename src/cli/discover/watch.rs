@@ -24,7 +24,7 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     let mut list = List { options, people: &people, shown: BTreeMap::new(), drawn: None, in_place };
     let until = options.within.map(|within| hub.clock.now().mono + within);
     let mut events = Events::with_capacity(64);
-    let mut alone = false;
+    let (mut alone, mut cut) = (false, false);
     loop {
         for (id, entry) in hunt.turn(&hub)? {
             list.change(&hunt, &id, &entry)?;
@@ -34,6 +34,13 @@ pub fn run(options: &Options) -> Result<(), Ended> {
             say(options, "no network interface is up: waiting for one");
         }
         alone &= !hunt.has_network();
+        if hunt.is_cut() && !std::mem::replace(&mut cut, true) {
+            say(
+                options,
+                &format!("relay {}: lost; trying again", hunt.relay().unwrap_or_default()),
+            );
+        }
+        cut &= hunt.is_cut();
         if until.is_some_and(|until| hub.clock.now().mono >= until) {
             return Ok(());
         }
