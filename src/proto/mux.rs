@@ -268,6 +268,11 @@ impl<I> Mux<I> {
         self.left
     }
 
+    /// How many messages are on their way.
+    pub fn underway(&self) -> u64 {
+        self.sources.values().map(|queue| queue.len() as u64).sum()
+    }
+
     /// One of them has ended elsewhere.
     pub fn spend(&mut self) {
         self.left = self.left.map(|left| left.saturating_sub(1));

@@ -79,11 +79,6 @@ impl<T> Runs<T> {
         self.by_number.is_empty()
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.by_number.len()
-    }
-
     /// A run is over.
     pub fn end(&mut self, number: u64, now: Duration, shared: &mut Shared<'_>) -> Option<Run<T>> {
         let run = self.by_number.remove(&number)?;

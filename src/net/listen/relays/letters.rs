@@ -79,9 +79,9 @@ impl Letters {
         !(self.runs.is_empty() && self.jobs.is_empty() && self.waiting.is_empty())
     }
 
-    /// How many are on their way and not counted elsewhere.
-    pub fn len(&self) -> u64 {
-        (self.runs.len() + self.waiting.len()) as u64
+    /// How many wait for somebody who is to be hired.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
     }
 
     /// A message came. What nobody wants is declined.

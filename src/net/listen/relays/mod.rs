@@ -255,8 +255,8 @@ impl<'a> Relays<'a> {
         let Some((position, live)) = uplink.reading.cell(&incoming.cell()) else { return true };
         let Some(packet) = incoming.packet() else { return true };
         // Who has heard enough takes nothing in: what is left alone comes again another time.
-        let underway = self.letters.len() + shared.open_runs;
-        let sated = shared.mux.left().is_some_and(|left| underway >= left);
+        let underway = || shared.mux.underway() + self.letters.waiting() + shared.open_runs;
+        let sated = shared.mux.left().is_some_and(|left| underway() >= left);
         let full = sated || shared.refusing.is_some();
         let (host, seats) = (&mut *shared.host, &shared.seats);
         let (state, keys) = (shared.state.as_ref(), shared.keys);

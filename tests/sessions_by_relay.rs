@@ -1,0 +1,172 @@
+//! What does not fit into cells comes by a circuit, and is then a session like any other: streams,
+//! files and folders, chat, duplex, commands. PROTOCOL.md, 5.6.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod relay_client;
+mod relay_people;
+
+use std::io::Write as _;
+
+use common::*;
+use relay_client::Relay;
+use relay_people::*;
+
+/// bob, alice, a relay, and how alice calls it.
+fn scene() -> (Home, Home, Relay, String) {
+    let (bob, alice) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let relay = relay();
+    let name = name_of(&relay, &alice);
+    (bob, alice, relay, name)
+}
+
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n * 31 % 253) as u8).collect()
+}
+
+#[test]
+fn a_long_stream_arrives_whole() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-1"]);
+    let stream = bytes(5_000_000);
+    assert_code(&send(&alice, &["--via", &via, "bob"], &stream), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert!(listener.stdout() == stream);
+}
+
+#[test]
+fn several_streams_at_once_arrive_whole() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-n", "4", "-0"]);
+    let stream = |n: u8| [&[b'a' + n][..], &bytes(300_000)].concat().repeat(1 + usize::from(n));
+    let mut sending: Vec<_> = (0..4)
+        .map(|n| {
+            let mut sending = Running::start(alice.command("ac-send", &["--via", &via, "bob"]));
+            sending.feed(stream(n).iter().map(|byte| byte.max(&1)).copied().collect());
+            sending
+        })
+        .collect();
+    for sending in &mut sending {
+        assert!(sending.wait_exit(DEADLINE).success(), "{}", sending.stderr());
+    }
+    assert!(listener.wait_exit(DEADLINE).success());
+    let heard = listener.stdout();
+    let mut heard: Vec<_> = heard.split(|byte| *byte == 0).filter(|m| !m.is_empty()).collect();
+    heard.sort_unstable();
+    for (n, heard) in (0..).zip(heard) {
+        let sent: Vec<u8> = stream(n).iter().map(|byte| byte.max(&1)).copied().collect();
+        assert!(heard == sent, "stream {n}");
+    }
+}
+
+#[test]
+fn a_session_by_relay_is_called_so_in_reports() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-n", "2", "--json"]);
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"a cell\n"), 0);
+    assert_code(&send(&alice, &["--via", &via, "bob"], &bytes(100_000)), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    let said = String::from_utf8(listener.stdout()).unwrap();
+    let messages: Vec<_> =
+        said.lines().filter(|line| line.contains(r#""event":"message""#)).collect();
+    assert!(messages.len() >= 2);
+    for message in messages {
+        assert!(message.contains(r#""transport":"relay""#), "{message}");
+    }
+}
+
+#[test]
+fn files_and_folders_land_in_the_directory() {
+    let (bob, alice, relay, via) = scene();
+    let (inbox, tree) = (bob.path().join("inbox"), alice.path().join("tree"));
+    std::fs::create_dir_all(&inbox).unwrap();
+    std::fs::create_dir_all(tree.join("deep")).unwrap();
+    std::fs::write(tree.join("deep/large"), bytes(2_000_000)).unwrap();
+    std::fs::write(tree.join("small"), b"small").unwrap();
+    let mut listener = listen(&bob, &relay, &["-1", "-d", inbox.to_str().unwrap()]);
+    assert_code(&send(&alice, &["--via", &via, "-f", tree.to_str().unwrap(), "bob"], b""), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    let landed: Vec<_> = std::fs::read_dir(&inbox).unwrap().map(|e| e.unwrap().path()).collect();
+    let [folder] = &landed[..] else { panic!("{landed:?}") };
+    assert!(std::fs::read(folder.join("deep/large")).unwrap() == bytes(2_000_000));
+    assert_eq!(std::fs::read(folder.join("small")).unwrap(), b"small");
+}
+
+#[test]
+fn people_chat_by_way_of_a_relay() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-i"]);
+    let mut chat = Running::start(alice.command("ac-send", &["-i", "--via", &via, "bob"]));
+    let type_line = |who: &mut Running, line: &[u8]| {
+        who.stdin.as_mut().unwrap().write_all(line).unwrap();
+    };
+    type_line(&mut chat, b"hi bob\n");
+    listener.wait_stdout("a line", |bytes| bytes == b"hi bob\n");
+    type_line(&mut listener, b"hi alice\n");
+    chat.wait_stdout("the answer", |bytes| bytes == b"hi alice\n");
+    // A cell goes into the same conversation.
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"by cell\n"), 0);
+    listener.wait_stdout("both", |bytes| bytes == b"hi bob\nby cell\n");
+    chat.close_stdin();
+    assert!(chat.wait_exit(DEADLINE).success(), "{}", chat.stderr());
+    listener.wait_stderr("alice left");
+}
+
+#[test]
+fn a_duplex_stream_goes_both_ways() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-b"]);
+    listener.feed(bytes(700_000));
+    let sent = send(&alice, &["-b", "--via", &via, "bob"], &bytes(900_000));
+    assert_code(&sent, 0);
+    assert!(sent.stdout == bytes(700_000));
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert!(listener.stdout() == bytes(900_000));
+}
+
+#[test]
+fn a_command_runs_for_a_cell_and_for_a_circuit() {
+    let (bob, alice, relay, via) = scene();
+    let listener = listen(&bob, &relay, &["-e", "tr a-z A-Z"]);
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"by cell\n"), 0);
+    listener.wait_stdout("the first", |bytes| bytes == b"BY CELL\n");
+    assert_code(&send(&alice, &["--via", &via, "bob"], &b"x".repeat(100_000)), 0);
+    listener.wait_stdout("the second", |bytes| bytes.len() == 8 + 100_000);
+    let answer = send(&alice, &["-b", "--via", &via, "bob"], b"both ways\n");
+    assert_code(&answer, 0);
+    assert_eq!(answer.stdout, b"BOTH WAYS\n");
+}
+
+#[test]
+fn a_command_that_fails_declines_what_came_in_a_cell() {
+    let (bob, alice, relay, via) = scene();
+    let _listener = listen(&bob, &relay, &["-e", "false"]);
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"by cell\n"), 8);
+}
+
+#[test]
+fn who_asks_whether_somebody_is_there_hears_it() {
+    let (bob, alice, relay, via) = scene();
+    assert_code(&send(&alice, &["-z", "-w", "3", "--via", &via, "bob"], b""), 4);
+    let _listener = listen(&bob, &relay, &[]);
+    assert_code(&send(&alice, &["-z", "--via", &via, "bob"], b""), 0);
+}
+
+#[test]
+fn a_listener_that_has_heard_enough_turns_a_stream_away_and_leaves_a_cell() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-1"]);
+    let mut first = Running::start(alice.command("ac-send", &["--via", &via, "bob"]));
+    first.stdin.as_mut().unwrap().write_all(&bytes(200_000)).unwrap();
+    listener.wait_stdout("the first", |bytes| bytes.len() == 200_000);
+    let second = send(&alice, &["--via", &via, "bob"], b"too late\n");
+    assert_code(&second, 7);
+    first.close_stdin();
+    assert!(first.wait_exit(DEADLINE).success(), "{}", first.stderr());
+    assert!(listener.wait_exit(DEADLINE).success());
+    let mut next =
+        Running::start(bob.command("ac-listen", &["-1", "--via", &name_of(&relay, &bob)]));
+    assert!(next.wait_exit(DEADLINE).success());
+    assert_eq!(next.stdout(), b"too late\n");
+}
