@@ -5,6 +5,7 @@
 mod common;
 mod net;
 mod relay_client;
+mod relay_people;
 mod relay_reader;
 
 use std::fs;
@@ -635,4 +636,26 @@ fn a_relay_reports_its_key_where_it_hears_and_its_counts() {
     assert_eq!(order, ["relay_key", "listening", "metrics", "relay_counts"]);
     assert!(objects[0]["file"].as_str().unwrap().starts_with("format = \"anonchat-relay\""));
     assert_eq!(objects[3]["clients"], 0);
+}
+
+#[test]
+fn what_becomes_of_a_relay_and_what_comes_by_it_has_its_events() {
+    let (bob, alice) = bob_and_alice();
+    let mut relay = relay_people::relay();
+    let mut listener = relay_people::listen(&bob, &relay, &["--json", "-w", "20"]);
+    let via = relay_people::name_of(&relay, &alice);
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"by relay\n"), 0);
+    relay.kill();
+    listener.wait_stdout("the loss", |bytes| String::from_utf8_lossy(bytes).contains("\"lost\""));
+    listener.signal(rustix::process::Signal::TERM);
+    listener.wait_exit(DEADLINE);
+    let said = objects(&listener.stdout());
+    let relays = events(&said, "relay");
+    let statuses: Vec<_> = relays.iter().map(|event| event["status"].as_str().unwrap()).collect();
+    assert_eq!(statuses, ["listening", "lost"]);
+    assert!(relays.iter().all(|event| event["relay"] == "home"));
+    let messages = events(&said, "message");
+    assert_eq!(whole(&messages), b"by relay\n");
+    assert_eq!(messages[0]["transport"], "relay");
+    assert_eq!(events(&said, "delivered")[0]["bytes"], 9);
 }
