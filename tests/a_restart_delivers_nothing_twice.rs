@@ -306,6 +306,20 @@ fn what_cannot_be_remembered_is_not_acknowledged() {
 }
 
 #[test]
+fn a_state_that_is_empty_or_was_torn_at_its_beginning_is_begun() {
+    let (alice, bob) = two();
+    let state = state_of(&bob);
+    drop(listen(&bob, 0));
+    let header = std::fs::read(&state).unwrap();
+    for begun in [0, 1, 8, 47] {
+        std::fs::write(&state, &header[..begun]).unwrap();
+        let listener = listen(&bob, 0);
+        assert_code(&send(&alice, &["-u", &listener.destination("bob")], b"hi\n"), 0);
+        assert_eq!(len(&state), 3 * ENTRY);
+    }
+}
+
+#[test]
 fn what_nothing_can_use_is_refused() {
     let bob = Home::with_identity();
     let refused = run(bob.command("ac-listen", &["--state", "seen", "0"]), b"", DEADLINE);

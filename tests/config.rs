@@ -452,7 +452,10 @@ fn a_listener_without_an_operand_listens_at_the_relays_and_one_that_says_where_d
         relay_reader::know(home, &relay, "home", relay.port);
         write(home, "relay = \"home\"\n");
     }
-    let mut listener = Running::start(bob.command("ac-listen", &["-1"]));
+    // What makes sense with relays does so with these.
+    let state = bob.path().join("seen");
+    let args = ["-1", "--state", state.to_str().unwrap()];
+    let mut listener = Running::start(bob.command("ac-listen", &args));
     let said = listener.wait_stderr("listening at relay home");
     assert!(!said.contains("listening on"), "{said}");
     // Neither end says where on its command line.
@@ -474,6 +477,8 @@ fn a_listener_without_an_operand_listens_at_the_relays_and_one_that_says_where_d
     write(&bob, "relay = [\"work\"]\n");
     let (code, said) = refused(&bob, &[]);
     assert!(code == Some(3) && said.contains("config.toml: work: no relay of that name"), "{said}");
+    let (code, said) = refused(&bob, &["--state", state.to_str().unwrap(), "0"]);
+    assert!(code == Some(2) && said.contains("nothing of a TCP stream can come twice"), "{said}");
     for args in [&["-u"][..], &["--plain"], &["--announce"]] {
         let (code, said) = refused(&bob, args);
         assert!(code == Some(2) && said.contains("no port is given"), "{args:?}: {said}");

@@ -195,12 +195,12 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     options.check_relays()?;
     options.place.check(options.announce)?;
-    options.check_state()?;
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
     options.common.prepare(|| options.check_files())?;
     let mut settings = options.common.prepare(|| Settings::new(options))?;
+    options.common.prepare(|| options.check_state(&settings))?;
     let (keyring, keys, groups, owner) = options.common.prepare(|| {
         if options.plain {
             // No key has anything to do with it.
@@ -470,8 +470,8 @@ impl Options {
     }
 
     /// Refuses `--state` where nothing can come twice.
-    fn check_state(&self) -> Result<(), Failure> {
-        if self.state.is_none() || self.udp || !self.via.is_empty() {
+    fn check_state(&self, settings: &Settings) -> Result<(), Failure> {
+        if self.state.is_none() || self.udp || !settings.via.is_empty() {
             return Ok(());
         }
         let what = "--state: nothing of a TCP stream can come twice";
