@@ -1,0 +1,154 @@
+//! What one record, one cell, one datagram and one handshake cost: `cargo bench --bench micro`.
+
+use anonchat::crypto::sodium::{KeyPair, OsRandom};
+use anonchat::proto::datagram::cache::BoxCache;
+use anonchat::proto::datagram::packet::{
+    FRAGMENT_LEN, Head, Kind, LocalKey, MessageId, Opened, PACKET_LEN, Sealer, Way,
+};
+use anonchat::proto::relay::cell::{CELL_LEN, Cell};
+use anonchat::proto::relay::mailbox::{Challenge, Channel, Reader};
+use anonchat::proto::stream::handshake::{
+    CONFIRM_LEN, HELLO_LEN, Initiator, Opened as Hello, REPLY_LEN, Responding,
+};
+use anonchat::proto::stream::record::Kind as Record;
+use anonchat::proto::stream::session::{Session, plain_buffer};
+use divan::counter::BytesCount;
+use divan::{Bencher, black_box};
+
+fn main() {
+    divan::main();
+}
+
+const ACCESS: [u8; 32] = [7; 32];
+const NOW: u64 = 1_800_000_000_000;
+
+fn shake(me: &KeyPair, peer: &KeyPair) -> Option<(Session, Session)> {
+    let (initiator, hello): (_, [u8; HELLO_LEN]) =
+        Initiator::start(me, peer.public(), &ACCESS, NOW).ok()?;
+    let responding = Responding { pair: peer, access: &ACCESS };
+    let (responder, reply): (_, [u8; REPLY_LEN]) =
+        Hello::open(&responding, &hello, NOW).ok()?.reply().ok()?;
+    let (ours, confirm): (_, [u8; CONFIRM_LEN]) = initiator.confirm(&reply).ok()?;
+    let (theirs, _) = responder.finish(&confirm).ok()?;
+    Some((ours, theirs))
+}
+
+fn sessions() -> (Session, Session) {
+    shake(&KeyPair::generate(), &KeyPair::generate()).unwrap_or_else(|| unreachable!("a handshake"))
+}
+
+/// All three messages, both ends.
+#[divan::bench]
+fn handshake(bencher: Bencher<'_, '_>) {
+    let (me, peer) = (KeyPair::generate(), KeyPair::generate());
+    bencher.bench_local(|| shake(black_box(&me), black_box(&peer)).is_some());
+}
+
+#[divan::bench(args = [1000, 65_000])]
+fn record_sealed(bencher: Bencher<'_, '_>, len: usize) {
+    let (mut session, _) = sessions();
+    let mut out = Vec::with_capacity(70_000);
+    bencher.counter(BytesCount::new(len)).bench_local(|| {
+        out.clear();
+        session.data_space()[..len].fill(1);
+        session.seal_data(len, &mut out);
+    });
+}
+
+#[divan::bench(args = [1000, 65_000])]
+fn record_sealed_and_opened(bencher: Bencher<'_, '_>, len: usize) {
+    let (mut from, mut to) = sessions();
+    let (mut out, mut plain, body) = (Vec::new(), plain_buffer(), vec![1; len]);
+    bencher.counter(BytesCount::new(len)).bench_local(|| {
+        out.clear();
+        from.seal(Record::Data, &body, &mut out);
+        to.open(&out[2..], &mut plain).is_ok()
+    });
+}
+
+#[divan::bench]
+fn cell_sealed_and_opened(bencher: Bencher<'_, '_>) {
+    let (mut from, mut to) = sessions();
+    let packet = [1; PACKET_LEN];
+    let (mut plain, mut out, mut opened) = ([0; CELL_LEN], Vec::new(), [0; CELL_LEN]);
+    bencher.bench_local(|| {
+        out.clear();
+        Cell::post(1, [9; 32], &packet).write(&mut plain);
+        from.seal_whole(&plain, &mut out);
+        to.open_whole(&out[2..], &mut opened).is_ok() && Cell::parse(&opened).is_ok()
+    });
+}
+
+fn head(id: MessageId) -> Head<'static> {
+    Head {
+        kind: Kind::Message,
+        way: Way::Network,
+        more: false,
+        id,
+        time_ms: NOW,
+        ack_key: &[3; 32],
+        fragment: 0,
+        of: 1,
+    }
+}
+
+#[divan::bench]
+fn datagram_sealed(bencher: Bencher<'_, '_>) {
+    let (me, peer) = (KeyPair::generate(), KeyPair::generate());
+    let sealer = Sealer::new(&me, peer.public(), &ACCESS);
+    let head = head(MessageId { run: [1; 8], sequence: 0 });
+    let mut packet = [0; PACKET_LEN];
+    bencher.bench_local(|| sealer.seal(&head, &[1; FRAGMENT_LEN], &mut OsRandom, &mut packet));
+}
+
+/// By a receiver that knows the sender: what is left is one X25519, for the outer box.
+#[divan::bench]
+fn datagram_opened(bencher: Bencher<'_, '_>) {
+    let (me, peer) = (KeyPair::generate(), KeyPair::generate());
+    let head = head(MessageId { run: [1; 8], sequence: 0 });
+    let mut packet = [0; PACKET_LEN];
+    let sealer = Sealer::new(&me, peer.public(), &ACCESS);
+    sealer.seal(&head, &[1; FRAGMENT_LEN], &mut OsRandom, &mut packet);
+    let local = LocalKey::new(peer, &ACCESS);
+    let mut cache = BoxCache::new();
+    if let Some(mut first) = Opened::open(local.keys(), &packet, 0, &[])
+        && let Some(key) = first.take_fresh_key()
+    {
+        cache.insert(0, *me.public(), key);
+    }
+    let caches = [cache];
+    bencher.bench_local(|| {
+        local.recognises(&packet) && Opened::open(local.keys(), &packet, 0, &caches).is_some()
+    });
+}
+
+/// What a relay pays for a SUBSCRIBE.
+#[divan::bench]
+fn mailbox_proof_checked(bencher: Bencher<'_, '_>) {
+    let (key, challenge) = (KeyPair::generate(), Challenge::generate());
+    let mailbox = Channel::open(&ACCESS).at(key.public(), 20_000);
+    let proved = mailbox.and_then(|mailbox| {
+        let proof = Reader::new(&key, challenge.public())?.prove(&mailbox, &[5; 64])?;
+        let address = anonchat::crypto::sodium::PublicKey::from_bytes(&mailbox.address).ok()?;
+        Some((address, proof))
+    });
+    let Some((address, proof)) = proved else { unreachable!("a mailbox of a fresh key") };
+    bencher.bench_local(|| challenge.admits(black_box(&address), &[5; 64], &proof));
+}
+
+/// What its client pays for one: the address, and the proof.
+#[divan::bench]
+fn mailbox_proved(bencher: Bencher<'_, '_>) {
+    let (key, challenge) = (KeyPair::generate(), Challenge::generate());
+    let reader = Reader::new(&key, challenge.public());
+    let channel = Channel::open(&ACCESS);
+    bencher.bench_local(|| {
+        let mailbox = channel.at(key.public(), black_box(20_000))?;
+        reader.as_ref()?.prove(&mailbox, &[5; 64])
+    });
+}
+
+#[divan::bench]
+fn key_made(bencher: Bencher<'_, '_>) {
+    bencher.bench_local(KeyPair::generate);
+}
