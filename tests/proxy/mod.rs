@@ -21,6 +21,8 @@ enum Mode {
 
 struct State {
     mode: Mode,
+    /// Bytes that came from the sender.
+    taken: usize,
     /// Bytes passed on from the sender.
     passed: usize,
     /// Bytes passed on from the listener.
@@ -58,6 +60,7 @@ impl Proxy {
         let port = ear.local_addr().unwrap().port();
         let state = State {
             mode: Mode::Passing,
+            taken: 0,
             passed: 0,
             answered: 0,
             recorded: Vec::new(),
@@ -96,6 +99,11 @@ impl Proxy {
             let state = self.shared.0.lock().unwrap();
             state.recorded.get(..len).map(<[u8]>::to_vec)
         })
+    }
+
+    /// Bytes that came from senders until now, among them all that were ever answered.
+    pub fn taken(&self) -> usize {
+        self.shared.0.lock().unwrap().taken
     }
 
     /// Waits until `len` bytes of senders were passed on.
@@ -189,6 +197,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, record: bool, shared: &(Mutex<St
         if record {
             let room = KEPT.saturating_sub(state.recorded.len()).min(len);
             state.recorded.extend_from_slice(&space[..room]);
+            state.taken += len;
         }
         drop(state);
         if to.write_all(&space[..len]).is_err() {

@@ -30,7 +30,7 @@ use anonchat::proto::stream::session::{Session, plain_buffer};
 use anonchat::proto::time::Now;
 use socket2::{Domain, Socket, Type};
 
-use crate::common::{DEADLINE, Home, Running, port_in_ready_line};
+use crate::common::{DEADLINE, Home, Running, assert_code, port_in_ready_line};
 
 /// `ac-relay` that has said that it hears.
 pub struct Relay {
@@ -56,6 +56,20 @@ impl Relay {
         let port = port_in_ready_line(&line).unwrap_or_else(|| panic!("no port in {line:?}"));
         let contact = public_key_file(&running.stdout());
         Self { running, home, port, contact }
+    }
+
+    /// Kills it, and starts it anew with the same key.
+    pub fn restarted(self, args: &[&str]) -> Self {
+        let Self { running, home, .. } = self;
+        drop(running);
+        Self::at(home, args)
+    }
+
+    /// `who` has its public key file as that of the relay `name`.
+    pub fn known_to(&self, who: &Home, name: &str) {
+        let file = who.path().join("relay.pub");
+        std::fs::write(&file, self.running.stdout()).unwrap();
+        assert_code(&who.keygen(&["--import", file.to_str().unwrap(), "--as", name]), 0);
     }
 
     /// A client that was let in.
