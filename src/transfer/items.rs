@@ -61,8 +61,8 @@ impl Items {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it became a folder"));
         };
         let id = MessageId { run: random(), sequence: 0 };
-        let more = !self.paths.is_empty();
-        let meta = Meta { more, ..file.meta(id.to_bytes(), self.clock.now().unix_ms) };
+        // Each is a run of its own: any may be the last that is waited for.
+        let meta = file.meta(id.to_bytes(), self.clock.now().unix_ms);
         let body = body(&meta, &mut file)?;
         let bytes = meta.size.unwrap_or(0);
         (self.witness)(Event::Begun(&meta));
