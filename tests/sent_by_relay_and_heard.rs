@@ -54,6 +54,21 @@ fn what_is_queued_is_heard_by_who_comes_and_then_it_is_delivered_at_once() {
 }
 
 #[test]
+fn what_one_listener_has_taken_the_next_does_not_find_again() {
+    let scene = Scene::new();
+    // Long enough for the copy that a stranger would find.
+    assert_code(&scene.send(&["-w", "4s", "--queue", "bob"], b"once\n"), 0);
+    // It may be over before it says that it listens.
+    let via = name_of(&scene.relay, &scene.bob);
+    let mut first = Running::start(scene.bob.command("ac-listen", &["--via", &via, "-1"]));
+    assert!(first.wait_exit(DEADLINE).success(), "{}", first.stderr());
+    assert_eq!(first.stdout(), b"once\n");
+    let mut second = listen(&scene.bob, &scene.relay, &["-1", "-w", "2s"]);
+    assert_eq!(second.wait_exit(DEADLINE).code(), Some(4), "{}", second.stderr());
+    assert_eq!(second.stdout(), b"");
+}
+
+#[test]
 fn small_files_wait_and_land() {
     let scene = Scene::new();
     let paths: Vec<_> = ["a.txt", "b.txt"]
@@ -67,13 +82,14 @@ fn small_files_wait_and_land() {
     assert_code(&scene.send(&args, b""), 7);
     let inbox = scene.bob.path().join("inbox");
     fs::create_dir(&inbox).unwrap();
-    let args = ["-n", "2", "-d", inbox.to_str().unwrap()];
-    let mut listener = listen(&scene.bob, &scene.relay, &args);
+    let via = name_of(&scene.relay, &scene.bob);
+    let args = ["--via", &via, "-n", "2", "-d", inbox.to_str().unwrap()];
+    let mut listener = Running::start(scene.bob.command("ac-listen", &args));
     assert!(listener.wait_exit(DEADLINE).success(), "{}", listener.stderr());
-    let mut landed: Vec<_> =
-        fs::read_dir(&inbox).unwrap().map(|e| fs::read_to_string(e.unwrap().path())).collect();
-    landed.sort_by_key(|text| text.as_ref().unwrap().clone());
-    let landed: Vec<_> = landed.into_iter().map(Result::unwrap).collect();
+    let found = fs::read_dir(&inbox).unwrap().map(|entry| entry.unwrap().path());
+    let shown = found.filter(|path| path.to_str().unwrap().contains("_alice_"));
+    let mut landed: Vec<_> = shown.map(|path| fs::read_to_string(path).unwrap()).collect();
+    landed.sort();
     assert_eq!(landed, ["this is a.txt", "this is b.txt"]);
 }
 
@@ -124,11 +140,14 @@ fn links_that_are_cut_lose_and_repeat_nothing() {
     for number in 0..count {
         let text = format!("message {number} {}\n", "x".repeat(number * 1500));
         expected.extend_from_slice(text.as_bytes());
-        let mut sending = Running::start(scene.alice.command("ac-send", &["--via", &via, "bob"]));
-        sending.feed(text.into_bytes());
-        let status = sending.wait_exit(DEADLINE * 2);
-        // Cut before the first handshake with the relay is over, it has reached nobody.
-        assert!([Some(0), Some(7)].contains(&status.code()), "{}", sending.stderr());
+        // Cut before the first handshake with the relay is over, it has reached nobody, and says so.
+        let sent = common::eventually("a message to be taken", DEADLINE * 2, || {
+            let command = scene.alice.command("ac-send", &["--via", &via, "bob"]);
+            let sent = run(command, text.as_bytes(), DEADLINE);
+            (sent.status.code() != Some(5)).then_some(sent)
+        });
+        let said = String::from_utf8_lossy(&sent.stderr);
+        assert!([Some(0), Some(7)].contains(&sent.status.code()), "{said}");
     }
     over.store(true, Ordering::Relaxed);
     cutter.join().unwrap();

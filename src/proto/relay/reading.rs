@@ -394,6 +394,17 @@ impl Reading {
         true
     }
 
+    /// Whether what `sender` has in the mailbox at `address` is a second copy: the mailbox is
+    /// anybody's, and all that hold the sender's own cells for the same key are read.
+    pub fn is_copy(&self, address: &Address, sender: &PublicKey) -> bool {
+        let Some(Mail { wanted: (key, Whose::Public), .. }) = self.mails.get(address) else {
+            return false;
+        };
+        let Some(chain) = self.chains.get(&(*key, Whose::Pair(*sender))) else { return false };
+        let is_live = |address| self.mails.get(address).is_some_and(|m| m.stage == Stage::Live);
+        self.epochs.clone().all(|epoch| chain.mailboxes.get(&epoch).is_some_and(is_live))
+    }
+
     /// Whether everything is read that may be: each mailbox is LIVE, or refused.
     pub fn is_live(&self) -> bool {
         self.linked && self.asked == 0 && self.ready.is_empty()

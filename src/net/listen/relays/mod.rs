@@ -259,11 +259,16 @@ impl<'a> Relays<'a> {
         let sated = shared.mux.left().is_some_and(|left| underway() >= left);
         let full = sated || shared.refusing.is_some();
         let (host, seats) = (&mut *shared.host, &shared.seats);
+        let reading = &uplink.reading;
         let (state, keys) = (shared.state.as_ref(), shared.keys);
         let mut admit = |asked: &Asked<'_>| {
             let Some(caller) = host.admit(asked.sender, asked.local, false) else {
                 return Admission::TurnAway;
             };
+            // The first copy may have been delivered and freed by another program before this one.
+            if asked.begins && reading.is_copy(&position.address, asked.sender) {
+                return Admission::Gone;
+            }
             let known = |state: &StateFile| state.recall(&ran(asked, keys));
             match state.filter(|_| asked.begins).map_or(Recall::New, known) {
                 Recall::New => {}
