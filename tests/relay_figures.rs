@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod mosquitto;
 mod relay_client;
 
 use std::io::{Read, Write};
@@ -17,7 +18,7 @@ use anonchat::crypto::sodium::{KeyPair, random};
 use anonchat::proto::relay::cell::{Cell, Command as Say, WIRE_LEN};
 use anonchat::proto::relay::mailbox::Channel;
 use common::{DEADLINE, Running, eventually, need};
-use relay_client::{Client, Relay, address, packet};
+use relay_client::{Client, Relay, address, number_of, packet};
 
 /// A reader acknowledges as often as this.
 const ACK_EVERY: u64 = 256;
@@ -61,6 +62,63 @@ fn publish(mut poster: Client, mailbox: [u8; 32], cells: u64) -> thread::JoinHan
     })
 }
 
+/// How long a cell takes from one to one, in microseconds: the median of many, and the slowest of a
+/// hundred.
+fn latency(relay: &Relay) -> (f64, f64) {
+    let (key, channel) = (KeyPair::generate(), Channel::open(&[9; 32]));
+    let (mut reader, mut poster) = (relay.client(), relay.client());
+    let mailbox = reader.subscribe(&channel, &key, 0, [0; 8], 0);
+    let log = reader.next_cell().log;
+    let mut took: Vec<_> = (0..1000)
+        .map(|number| {
+            let began = Instant::now();
+            poster.post(number, mailbox, &packet(number));
+            assert_eq!(number_of(&reader.next_cell().body), number);
+            let took = began.elapsed().as_secs_f64() * 1e6;
+            assert_eq!(poster.next_cell().command, Say::Ack);
+            reader.acknowledge(mailbox, log, number);
+            took
+        })
+        .collect();
+    took.sort_unstable_by(f64::total_cmp);
+    (took[500], took[990])
+}
+
+#[test]
+fn a_flood_from_one_address_delays_others_little() {
+    let cells = size("AC_TEST_CELLS", 5000);
+    let relay = Relay::spawn(&ROOM);
+    let (alone, alone_late) = latency(&relay);
+    // Sealed beforehand, so that little but the relay's work is in the way.
+    let mut flooders: Vec<_> =
+        (0..8).map(|_| relay.client_from(Ipv4Addr::new(127, 0, 0, 2))).collect();
+    for flooder in &mut flooders {
+        let mailbox = address(&Channel::open(&random()), KeyPair::generate().public(), 0);
+        for number in 0..cells / 8 {
+            flooder.queue(&Cell::post(number, mailbox, &packet(number)));
+        }
+    }
+    let floods: Vec<_> = flooders
+        .into_iter()
+        .map(|mut flooder| {
+            let mut socket = flooder.socket.try_clone().unwrap();
+            let reader = thread::spawn(move || count(&mut socket, cells / 8, |_| ()));
+            let writer = thread::spawn(move || assert!(flooder.flush()));
+            (reader, writer)
+        })
+        .collect();
+    let (flooded, flooded_late) = latency(&relay);
+    let went_on = floods.iter().filter(|(_, writer)| !writer.is_finished()).count();
+    for (reader, writer) in floods {
+        writer.join().unwrap();
+        reader.join().unwrap();
+    }
+    say(&format!(
+        "a cell takes {alone:.0} µs ({alone_late:.0} at worst of 100); beside a flood {flooded:.0} \
+         ({flooded_late:.0}), {went_on} of 8 flooders went on till the end"
+    ));
+}
+
 const ROOM: [&str; 5] = ["--mailbox-cells", "2000000", "--memory", "4G", "127.0.0.1:0"];
 
 #[test]
@@ -85,15 +143,18 @@ fn cells_pass_from_one_to_one() {
     let took = began.elapsed();
     publisher.join().unwrap();
     say(&format!("1 to 1: {:.0} cells/s", cells as f64 / took.as_secs_f64()));
+    if need("mosquitto") {
+        say(&format!("1 to 1 by mosquitto: {:.0} messages/s", mosquitto::rate(cells, 1)));
+    }
 }
 
 #[test]
 fn cells_pass_from_one_to_many() {
-    let members = size("AC_TEST_CLIENTS", 20);
-    let cells = size("AC_TEST_CELLS", 5000) / members.max(1);
+    let readers = size("AC_TEST_CLIENTS", 20);
+    let cells = size("AC_TEST_CELLS", 5000) / readers.max(1);
     let relay = Relay::spawn(&ROOM);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
-    let members: Vec<_> = (0..members)
+    let members: Vec<_> = (0..readers)
         .map(|_| {
             let mut member = relay.client();
             member.subscribe(&channel, &key, 0, [0; 8], 0);
@@ -108,6 +169,10 @@ fn cells_pass_from_one_to_many() {
     let took = began.elapsed();
     publisher.join().unwrap();
     say(&format!("1 to many: {:.0} cells/s out", total as f64 / took.as_secs_f64()));
+    if need("mosquitto") {
+        let rate = mosquitto::rate(cells, readers);
+        say(&format!("1 to many by mosquitto: {rate:.0} messages/s out"));
+    }
 }
 
 /// Every member gets so many cells: read by few threads, so that they do not fight for processors.

@@ -29,10 +29,12 @@ const FIRST_CELLS: usize = 4;
 const TURN_COST: usize = 128;
 /// What a proof costs, in cells: one X25519.
 pub const PROOF_COST: usize = 40;
-/// The longest time without a word of ours.
-const NOOP_LATEST: Duration = Duration::from_secs(60);
+/// The longest time without a word of ours, less a tick.
+const NOOP_LATEST: Duration = Duration::from_millis(60_000 - TICK_MS);
 /// It may be so much less.
-const NOOP_JITTER: Duration = Duration::from_secs(15);
+const NOOP_JITTER: Duration = Duration::from_secs(14);
+/// Signs of life are due at multiples of this, so that many clients are served at one awakening.
+const TICK_MS: u64 = 500;
 /// A client that has said nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(150);
 
@@ -124,7 +126,9 @@ impl Open {
     }
 
     fn deadline(&self) -> Duration {
-        (self.link.sent() + self.noop_after).min(self.link.heard() + SILENCE)
+        let noop = (self.link.sent() + self.noop_after).as_millis() as u64;
+        let tick = Duration::from_millis((noop / TICK_MS + 1) * TICK_MS);
+        tick.min(self.link.heard() + SILENCE)
     }
 }
 
