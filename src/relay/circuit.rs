@@ -11,6 +11,8 @@ use crate::net::wire::{Read, Wire};
 const SILENCE: Duration = Duration::from_secs(120);
 /// Bytes that one turn moves in each direction at most.
 const TURN: u64 = 256 * 1024;
+/// The same while several parties are served in turn.
+const SHORT_TURN: u64 = 64 * 1024;
 /// Empty pipes that are kept.
 const SPARE_PIPES: usize = 16;
 
@@ -98,7 +100,7 @@ struct Broken;
 /// Moves what `from` says to `to`: how much, and whether there may be more at once.
 fn pass(from: &mut End, to: &mut End, by: &mut Means<'_>) -> Result<(u64, bool), Broken> {
     let mut moved = to.flush(by.pipes)?;
-    while to.is_free() && !to.ends && moved < TURN {
+    while to.is_free() && !to.ends && moved < by.most() {
         match to.take_from(&mut from.wire, by) {
             Read::Bytes(_) => moved += to.flush(by.pipes)?,
             Read::Later => break,
@@ -160,6 +162,14 @@ pub struct Means<'a> {
     pub pipes: &'a mut Pipes,
     /// Room to copy.
     pub space: &'a mut [u8],
+    /// Others wait for their turn.
+    pub is_contended: bool,
+}
+
+impl Means<'_> {
+    fn most(&self) -> u64 {
+        if self.is_contended { SHORT_TURN } else { TURN }
+    }
 }
 
 /// Empty pipes, for whichever circuit needs one next.

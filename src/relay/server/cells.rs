@@ -16,6 +16,8 @@ use crate::relay::client::{Open, PROOF_COST};
 const MAX_BACKLOG: usize = 64 << 20;
 /// So many cells.
 const FEW_CELLS: usize = 2;
+/// Cells that one turn reads, or hands out, at most while several parties are served in turn.
+const CONTENDED_CELLS: usize = 8;
 
 /// Until when a client is not read because it was too fast.
 fn paused_until(rates: Option<&Buckets<usize>>, open: &Open, now: Now) -> Option<Duration> {
@@ -24,6 +26,9 @@ fn paused_until(rates: Option<&Buckets<usize>>, open: &Open, now: Now) -> Option
 
 impl Relay<'_> {
     pub(super) fn drive_client(&mut self, key: usize, now: Now) {
+        if let Some(Slot::Client(client)) = self.slots.get(key) {
+            self.note_turn(client.party, now);
+        }
         if let Some((wire, open)) = client(&mut self.slots, key)
             && open.is_overdue(now)
         {
@@ -56,14 +61,18 @@ impl Relay<'_> {
         }
     }
 
-    /// Cells that a client's buffer takes now.
-    pub(super) fn room(&self, room: usize) -> usize {
-        if self.backlog > MAX_BACKLOG { room.min(FEW_CELLS) } else { room }
+    /// Cells that one turn reads, or hands out, at most.
+    fn turn_cells(&self, now: Now) -> usize {
+        match () {
+            () if self.backlog > MAX_BACKLOG => FEW_CELLS,
+            () if self.is_contended(now) => CONTENDED_CELLS,
+            () => usize::MAX,
+        }
     }
 
     /// Reads once and does what is asked for; whether the client is gone.
     pub(super) fn read_cells(&mut self, key: usize, now: Now) -> Result<bool, Violation> {
-        let few = self.room(usize::MAX);
+        let few = self.turn_cells(now);
         let Some((wire, open)) = client(&mut self.slots, key) else { return Ok(false) };
         let paused = paused_until(self.rates.as_ref(), open, now).is_some();
         let len = match open.waits {
@@ -210,7 +219,7 @@ impl Relay<'_> {
 
     /// Hands a client what it is to read, and writes; whether it is gone.
     pub(super) fn write_cells(&mut self, key: usize, now: Now) -> bool {
-        let few = self.room(usize::MAX);
+        let few = self.turn_cells(now);
         let Some((wire, open)) = client(&mut self.slots, key) else { return false };
         open.link.lend(&mut self.spare);
         open.keep_alive(now);

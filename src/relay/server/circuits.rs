@@ -53,10 +53,12 @@ impl Relay<'_> {
     }
 
     pub(super) fn drive_circuit(&mut self, number: usize, now: Now) {
-        let (circuit, [(first, _), _]) = &mut self.circuits[number];
+        let (first, party) = self.circuits[number].1[0];
+        self.note_turn(party, now);
+        let is_contended = self.is_contended(now);
+        let mut means = Means { pipes: &mut self.pipes, space: &mut self.space, is_contended };
+        let circuit = &mut self.circuits[number].0;
         circuit.is_queued = false;
-        let first = *first;
-        let mut means = Means { pipes: &mut self.pipes, space: &mut self.space };
         match circuit.drive(now.mono, &mut means) {
             Moved::Bytes(bytes, more) => {
                 self.counts.carried += bytes;

@@ -49,7 +49,10 @@ const MAX_WAITING: usize = 1024;
 /// Descriptors for everything that is no connection.
 const OTHER_DESCRIPTORS: usize = 64;
 /// After so long we look who has come meanwhile.
-const LOOK_EVERY: Duration = Duration::from_micros(500);
+const LOOK_EVERY: Duration = Duration::from_micros(50);
+/// Several parties are served in turn: so it is for so long after one turn was another party's than
+/// the turn before. Turns are short then, and nobody waits long for the next.
+const CONTENTION: Duration = Duration::from_millis(10);
 /// Cells that are freed in one turn because they are too old, about.
 const EXPIRE_A_TURN: u64 = 4096;
 /// What was said last may take this long to be read.
@@ -127,6 +130,9 @@ pub struct Relay<'a> {
     room: Room,
     rates: Option<Buckets<usize>>,
     counts: Counts,
+    /// Whose turn was last.
+    served: Option<Party>,
+    contended_until: Duration,
     /// Sealed bytes that wait for slow readers.
     backlog: usize,
     tell_at: Duration,
@@ -169,6 +175,8 @@ impl<'a> Relay<'a> {
             room: Room::default(),
             rates: settings.rate.map(|rate| Buckets::new(rate, max_clients)),
             counts: Counts::default(),
+            served: None,
+            contended_until: Duration::ZERO,
             backlog: 0,
             tell_at: now + settings.tell_every,
             space: vec![0; READ_SPACE],
@@ -281,10 +289,23 @@ impl<'a> Relay<'a> {
         }
         while let Some(Source(key)) = self.turns.pop() {
             self.drive(key as usize);
-            if self.hub.clock.now().mono >= now.mono + LOOK_EVERY {
+            let so_far = self.hub.clock.now().mono;
+            if so_far >= now.mono + LOOK_EVERY || so_far < self.contended_until {
                 return;
             }
         }
+    }
+
+    /// Takes note of whose turn it is.
+    fn note_turn(&mut self, party: Party, now: Now) {
+        if self.served.replace(party).is_some_and(|last| last != party) {
+            self.contended_until = now.mono + CONTENTION;
+        }
+    }
+
+    /// Whether several parties are served in turn.
+    fn is_contended(&self, now: Now) -> bool {
+        now.mono < self.contended_until
     }
 
     fn deadline(&self) -> Option<Duration> {
