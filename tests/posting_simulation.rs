@@ -502,3 +502,61 @@ fn a_relay_that_confirms_nothing_is_given_up() {
     // Every link is cut with the first answer on it.
     assert!(matches!(model.run(), Outcome::NotTaken(_) | Outcome::Unconfirmed));
 }
+
+#[test]
+fn a_relay_alone_can_neither_claim_a_delivery_nor_keep_the_sender_for_ever() {
+    let mut model = Model::new(1, World { body: 5000, ..World::default() });
+    let (peer, access) = (*model.peer.public(), model.access);
+    let ack_key_of = |packet: &[u8; PACKET_LEN]| {
+        let opened = Opened::open(&model.peer, packet, 0, &[]).unwrap();
+        (*opened.ack_key(), opened.id(), opened.time_ms())
+    };
+    let channels = (model.pair(), None);
+    let parties = Parties { me: &model.me, peer: &peer, access: &access, channels };
+    let patience = Patience { answer: ANSWER, silence: SILENCE };
+    let mut rng = SeededRandom::new(3);
+    let start = Now { mono: Duration::ZERO, unix_ms: 20_000 * EPOCH_MS };
+    let mut posting = Posting::new(parties, model.letter(), 1, patience, start, &mut rng).unwrap();
+    posting.linked(KeyPair::generate().public().as_bytes(), &[5; 64], start).unwrap();
+    let mut said = Vec::new();
+    posting.fill(start, &mut rng, &mut |cell| said.push(Owned::of(cell)));
+    let subscribed = said.iter().find(|cell| cell.command == Command::Subscribe).unwrap().address;
+    let posts: Vec<_> = said.iter().filter(|cell| cell.command == Command::Post).collect();
+    for post in &posts {
+        posting.hear(&Cell { id: post.id, ..Cell::new(Command::Ack) }, start).unwrap();
+    }
+    let (ack_key, id, time_ms) = ack_key_of(posts[0].body[..].try_into().unwrap());
+    // One receipt that is real, and says that the recipient holds it.
+    let of = Receipted { sender: model.me.public(), id, ack_key: &ack_key };
+    let mut real = [0; PACKET_LEN];
+    let now = Now { mono: Duration::ZERO, unix_ms: time_ms };
+    receipt::seal(&model.peer, &of, Status::Received, now, &mut model.rng, &mut real);
+    let mut number = numbers(4);
+    for second in 0..SILENCE.as_secs() + 2 {
+        let now = Now { mono: Duration::from_secs(second), ..start };
+        for turn in 0..20 {
+            // What it has seen, what it makes up, what it was shown before.
+            let mut body = [real, [number(256) as u8; PACKET_LEN]][turn % 2];
+            if turn > 10 {
+                body[number(PACKET_LEN as u64) as usize] ^= 1 << number(8);
+            }
+            let (id, log) = (number(1000), [1; 8]);
+            let cells = [
+                Cell { id, log, address: subscribed, body: &body, ..Cell::new(Command::Cell) },
+                Cell { id, ..Cell::new(Command::Ack) },
+                Cell { id, address: subscribed, body: &[9], ..Cell::new(Command::Error) },
+                Cell { id, log, address: subscribed, ..Cell::new(Command::Live) },
+            ];
+            cells.iter().for_each(|cell| posting.hear(cell, now).unwrap());
+            let mut sent = 0;
+            posting.fill(now, &mut rng, &mut |_| sent += 1);
+            assert!(sent <= WINDOW + 2, "{sent} cells at once");
+        }
+        if let Some(outcome) = posting.outcome(now) {
+            assert_eq!(outcome, Outcome::Queued);
+            assert!(second >= SILENCE.as_secs());
+            return;
+        }
+    }
+    panic!("it waits for ever");
+}

@@ -96,7 +96,8 @@ pub struct Options {
     #[arg(short, long, value_name = "KEY")]
     pub key: Option<String>,
 
-    /// Give up after a silence of TIME (30s; connecting has 10s of its own)
+    /// Give up after a silence of TIME (30s; connecting has 10s of its own, and 5s are for the first
+    /// answer by a relay)
     #[arg(short, long, value_name = "TIME", value_parser = units::duration)]
     pub wait: Option<Duration>,
 

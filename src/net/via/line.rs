@@ -31,6 +31,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// A relay that floods us must not keep us from a signal.
 const READS_A_TURN: usize = 32;
+/// More than what is ever on its way to a relay that reads, in bytes.
+const CLOGGED: usize = 128 * 1024;
 /// Cells are few and short.
 const READ_SPACE: usize = 16 * WIRE_LEN;
 
@@ -240,6 +242,11 @@ impl Line {
         let before = up.link.pending().len();
         up.link.send(cell, now);
         show(limits, true, &up.link.pending()[before..], meaning(cell));
+    }
+
+    /// Whether the relay takes so little that nothing more is to be queued.
+    pub fn is_clogged(&self) -> bool {
+        matches!(&self.state, State::Up(up) if up.link.pending().len() > CLOGGED)
     }
 
     /// Writes what the socket takes.

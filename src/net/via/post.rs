@@ -172,7 +172,9 @@ impl<'a> Post<'a> {
     fn pass_on(&mut self, hub: &Hub, limits: &mut Limits<'_>) {
         let now = hub.clock.now();
         let Self { line, posting: Some(posting), .. } = self else { return };
-        posting.fill(now, &mut OsRandom, &mut |cell| line.send(cell, now, limits));
+        if !line.is_clogged() {
+            posting.fill(now, &mut OsRandom, &mut |cell| line.send(cell, now, limits));
+        }
         line.pour();
         if posting.is_confirmed() {
             line.works();

@@ -3,15 +3,17 @@
 //! It outlives links: what was not confirmed on one is posted again on the next. When the relay has
 //! confirmed all of it, the recipient has some time to say so itself.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::cell::{Address, Cell, Command, ErrorCode, Log, PROOF_LEN};
+use super::cell::{Address, Cell, Command, ErrorCode, FLAG_VOLATILE, Log, PROOF_LEN};
 use super::mailbox::{Channel, Mailbox, Reader, epoch};
 use crate::crypto::noise::HASH_LEN;
 use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret};
 use crate::proto::datagram::ack::Status;
 use crate::proto::datagram::packet::{
-    Head, Kind, MAX_FRAGMENTS, MessageId, PACKET_LEN, Sealer, Way, fragment_of, fragments,
+    Head, Kind, MAX_FRAGMENTS, Mac1, MessageId, PACKET_LEN, Sealer, Way, fragment_of, fragments,
+    mac1_of,
 };
 use crate::proto::datagram::receipt::Awaited;
 use crate::proto::stream::record::Violation;
@@ -136,8 +138,10 @@ pub struct Posting {
     proof: Option<[u8; PROOF_LEN]>,
     /// The relay has been asked for the receipts.
     subscribed: bool,
-    /// Receipts that were read and may go.
-    read: Vec<(u64, Log)>,
+    /// Receipts up to this one were read and may go.
+    read: Option<(u64, Log)>,
+    /// Those that counted: a relay that shows one again proves nothing.
+    counted: BTreeSet<Mac1>,
     /// When the last RECEIPT came.
     heard: Option<Duration>,
     /// When the relay last confirmed something; first, when it was reached.
@@ -182,7 +186,8 @@ impl Posting {
             legs: legs.map(|channel| Leg::new(channel, of)).collect(),
             proof: None,
             subscribed: false,
-            read: Vec::new(),
+            read: None,
+            counted: BTreeSet::new(),
             heard: None,
             moved: None,
             full: None,
@@ -223,7 +228,7 @@ impl Posting {
     /// The next link is to another relay, which has nothing of it.
     pub fn start_over(&mut self) {
         self.legs.iter_mut().for_each(|leg| leg.again(true));
-        self.read.clear();
+        self.read = None;
     }
 
     /// Whether the relay holds the message.
@@ -259,7 +264,7 @@ impl Posting {
     }
 
     fn thank(&mut self, send: &mut dyn FnMut(&Cell<'_>)) {
-        for (id, log) in self.read.drain(..) {
+        if let Some((id, log)) = self.read.take() {
             let address = self.receipts.address;
             send(&Cell { id, log, address, ..Cell::new(Command::Ack) });
         }
@@ -358,9 +363,14 @@ impl Posting {
 
     fn receipt(&mut self, cell: &Cell<'_>, now: Now) {
         // Whatever it is, nobody else wants it.
-        self.read.push((cell.id, cell.log));
+        if cell.flags & FLAG_VOLATILE == 0 {
+            self.read = Some((cell.id, cell.log));
+        }
         let Some(packet) = cell.packet() else { return };
         let Some(status) = self.awaited.read(&self.me, &self.peer, packet) else { return };
+        if !self.counted.insert(mac1_of(packet)) {
+            return;
+        }
         self.heard = Some(now.mono);
         let settled = match status {
             Status::Received => return,
