@@ -192,3 +192,13 @@ fn what_makes_no_sense_with_a_relay_is_refused() {
         assert!(stderr.contains(said), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_relay_that_lets_no_more_be_read_is_named() {
+    let (bob, relay) = (Home::with_identity(), Relay::spawn(&["--memory", "1k", "127.0.0.1:0"]));
+    let listener = listen(&bob, &relay, &["--json"]);
+    listener.wait_stderr("relay home: refused: it lets no more mailboxes be read");
+    listener.wait_stdout("the event", |bytes| {
+        String::from_utf8_lossy(bytes).contains(r#""relay":"home","status":"refused""#)
+    });
+}

@@ -39,8 +39,8 @@ pub enum Event<'a> {
     Relay {
         /// The relay's petname, or what stands for one.
         relay: &'a str,
-        /// `listening`: from the first time on, or again; `unreached`: it was not reached so far;
-        /// `lost`: the link to it was cut. Both are tried again.
+        /// `listening`: from the first time on, or again; `refused`: not all of it; `unreached`: it was not reached so far;
+        /// `lost`: the link to it was cut. All that is tried again.
         status: &'a str,
         /// Why not.
         #[serde(skip_serializing_if = "Option::is_none")]

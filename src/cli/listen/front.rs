@@ -114,6 +114,9 @@ impl<'a> Front<'a> {
     fn say_relay(&self, relay: &str, news: RelayNews<'_>) {
         let (status, why) = match news {
             RelayNews::Listening => ("listening", None),
+            RelayNews::Refused => {
+                ("refused", Some("it lets no more mailboxes be read: some are not".to_owned()))
+            }
             RelayNews::Unreached(error) => ("unreached", Some(dial_failure(error).to_string())),
             RelayNews::Lost(why) => ("lost", Some(why.to_owned())),
         };

@@ -146,6 +146,8 @@ pub enum Notice<'a> {
 pub enum RelayNews<'a> {
     /// All that is to be read there is read: from the first time on, or again.
     Listening,
+    /// Of some mailboxes it says that it cannot let us read them; that is tried again.
+    Refused,
     /// It was not reached; that is tried again.
     Unreached(&'a DialError),
     /// The link to it was lost; that is tried again.

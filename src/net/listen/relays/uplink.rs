@@ -106,6 +106,8 @@ pub struct Uplink {
     pub unreached: Option<DialError>,
     /// It was live once.
     pub was_live: bool,
+    /// It does not let us read all there is.
+    refuses: bool,
     /// What the user knows of it: that it is live, or that it is lost.
     known: Option<bool>,
     told: Option<Duration>,
@@ -128,6 +130,7 @@ impl Uplink {
             backoff: Backoff::default(),
             unreached: None,
             was_live: false,
+            refuses: false,
             known: None,
             told: None,
             retry: None,
@@ -196,6 +199,7 @@ impl Uplink {
         let noop = noop_after();
         let (inbox, excused) = (VecDeque::new(), now.mono);
         self.reading.linked(ttl, now);
+        self.refuses = false;
         self.retry = None;
         self.state = State::Open(Box::new(Open { wire, link, readers, ttl, noop, inbox, excused }));
     }
@@ -245,6 +249,9 @@ impl Uplink {
         self.unreached = None;
         if self.known.replace(true) != Some(true) {
             host.notice(Notice::Relay(&self.relay.name, RelayNews::Listening));
+            if std::mem::take(&mut self.refuses) {
+                host.notice(Notice::Relay(&self.relay.name, RelayNews::Refused));
+            }
         }
     }
 
@@ -277,14 +284,16 @@ impl Uplink {
 
     /// What packets are, and LIVE, wait for their turn; all else is dealt with at once.
     fn sort(&mut self, bytes: &[u8], now: Now) -> Result<(), Violation> {
-        let Self { state, posts, reading, .. } = self;
+        let Self { state, posts, reading, refuses, .. } = self;
         let State::Open(open) = state else { return Ok(()) };
         let Open { link, inbox, .. } = &mut **open;
         link.feed(bytes, now, |cell| {
             match cell.command {
                 Command::Cell | Command::Live => inbox.push_back(Incoming::of(cell)),
                 Command::Ack => drop(posts.remove(&cell.id)),
-                Command::Error if cell.id == 0 => drop(reading.refused(&cell.address, now)),
+                Command::Error if cell.id == 0 => {
+                    *refuses |= reading.refused(&cell.address, now);
+                }
                 Command::Error => drop(posts.remove(&cell.id)),
                 Command::Noop => {}
                 Command::Post
