@@ -185,6 +185,27 @@ fn who_is_no_contact_is_turned_away_unless_everybody_is_heard() {
 }
 
 #[test]
+fn a_rate_holds_for_what_was_waiting_too_and_keeps_nobody_else_waiting() {
+    let ((bob, alice), carol, relay) = (bob_and_alice(), Home::with_identity(), relay());
+    bob.import(&carol, "carol");
+    let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
+    for line in lines(0, 30) {
+        sender.post(&mut client, Box::Pair, &sender.seal(&line));
+    }
+    let mut listener = listen(&bob, &relay, &["--rate", "3/h", "-n", "4"]);
+    listener.wait_stdout("as many as may come at once", |bytes| bytes == lines(0, 3).concat());
+    listener.wait_stderr("alice: too many messages in a short time: some wait");
+    let carol = Sender::new(&carol, &bob);
+    assert_eq!(carol.send(&mut client, b"carol\n"), Status::Delivered);
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert_eq!(listener.stdout(), [lines(0, 3).concat(), b"carol\n".to_vec()].concat());
+    // What had to wait was not acknowledged, and comes again.
+    let mut next = listen_to_some(&bob, &relay, 27);
+    assert!(next.wait_exit(DEADLINE).success());
+    assert_eq!(next.stdout(), lines(3, 27).concat());
+}
+
+#[test]
 fn a_small_file_lands_in_the_directory_and_is_declined_without_one() {
     let ((bob, alice), relay) = (bob_and_alice(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());

@@ -592,7 +592,7 @@ impl<'a> Listener<'a> {
         let door = self.door.next_turn();
         let seats = self.shared.seats.next_deadline().into_iter().chain(self.rests());
         let host = self.shared.host.deadline();
-        let relays = self.relays.deadline(self.hub.clock.now());
+        let relays = self.relays.deadline(self.hub.clock.now(), &self.shared.seats);
         let own = retries.chain(relays).chain(idle).chain(mux).chain(door).chain(seats).chain(host);
         own.chain(datagrams).chain(self.timers.next()).min()
     }

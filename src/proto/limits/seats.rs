@@ -133,6 +133,11 @@ impl Seats {
         self.members.get(&source).map_or(Duration::ZERO, |member| self.rests_until(member.party))
     }
 
+    /// From when on the rate of messages lets `party` say something; `None` if there is no such rate.
+    pub fn may_speak_at(&self, party: Party) -> Option<Duration> {
+        self.spoken.as_ref().map(|spoken| spoken.ready_at(party))
+    }
+
     fn rests_until(&self, party: Party) -> Duration {
         self.spoken.as_ref().map_or(Duration::ZERO, |spoken| spoken.ready_at(party))
     }

@@ -1,7 +1,8 @@
 //! Messages that came whole in cells: to the output, or to somebody who was hired for them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::time::Duration;
 
 use super::Spot;
 use crate::net::listen::conn::Shared;
@@ -13,6 +14,7 @@ use crate::proto::datagram::held::{Held, Message};
 use crate::proto::datagram::packet::Way;
 use crate::proto::datagram::past::{Extent, Ran};
 use crate::proto::datagram::receiver::RunKey;
+use crate::proto::limits::{Limit, Seats};
 use crate::proto::mux::Source;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::time::Now;
@@ -28,6 +30,14 @@ struct Letter {
     total: u64,
     /// When it was made, by its sender's clock, Unix ms.
     time_ms: u64,
+}
+
+/// A message that the rate of messages keeps from the output.
+struct Resting {
+    run: RunKey,
+    heard: Heard,
+    letter: Letter,
+    content: Vec<u8>,
 }
 
 /// A message for somebody who is to be hired.
@@ -53,6 +63,7 @@ struct Job {
 pub struct Letters {
     /// Those on their way to the output.
     runs: Runs<Letter>,
+    resting: VecDeque<Resting>,
     jobs: Vec<Job>,
     waiting: VecDeque<Waiting>,
     sessions: u64,
@@ -63,6 +74,7 @@ impl Letters {
     pub fn new() -> Self {
         Self {
             runs: Runs::new(LETTER_BIT),
+            resting: VecDeque::new(),
             jobs: Vec::new(),
             waiting: VecDeque::new(),
             sessions: LETTER_BIT,
@@ -77,11 +89,24 @@ impl Letters {
     /// Whether any is on its way.
     pub fn is_busy(&self) -> bool {
         !(self.runs.is_empty() && self.jobs.is_empty() && self.waiting.is_empty())
+            || self.is_resting()
     }
 
     /// How many wait for somebody who is to be hired.
-    pub fn waiting(&self) -> u64 {
+    pub fn for_hire(&self) -> u64 {
         self.waiting.len() as u64
+    }
+
+    /// Whether any waits because its caller has said much lately.
+    pub fn is_resting(&self) -> bool {
+        !self.resting.is_empty()
+    }
+
+    /// When [`Letters::work`] has something to do without news.
+    pub fn deadline(&self, seats: &Seats) -> Option<Duration> {
+        let speaks = |resting: &Resting| seats.may_speak_at(resting.heard.caller.party(None));
+        let next = self.resting.iter().filter(|resting| !self.is_speaking(resting));
+        next.filter_map(speaks).min()
     }
 
     /// A message came. What nobody wants is declined.
@@ -91,7 +116,6 @@ impl Letters {
         held: &mut Held<Spot>,
         now: Now,
         shared: &mut Shared<'_>,
-        stage: &mut dyn Stage,
     ) {
         let (run, time_ms) = (message.run, message.time_ms);
         let caller = shared.host.admit(run.sender(), run.local(), false);
@@ -104,11 +128,7 @@ impl Letters {
         match shared.host.route(session, &caller, &meta) {
             Route::Output => {
                 let letter = Letter { total: content.len() as u64, time_ms };
-                // What is whole needs no more serving.
-                let number = self.runs.begin(run, heard, letter, false, now.mono, shared);
-                let source = Source(number);
-                shared.mux.data(source, &content, now.mono, stage);
-                shared.mux.end(source);
+                self.resting.push_back(Resting { run, heard, letter, content });
             }
             Route::Receiver(number) => {
                 self.waiting.push_back(Waiting {
@@ -135,6 +155,39 @@ impl Letters {
     ) {
         let Some(run) = self.runs.end(source.0, now.mono, shared) else { return };
         delivered(&run.key, &run.heard, &run.state, held, shared);
+    }
+
+    /// Whether a message of the same caller is on its way to the output.
+    fn is_speaking(&self, resting: &Resting) -> bool {
+        let party = resting.heard.caller.party(None);
+        self.runs.iter().any(|(_, run)| run.heard.caller.party(None) == party)
+    }
+
+    /// Passes on to the output what may speak now. Where there is a rate of messages, each caller's
+    /// go one by one, since only what was flushed counts; and the first that waits keeps the others
+    /// of its caller waiting, so that their order stays.
+    pub fn speak(&mut self, now: Now, shared: &mut Shared<'_>, stage: &mut dyn Stage) {
+        let mut kept = BTreeSet::new();
+        let mut later = VecDeque::new();
+        while let Some(next) = self.resting.pop_front() {
+            let party = next.heard.caller.party(None);
+            let may_at = shared.seats.may_speak_at(party);
+            let rests = may_at.is_some_and(|at| at > now.mono);
+            if may_at.is_some() && (kept.contains(&party) || rests || self.is_speaking(&next)) {
+                if rests && kept.insert(party) {
+                    shared.host.notice(Notice::Kept(Limit::Messages, &next.heard.caller));
+                }
+                kept.insert(party);
+                later.push_back(next);
+                continue;
+            }
+            let Resting { run, heard, letter, content } = next;
+            // What is whole needs no more serving.
+            let number = self.runs.begin(run, heard, letter, false, now.mono, shared);
+            shared.mux.data(Source(number), &content, now.mono, stage);
+            shared.mux.end(Source(number));
+        }
+        self.resting = later;
     }
 
     /// Hires whoever is needed, and takes what the hired have to say; whether that was something.
@@ -193,6 +246,7 @@ impl Letters {
             shared.mux.cut(Source(number));
             self.runs.end(number, now.mono, shared);
         }
+        self.resting.clear();
         self.jobs.clear();
         self.waiting.clear();
     }

@@ -33,6 +33,7 @@ use crate::proto::datagram::held::{
 };
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
 use crate::proto::datagram::past::{Ran, Recall};
+use crate::proto::limits::Seats;
 use crate::proto::mux::Source;
 use crate::proto::relay::mailbox::Channel;
 use crate::proto::relay::reading::{Position, Wanted, Whose};
@@ -40,7 +41,7 @@ use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
 
 /// Cells of one relay that are taken before others have their turn.
-const CELLS_A_TURN: usize = 128;
+const CELLS_A_TURN: usize = 32;
 /// How often it is looked whether there are other contacts now.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -81,6 +82,8 @@ pub struct Relays<'a> {
     since: Duration,
     /// Something of a message came since the last look.
     news: bool,
+    /// The output has flushed a message since the last turn: another may follow it.
+    spoken: bool,
 }
 
 impl<'a> Relays<'a> {
@@ -114,6 +117,7 @@ impl<'a> Relays<'a> {
             to_meet: Vec::new(),
             since: now,
             news: false,
+            spoken: false,
         }
     }
 
@@ -172,6 +176,8 @@ impl<'a> Relays<'a> {
         while self.letters.work(&mut self.held, now, shared) {
             self.has_room();
         }
+        self.letters.speak(now, shared, stage);
+        self.spoken = false;
         self.settle(now, shared);
     }
 
@@ -255,10 +261,10 @@ impl<'a> Relays<'a> {
         let Some((position, live)) = uplink.reading.cell(&incoming.cell()) else { return true };
         let Some(packet) = incoming.packet() else { return true };
         // Who has heard enough takes nothing in: what is left alone comes again another time.
-        let underway = || shared.mux.underway() + self.letters.waiting() + shared.open_runs;
+        let underway = || shared.mux.underway() + self.letters.for_hire() + shared.open_runs;
         let sated = shared.mux.left().is_some_and(|left| underway() >= left);
         let full = sated || shared.refusing.is_some();
-        let (host, seats) = (&mut *shared.host, &shared.seats);
+        let host = &mut *shared.host;
         let reading = &uplink.reading;
         let (state, keys) = (shared.state.as_ref(), shared.keys);
         let mut admit = |asked: &Asked<'_>| {
@@ -274,11 +280,6 @@ impl<'a> Relays<'a> {
                 Recall::New => {}
                 Recall::Delivered => return Admission::DeliveredBefore(caller.known),
                 Recall::Gone => return Admission::Gone,
-            }
-            let limit = seats.forbids(caller.party(None), false, now.mono);
-            if let Some(limit) = limit.filter(|_| asked.begins) {
-                host.notice(Notice::Kept(limit, &caller));
-                return Admission::NotNow;
             }
             match caller.known {
                 _ if full && asked.begins => Admission::NotNow,
@@ -319,7 +320,9 @@ impl<'a> Relays<'a> {
             match event {
                 Arrival::Message(message) => {
                     self.news = true;
-                    self.letters.arrived(message, &mut self.held, now, shared, stage);
+                    self.letters.arrived(message, &mut self.held, now, shared);
+                    // At once: who counts must know what is on its way.
+                    self.letters.speak(now, shared, stage);
                 }
                 Arrival::TurnedAway { sender, .. } => {
                     shared.host.notice(Notice::TurnedAway(&sender));
@@ -352,6 +355,7 @@ impl<'a> Relays<'a> {
     /// The output has flushed a message.
     pub fn flushed(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
         self.letters.flushed(source, &mut self.held, now, shared);
+        self.spoken = true;
         self.has_room();
     }
 
@@ -378,16 +382,18 @@ impl<'a> Relays<'a> {
 
     /// Whether something was left so that others have their turn.
     pub fn has_more(&self) -> bool {
-        self.uplinks.iter().any(|uplink| uplink.has_more) || !self.to_meet.is_empty()
+        let speaks = self.spoken && self.letters.is_resting();
+        speaks || self.uplinks.iter().any(|uplink| uplink.has_more) || !self.to_meet.is_empty()
     }
 
     /// When [`Relays::drive`] has something to do without news.
-    pub fn deadline(&self, now: Now) -> Option<Duration> {
+    pub fn deadline(&self, now: Now, seats: &Seats) -> Option<Duration> {
         if self.is_empty() {
             return None;
         }
         let uplinks = self.uplinks.iter().filter_map(|uplink| uplink.deadline(now));
         let own = uplinks.chain(self.meetings.deadline()).chain(self.held.next_timeout());
+        let own = own.chain(self.letters.deadline(seats));
         own.chain(self.looked.map(|looked| looked + LOOK_EVERY)).min()
     }
 
