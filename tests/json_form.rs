@@ -398,6 +398,13 @@ fn what_a_relay_holds_is_told_as_queued() {
         assert_eq!(result["hint"].is_string(), code == 7);
         assert!(result["error"].as_str().unwrap().contains("queued at relay home"));
     }
+    let file = alice.path().join("note");
+    fs::write(&file, "hi").unwrap();
+    let args = ["--via", "home", "-w", "1s", "--json", "bob", "-f", file.to_str().unwrap()];
+    let objects = objects(&send(&alice, &args, b"").stdout);
+    let [file] = events(&objects, "file")[..] else { panic!("{objects:?}") };
+    assert_eq!((&file["status"], &file["name"]), (&json!("queued"), &json!("note")));
+    assert_eq!((&file["to"], &file["bytes"]), (&json!("bob"), &json!(0)));
 }
 
 #[test]

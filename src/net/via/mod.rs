@@ -1,6 +1,9 @@
 //! Where a peer is to be reached: at an address, or by a relay. PROTOCOL.md, 5.
 //!
 //! [`link`] is a connection to a relay that carries cells, [`circuit`] one that carries a stream.
+//! A sender's way through them is in [`cells`]: its recipient's own addresses first; then, for what
+//! is short, [`post`] over a [`line`] that is made anew when it is cut; else a circuit, or one for
+//! each of a group's [`members`], whom a [`muster`] finds.
 
 pub mod cells;
 pub mod circuit;
