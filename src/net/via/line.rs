@@ -8,7 +8,8 @@ use std::time::Duration;
 use mio::Token;
 use mio::event::Event;
 
-use super::link::{LinkCall, Linked};
+use super::backoff::Backoff;
+use super::link::{LinkCall, Linked, SILENCE, noop_after};
 use super::{Place, Relay};
 use crate::crypto::sodium::{PublicKey, random};
 use crate::net::dial::{DialError, Dialed, Dialing};
@@ -21,14 +22,9 @@ use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
 
-/// Who has sent nothing for this long, or up to a quarter less, says NOOP.
-const NOOP_EVERY: Duration = Duration::from_secs(60);
-/// A side that has been silent for this long is gone.
-const SILENCE: Duration = Duration::from_secs(150);
-/// The pause before a link is made anew, and the longest: it doubles, and is shortened by up to a
-/// half, so that those whom one relay cut off do not all come back at once.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// The longest first pause before a link is made anew, and the longest of all: somebody waits.
+const FIRST_PAUSE: Duration = Duration::from_millis(400);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A relay that floods us must not keep us from a signal.
 const READS_A_TURN: usize = 32;
 /// More than what is ever on its way to a relay that reads, in bytes.
@@ -46,7 +42,7 @@ pub struct Line {
     token: Token,
     patience: Duration,
     state: State,
-    pause: Duration,
+    backoff: Backoff,
     failure: Option<DialError>,
     /// The relay that was reached last, and its address.
     reached: Option<(PublicKey, SocketAddr)>,
@@ -96,7 +92,7 @@ impl Line {
             token,
             patience,
             state: State::Down(Duration::ZERO),
-            pause: FIRST_PAUSE,
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             failure: None,
             reached: None,
             ttl: Duration::ZERO,
@@ -219,21 +215,18 @@ impl Line {
         let elsewhere = former.is_some() && former != key;
         self.failed = 0;
         let wire = Wire::new(dialed.socket, dialed.address);
-        let quarter = u64::from(u16::from_be_bytes(random())) * NOOP_EVERY.as_millis() as u64 / 4;
-        let noop_after = NOOP_EVERY - Duration::from_millis(quarter / u64::from(u16::MAX));
+        let noop_after = noop_after();
         self.state = State::Up(Box::new(Up { wire, link, noop_after }));
         News::Linked { challenge, hash, elsewhere }
     }
 
     fn next_pause(&mut self) -> Duration {
-        let pause = self.pause;
-        self.pause = (pause * 2).min(MAX_PAUSE);
-        pause - pause.mul_f64(f64::from(u16::from_be_bytes(random())) / f64::from(u16::MAX) / 2.0)
+        self.backoff.next(u64::from_be_bytes(random()))
     }
 
     /// The relay has done what it is for: the next pause is a short one.
     pub fn works(&mut self) {
-        self.pause = FIRST_PAUSE;
+        self.backoff.reset();
     }
 
     /// Queues a cell, if there is a link.
@@ -285,6 +278,7 @@ impl Up {
         }
         if now.mono >= self.link.sent() + self.noop_after {
             self.link.send(&Cell::new(Command::Noop), now);
+            self.noop_after = noop_after();
         }
         let mut space = [0; READ_SPACE];
         for _ in 0..READS_A_TURN {

@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 
 use super::{Place, Relay};
 use crate::crypto::noise::HASH_LEN;
-use crate::crypto::sodium::KeyPair;
+use crate::crypto::sodium::{KeyPair, random};
 use crate::net::dial::{Handshake, NoProof, NotOpened, Opening};
 use crate::proto::relay::cell::WIRE_LEN;
 use crate::proto::relay::link::CellLink;
@@ -19,6 +19,10 @@ use crate::proto::time::Now;
 
 /// The longest TTL that a relay may have, in seconds: 30 days.
 pub const MAX_TTL_S: u64 = 30 * 86_400;
+/// Whoever says nothing for so long says NOOP.
+const NOOP_AFTER: Duration = Duration::from_secs(60);
+/// Whoever is not heard for so long is gone.
+pub const SILENCE: Duration = Duration::from_secs(150);
 /// The longest WELCOME that is read, in bytes on the wire.
 const MAX_WELCOME: usize = 4096;
 
@@ -120,6 +124,13 @@ impl Opening for LinkCall {
     ) -> Result<Option<Linked>, NotOpened> {
         Ok(underway.advance(socket, now)?)
     }
+}
+
+/// When a side that has said nothing says NOOP: after a minute, or up to a quarter less, drawn anew
+/// each time, so that links do not speak in step.
+pub fn noop_after() -> Duration {
+    let quarter = NOOP_AFTER.as_millis() as u64 / 4;
+    NOOP_AFTER - Duration::from_millis(u64::from_be_bytes(random()) % quarter)
 }
 
 /// Writes what the socket takes of `bytes`, and removes it from them.

@@ -5,6 +5,7 @@
 //! is short, [`post`] over a [`line`] that is made anew when it is cut; else a circuit, or one for
 //! each of a group's [`members`], whom a [`muster`] finds.
 
+pub mod backoff;
 pub mod cells;
 pub mod circuit;
 pub mod line;

@@ -8,13 +8,13 @@ use std::time::Duration;
 use mio::Token;
 use mio::event::Event;
 
-use super::backoff::Backoff;
 use crate::crypto::sodium::random;
 use crate::net::dial::{CONNECT_TIME, Calling, DialError};
 use crate::net::hub::Hub;
 use crate::net::listen::{Answering, Host, Notice, RelayNews};
 use crate::net::via::Relay;
-use crate::net::via::link::{LinkCall, Linked};
+use crate::net::via::backoff::Backoff;
+use crate::net::via::link::{LinkCall, Linked, SILENCE, noop_after};
 use crate::net::wire::{Left, Read, Wire};
 use crate::proto::datagram::packet::PACKET_LEN;
 use crate::proto::relay::cell::{Address, Cell, Command, Log};
@@ -24,10 +24,9 @@ use crate::proto::relay::reading::{Order, Reading};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
 
-/// Whoever says nothing for so long says NOOP.
-const NOOP_AFTER: Duration = Duration::from_secs(60);
-/// A relay that is silent for so long is gone.
-const SILENCE: Duration = Duration::from_secs(150);
+/// The longest first pause before a lost relay is called again, and the longest of all.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// What is read from a link at once, in bytes: about 50 cells.
 const READ: usize = 64 * 1024;
 /// While so many bytes wait to be written, no more mailboxes are asked for.
@@ -127,7 +126,7 @@ impl Uplink {
             reading: Reading::default(),
             posts: BTreeMap::new(),
             next_post: 1,
-            backoff: Backoff::default(),
+            backoff: Backoff::new(FIRST_PAUSE, LONGEST_PAUSE),
             unreached: None,
             was_live: false,
             refuses: false,
@@ -244,7 +243,7 @@ impl Uplink {
         if !self.reading.is_live() {
             return;
         }
-        self.backoff = Backoff::default();
+        self.backoff.reset();
         self.was_live = true;
         self.unreached = None;
         if self.known.replace(true) != Some(true) {
@@ -429,10 +428,4 @@ impl Open {
         }
         Ok(())
     }
-}
-
-/// A minute, or up to a quarter less, so that links do not speak in step.
-fn noop_after() -> Duration {
-    let quarter = NOOP_AFTER.as_millis() as u64 / 4;
-    NOOP_AFTER - Duration::from_millis(u64::from_be_bytes(random()) % quarter)
 }
