@@ -167,7 +167,8 @@ impl Relay<'_> {
         if cell.flags & FLAG_VOLATILE != 0 {
             let (slots, ready) = (&mut self.slots, &mut self.ready);
             self.table.show(&cell.address, packet, |reader, cell| {
-                if let Some((_, open)) = client(slots, reader)
+                if let Some((wire, open)) = client(slots, reader)
+                    && wire.is_writable()
                     && open.room() > 0
                 {
                     open.link.send(cell, now);
@@ -223,7 +224,8 @@ impl Relay<'_> {
         let Some((wire, open)) = client(&mut self.slots, key) else { return false };
         open.link.lend(&mut self.spare);
         open.keep_alive(now);
-        let room = open.room().min(few);
+        // Whose socket takes nothing now gets nothing more ready for it: it all lies in the log.
+        let room = if wire.is_writable() { open.room().min(few) } else { 0 };
         self.table.pull(key, room, |cell| open.link.send(cell, now));
         let gone = match wire.write(open.link.pending()) {
             Ok(written) => {
