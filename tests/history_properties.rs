@@ -271,7 +271,7 @@ fn each_reject_rule_has_an_entry_that_breaks_it_alone() {
         (0, 2),     // version
         (1, 2),     // direction
         (2, 4),     // state
-        (3, 3),     // transport
+        (3, 4),     // transport
         (5, 2),     // flags
         (6, 1),     // zero
         (7, 4),     // the name goes beyond the end

@@ -1,7 +1,7 @@
 //! Clients of a relay that seal no packet and open none: so it is the relay that is measured.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::stream::session::plain_buffer;
 use anonchat::proto::time::Now;
 use rustix::event::{PollFd, PollFlags, poll};
+use socket2::{Domain, Socket, Type};
 
 /// POSTs that may be unconfirmed, as for the publisher of the comparison.
 const WINDOW: u64 = 1000;
@@ -43,7 +44,18 @@ fn failed<T>(what: &'static str) -> impl FnOnce(T) -> io::Error {
 impl Client {
     /// Links to the relay of that public key file.
     pub fn connect(relay: &Contact, at: SocketAddr) -> io::Result<Self> {
-        let mut socket = TcpStream::connect(at)?;
+        Self::over(TcpStream::connect(at)?, relay)
+    }
+
+    /// The same from that address of this machine.
+    pub fn connect_from(from: IpAddr, relay: &Contact, at: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect(&at.into())?;
+        Self::over(socket.into(), relay)
+    }
+
+    fn over(mut socket: TcpStream, relay: &Contact) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         let me = KeyPair::generate();
         let access = relay.access.as_bytes();
@@ -68,11 +80,17 @@ impl Client {
 
     /// Queues and writes one cell.
     pub fn send(&mut self, cell: &Cell<'_>) -> io::Result<()> {
-        self.link.send(cell, now());
+        self.queue(cell);
         self.flush()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    /// Queues one cell.
+    pub fn queue(&mut self, cell: &Cell<'_>) {
+        self.link.send(cell, now());
+    }
+
+    /// Writes what is queued.
+    pub fn flush(&mut self) -> io::Result<()> {
         self.socket.write_all(self.link.pending())?;
         let len = self.link.pending().len();
         self.link.consumed(len);

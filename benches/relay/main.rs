@@ -8,13 +8,14 @@
 //! | `AC_BENCH_CELLS` | cells of one round | 50000 |
 //! | `AC_BENCH_READERS` | readers of the fan-out | 100 |
 //! | `AC_BENCH_BYTES` | through a circuit | 268435456 |
-//! | `AC_BENCH_RUNS` | short messages from end to end | 20 |
+//! | `AC_BENCH_RUNS` | short messages from end to end, and a fiftieth of the single cells | 20 |
 //!
 //! Nothing is asserted about time. What is missing on this machine is passed over, and said.
 
 mod cells;
 mod circuit;
 mod ends;
+mod flood;
 mod mqtt;
 mod peers;
 
@@ -67,6 +68,8 @@ fn run() -> io::Result<()> {
     let rounds = size("AC_BENCH_ROUNDS", 3).max(1);
     let relay = Relay::start()?;
     idle(&relay)?;
+    let runs = size("AC_BENCH_RUNS", 20);
+    flood::delays(&relay.file, relay.at, 50 * runs as usize)?;
     let cells = size("AC_BENCH_CELLS", 50_000);
     match Mosquitto::start()? {
         Some(mosquitto) => {
@@ -100,7 +103,7 @@ fn run() -> io::Result<()> {
         || circuit::by_socat(bytes),
     )?;
     tell("a circuit", "MB/s", "socat as a middle", pair)?;
-    ends::latency(&relay, size("AC_BENCH_RUNS", 20))
+    ends::latency(&relay, runs)
 }
 
 fn fan_out(cells: u64) -> [(usize, u64); 2] {
