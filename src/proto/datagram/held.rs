@@ -442,7 +442,8 @@ impl<S: Copy + PartialEq> Held<S> {
     }
 
     fn probe(&mut self, arrived: Arrived<S>, events: &mut Vec<Event>) {
-        if !probe::is_due(&arrived.packet, arrived.now) {
+        // Who of a group is there, beside whoever asks?
+        if !probe::is_due(&arrived.packet, arrived.now) || self.is_muted(&arrived.key) {
             return;
         }
         let taken = match self.memory.get(&arrived.key).map(|letter| &letter.state) {
