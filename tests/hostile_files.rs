@@ -17,7 +17,8 @@ use std::rc::Rc;
 
 use anonchat::crypto::sodium::random;
 use anonchat::keys::{Keyring, Passphrase, Passphrases};
-use anonchat::net::dial::{CONNECT_TIME, Call};
+use anonchat::net::call::Call;
+use anonchat::net::dial::CONNECT_TIME;
 use anonchat::net::feed::{Answer, Feed, Next};
 use anonchat::net::hub::Hub;
 use anonchat::net::input::Got;

@@ -11,6 +11,7 @@
 //! loop never waits for stdio, nor, through [`resolve`], for a name server.
 
 pub mod box_file;
+pub mod call;
 pub mod clock;
 pub mod command;
 pub mod descriptors;

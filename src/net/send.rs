@@ -7,7 +7,8 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Token};
 
-use super::dial::{CONNECT_TIME, Call, Calling, DialError, Dialed, NoProof, Opening};
+use super::call::Call;
+use super::dial::{CONNECT_TIME, Calling, DialError, Dialed, NoProof, Opening};
 use super::feed::Feed;
 use super::hub::Hub;
 use super::several::{Peer, Turn};

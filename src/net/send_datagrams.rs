@@ -9,7 +9,8 @@ use mio::event::Event;
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Token};
 
-use super::dial::{Call, DialError, NoProof, silent};
+use super::call::Call;
+use super::dial::{DialError, NoProof, silent};
 use super::hub::Hub;
 use super::input::{Got, Input};
 use super::resolve::{HostPort, Lookup};

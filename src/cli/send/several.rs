@@ -17,7 +17,7 @@ use crate::cli::{history, trace};
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::history::record::SentRecord;
 use crate::keys::Keyring;
-use crate::net::dial::Call;
+use crate::net::call::Call;
 use crate::net::fan::Fan;
 use crate::net::hub::Hub;
 use crate::net::input::Input;

@@ -9,7 +9,8 @@ use mio::event::Event;
 use super::conn::{Conn, Shared};
 use super::host::{Answering, Caller, Notice, Origin, Outgoing, SessionId};
 use super::session::Called;
-use crate::net::dial::{CONNECT_TIME, Call, Calling};
+use crate::net::call::Call;
+use crate::net::dial::{CONNECT_TIME, Calling};
 use crate::net::hub::Hub;
 
 /// Calls under way, by the token that their connection will have.

@@ -9,7 +9,7 @@ use super::Place;
 use super::cells::Cargo;
 use super::muster::Instance;
 use crate::crypto::sodium::random;
-use crate::net::dial::Call;
+use crate::net::call::Call;
 use crate::net::fan::{Fan, Laggard};
 use crate::net::feed::OneMessage;
 use crate::net::hub::Hub;
