@@ -64,7 +64,9 @@ fn send_all(
                 let (more, stdin) = args(&home, number);
                 let mut words = vec!["-w", "3s", "--via", &via];
                 words.extend(more.iter().map(String::as_str));
+                let mut attempts = 0..100;
                 loop {
+                    assert!(attempts.next().is_some(), "message {number}: the relay is not there");
                     let sent = send(&home, &words, &stdin);
                     let code = sent.status.code().unwrap();
                     // A link that is cut before the relay has proved its key: nothing was said.

@@ -2,8 +2,10 @@
 //! of them, and stops or cuts the connection when the test says so.
 #![allow(dead_code)] // each test program uses its own part of this
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -29,7 +31,9 @@ struct State {
     answered: usize,
     /// The first bytes of the sender.
     recorded: Vec<u8>,
-    sockets: Vec<TcpStream>,
+    /// Both ends of each connection that is not over, by its number.
+    sockets: BTreeMap<usize, [TcpStream; 2]>,
+    joined: usize,
     /// How many reads a frozen network holds back.
     held: usize,
     /// The port that connections are passed on to.
@@ -64,7 +68,8 @@ impl Proxy {
             passed: 0,
             answered: 0,
             recorded: Vec::new(),
-            sockets: Vec::new(),
+            sockets: BTreeMap::new(),
+            joined: 0,
             held: 0,
             target,
         };
@@ -145,7 +150,7 @@ impl Proxy {
     /// Drops what is held back, closes every connection, and passes new ones on.
     pub fn interrupt(&self) {
         let mut state = self.shared.0.lock().unwrap();
-        for socket in state.sockets.drain(..) {
+        for socket in std::mem::take(&mut state.sockets).into_values().flatten() {
             // It may be closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -157,7 +162,7 @@ impl Proxy {
     pub fn cut(&self) {
         let mut state = self.shared.0.lock().unwrap();
         state.mode = Mode::Cut;
-        for socket in state.sockets.drain(..) {
+        for socket in std::mem::take(&mut state.sockets).into_values().flatten() {
             // It may be closed already.
             let _ = socket.shutdown(Shutdown::Both);
         }
@@ -175,12 +180,22 @@ impl Drop for Proxy {
 
 fn join(sender: TcpStream, listener: TcpStream, shared: &Arc<(Mutex<State>, Condvar)>) {
     let copy = |socket: &TcpStream| socket.try_clone().unwrap();
-    shared.0.lock().unwrap().sockets.extend([copy(&sender), copy(&listener)]);
+    let mut state = shared.0.lock().unwrap();
+    state.joined += 1;
+    let number = state.joined;
+    state.sockets.insert(number, [copy(&sender), copy(&listener)]);
+    drop(state);
+    let over = Arc::new(AtomicBool::new(false));
     for (from, to, record) in
         [(copy(&sender), copy(&listener), true), (copy(&listener), copy(&sender), false)]
     {
-        let shared = Arc::clone(shared);
-        std::thread::spawn(move || pass(from, to, record, &shared));
+        let (shared, over) = (Arc::clone(shared), Arc::clone(&over));
+        std::thread::spawn(move || {
+            pass(from, to, record, &shared);
+            if over.swap(true, Ordering::Relaxed) {
+                shared.0.lock().unwrap().sockets.remove(&number);
+            }
+        });
     }
 }
 
