@@ -89,25 +89,39 @@ impl Wire {
     /// Reads once.
     pub fn read(&mut self, space: &mut [u8]) -> Read {
         while self.readable {
-            match self.socket.read(space) {
-                Ok(0) => {
-                    self.readable = false;
-                    return Read::Closed;
-                }
-                Ok(n) => {
-                    // A short read has emptied the socket; more of it will be a new event.
-                    self.readable = n == space.len() || self.ending;
-                    return Read::Bytes(n);
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.readable = false;
-                    return Read::Broken;
-                }
+            let brought = self.socket.read(space);
+            let Some(read) = self.brought(brought) else { continue };
+            if let Read::Bytes(n) = read {
+                // A short read has emptied the socket; more of it will be a new event.
+                self.readable = n == space.len() || self.ending;
+            }
+            return read;
+        }
+        Read::Later
+    }
+
+    /// Reads into an empty pipe.
+    pub fn fill(&mut self, pipe: &mut Pipe) -> Read {
+        while self.readable {
+            let brought = pipe.fill(&self.socket);
+            if let Some(read) = self.brought(brought) {
+                return read;
             }
         }
         Read::Later
+    }
+
+    /// What an attempt to read came to; `None`: look again whether there is another.
+    fn brought(&mut self, attempt: io::Result<usize>) -> Option<Read> {
+        let read = match attempt {
+            Ok(n @ 1..) => return Some(Read::Bytes(n)),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => return None,
+            Ok(0) => Some(Read::Closed),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => Some(Read::Broken),
+        };
+        self.readable = false;
+        read
     }
 
     /// Writes as much of the front of `bytes` as the socket takes: how much that was.
@@ -117,38 +131,10 @@ impl Wire {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut written = 0;
         while self.writable && written < bytes.len() {
-            match self.socket.write(&bytes[written..]) {
-                Ok(n) => written += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.writable = false;
-                    self.readable = true;
-                    return Err(e);
-                }
-            }
+            let took = self.socket.write(&bytes[written..]);
+            written += self.took(took)?;
         }
         Ok(written)
-    }
-
-    /// Reads into an empty pipe.
-    pub fn fill(&mut self, pipe: &mut Pipe) -> Read {
-        while self.readable {
-            match pipe.fill(&self.socket) {
-                Ok(0) => {
-                    self.readable = false;
-                    return Read::Closed;
-                }
-                Ok(n) => return Read::Bytes(n),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.readable = false;
-                    return Read::Broken;
-                }
-            }
-        }
-        Read::Later
     }
 
     /// Writes as much of what is in a pipe as the socket takes: how much that was.
@@ -158,18 +144,25 @@ impl Wire {
     pub fn empty(&mut self, pipe: &mut Pipe) -> io::Result<usize> {
         let mut written = 0;
         while self.writable && pipe.held() > 0 {
-            match pipe.empty(&self.socket) {
-                Ok(n) => written += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => {
-                    self.writable = false;
-                    self.readable = true;
-                    return Err(e);
-                }
-            }
+            let took = pipe.empty(&self.socket);
+            written += self.took(took)?;
         }
         Ok(written)
+    }
+
+    /// How much an attempt to write came to.
+    fn took(&mut self, attempt: io::Result<usize>) -> io::Result<usize> {
+        match attempt {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => {
+                self.writable = false;
+                self.readable = true;
+                return Err(e);
+            }
+            taken => return taken,
+        }
+        Ok(0)
     }
 
     /// Writes what `link` has sealed.

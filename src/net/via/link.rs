@@ -7,7 +7,6 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use super::{Place, Relay};
-use crate::crypto::noise::HASH_LEN;
 use crate::crypto::sodium::{KeyPair, random};
 use crate::net::call::Handshake;
 use crate::net::dial::{NoProof, NotOpened, Opening};
@@ -92,9 +91,6 @@ impl Linking {
         }
     }
 }
-
-/// Names the link of a [`Linked`]: what its handshake hash is for.
-pub type LinkName = [u8; HASH_LEN];
 
 /// A call to a relay.
 #[derive(Clone)]
