@@ -11,24 +11,9 @@ use std::io::Write as _;
 
 use anonchat::proto::datagram::packet::MAX_MESSAGE;
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send};
-use relay_client::Relay;
-use relay_reader::{Bridge, group, identity, know, public};
-
-struct Scene {
-    alice: Home,
-    bob: Home,
-    relay: Relay,
-}
+use relay_reader::{Bridge, Scene, group, identity, public};
 
 impl Scene {
-    fn new() -> Self {
-        let (alice, bob) = (Home::with_identity(), Home::with_identity());
-        befriend(&alice, "alice", &bob, "bob");
-        let relay = Relay::spawn(&["127.0.0.1:0"]);
-        know(&alice, &relay, "home", relay.port);
-        Self { alice, bob, relay }
-    }
-
     /// bob's ac-listen, to which the relay's circuits lead.
     fn listener(&self, args: &[&str]) -> Listener {
         let listener = Listener::spawn(&self.bob, &[args, &["127.0.0.1:0"]].concat());

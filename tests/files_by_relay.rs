@@ -11,26 +11,11 @@ use std::os::unix::fs::PermissionsExt as _;
 use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::packet::{Kind, MAX_MESSAGE};
 use anonchat::proto::stream::meta::{MessageKind, Meta};
-use common::{DEADLINE, Home, Running, assert_code, befriend, send};
-use relay_client::Relay;
-use relay_reader::{Message, Recipient, identity, know, public};
+use common::{DEADLINE, Running, assert_code, send};
+use relay_reader::{Message, Recipient, Scene, identity, public};
 use serde_json::Value;
 
-struct Scene {
-    alice: Home,
-    bob: Home,
-    relay: Relay,
-}
-
 impl Scene {
-    fn new() -> Self {
-        let (alice, bob) = (Home::with_identity(), Home::with_identity());
-        befriend(&alice, "alice", &bob, "bob");
-        let relay = Relay::spawn(&["127.0.0.1:0"]);
-        know(&alice, &relay, "home", relay.port);
-        Self { alice, bob, relay }
-    }
-
     fn recipient(&self) -> Recipient {
         Recipient::of(identity(&self.bob), &public(&self.alice), &self.relay)
     }

@@ -16,28 +16,9 @@ use anonchat::proto::datagram::packet::{FRAGMENT_LEN, Kind, MAX_MESSAGE};
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send};
 use proxy::Proxy;
 use relay_client::Relay;
-use relay_reader::{Recipient, group, identity, key_file, know, public};
-
-/// Two people who know each other, and a relay that the first knows as `home`.
-struct Scene {
-    alice: Home,
-    bob: Home,
-    relay: Relay,
-}
+use relay_reader::{Recipient, Scene, group, identity, key_file, know, public};
 
 impl Scene {
-    fn new() -> Self {
-        Self::with(&[])
-    }
-
-    fn with(args: &[&str]) -> Self {
-        let (alice, bob) = (Home::with_identity(), Home::with_identity());
-        befriend(&alice, "alice", &bob, "bob");
-        let relay = Relay::spawn(&[args, &["127.0.0.1:0"]].concat());
-        know(&alice, &relay, "home", relay.port);
-        Self { alice, bob, relay }
-    }
-
     /// bob, who reads what alice writes to a contact.
     fn recipient(&self) -> Recipient {
         Recipient::of(identity(&self.bob), &public(&self.alice), &self.relay)

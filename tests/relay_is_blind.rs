@@ -6,6 +6,7 @@
 mod common;
 mod proxy;
 mod relay_client;
+mod relay_reader;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -18,6 +19,7 @@ use base64::engine::general_purpose::STANDARD;
 use common::{Home, Running, assert_code, befriend, possible, send};
 use proxy::Proxy;
 use relay_client::Relay;
+use relay_reader::know;
 
 const WORDS: &str = "the treasure lies beneath the old oak";
 
@@ -85,8 +87,8 @@ fn neither_its_memory_nor_its_log_tells_of_anybody() {
     let (alice, bob) = (Home::with_identity(), Home::with_identity());
     let (name_of_alice, name_of_bob) = ("alice-of-the-woods", "bob-beyond-the-river");
     befriend(&alice, name_of_alice, &bob, name_of_bob);
-    relay.known_to(&alice, "home");
-    relay.known_to(&bob, "home");
+    know(&alice, &relay, "home", relay.port);
+    know(&bob, &relay, "home", relay.port);
     let via = format!("home@127.0.0.1:{}", relay.port);
     let mut listener = Running::start(bob.command("ac-listen", &["--via", &via]));
     listener.wait_stderr("listening");
@@ -123,7 +125,7 @@ fn all_cells_have_one_size_on_the_wire() {
     let proxy = Proxy::to(relay.port);
     let (alice, bob) = (Home::with_identity(), Home::with_identity());
     befriend(&alice, "alice", &bob, "bob");
-    relay.known_to(&alice, "home");
+    know(&alice, &relay, "home", relay.port);
     let via = proxy.destination("home");
     let lengths = ["", "x", &"x".repeat(990)].map(|text| {
         let before = proxy.taken();

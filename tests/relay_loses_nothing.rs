@@ -5,6 +5,7 @@
 mod common;
 mod proxy;
 mod relay_client;
+mod relay_reader;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -17,6 +18,7 @@ use anonchat::crypto::sodium::{Random, SeededRandom};
 use common::{Home, Running, eventually, send};
 use proxy::Proxy;
 use relay_client::Relay;
+use relay_reader::know;
 use rustix::process::Signal;
 
 /// Everything that was sent is there by then, however many they are.
@@ -39,11 +41,11 @@ struct Scene {
 fn scene() -> Scene {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let bob = Arc::new(Home::with_identity());
-    relay.known_to(&bob, "home");
+    know(&bob, &relay, "home", relay.port);
     let senders = ["alice", "carol"].map(|name| {
         let home = Home::with_identity();
         common::befriend(&home, name, &bob, "bob");
-        relay.known_to(&home, "home");
+        know(&home, &relay, "home", relay.port);
         (name, Arc::new(home))
     });
     let (to_senders, to_bob) = (Proxy::to(relay.port), Arc::new(Proxy::to(relay.port)));

@@ -30,7 +30,7 @@ use anonchat::proto::stream::session::{Session, plain_buffer};
 use anonchat::proto::time::Now;
 use socket2::{Domain, Socket, Type};
 
-use crate::common::{DEADLINE, Home, Running, assert_code, port_in_ready_line};
+use crate::common::{DEADLINE, Home, Running, port_in_ready_line};
 
 /// `ac-relay` that has said that it hears.
 pub struct Relay {
@@ -63,13 +63,6 @@ impl Relay {
         let Self { running, home, .. } = self;
         drop(running);
         Self::at(home, args)
-    }
-
-    /// `who` has its public key file as that of the relay `name`.
-    pub fn known_to(&self, who: &Home, name: &str) {
-        let file = who.path().join("relay.pub");
-        std::fs::write(&file, self.running.stdout()).unwrap();
-        assert_code(&who.keygen(&["--import", file.to_str().unwrap(), "--as", name]), 0);
     }
 
     /// A client that was let in.

@@ -17,12 +17,35 @@ use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::relay::mailbox::{Channel, epoch};
 use anonchat::proto::time::Now;
 
-use crate::common::{Home, assert_code};
+use crate::common::{Home, assert_code, befriend};
 use crate::relay_client::{Client, Relay};
 
 pub fn now() -> Now {
     let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     Now { mono: unix, unix_ms: unix.as_millis() as u64 }
+}
+
+/// Two people who know each other, and a relay that the first knows as `home`.
+pub struct Scene {
+    pub alice: Home,
+    pub bob: Home,
+    pub relay: Relay,
+}
+
+impl Scene {
+    /// With a relay as it is by default.
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// With a relay that has these options.
+    pub fn with(args: &[&str]) -> Self {
+        let (alice, bob) = (Home::with_identity(), Home::with_identity());
+        befriend(&alice, "alice", &bob, "bob");
+        let relay = Relay::spawn(&[args, &["127.0.0.1:0"]].concat());
+        know(&alice, &relay, "home", relay.port);
+        Self { alice, bob, relay }
+    }
 }
 
 /// Files the relay's public key file in `home` as `name`, with `port` for where it is.
