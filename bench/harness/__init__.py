@@ -1,0 +1,1 @@
+"""Our programs and others side by side: see `bench/compare.py`."""

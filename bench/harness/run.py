@@ -1,0 +1,52 @@
+"""One run: the scene, how often each is measured, what was measured and what could not be."""
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from .peers import Ssh
+from .scene import Scene
+from .table import Table
+
+
+class Run:
+    """What each function that measures a row is given."""
+
+    def __init__(self, folder, size, rounds, short=False):
+        self.scene = Scene(folder, size)
+        self.table = Table()
+        self.rounds = rounds
+        # Every path, and no time: sizes are small.
+        self.short = short
+        # What is not installed.
+        self.missing = set()
+        self.began = time.monotonic()
+
+    def tell(self, text):
+        """Says on stderr where the run is."""
+        sys.stderr.write(f"[{time.monotonic() - self.began:5.0f} s] {text}\n")
+        sys.stderr.flush()
+
+    def there(self, kinds):
+        """One of each kind of peer that is installed."""
+        peers = [kind() for kind in kinds]
+        self.missing.update(peer.name for peer in peers if not is_there(peer))
+        return [peer for peer in peers if is_there(peer)]
+
+    def interleaved(self, what, rounds, peers, measure):
+        """`measure` of each peer, in turns: name to values."""
+        values = {peer.name: [] for peer in peers}
+        for number in range(rounds):
+            self.tell(f"{what}: round {number + 1} of {rounds}")
+            for peer in peers:
+                values[peer.name].append(measure(peer))
+        return values
+
+
+def is_there(peer):
+    # sshd wants its folder in /run, and to be root.
+    if isinstance(peer, Ssh) and os.geteuid() != 0:
+        return False
+    return all(Path(need).exists() if "/" in str(need) else shutil.which(need) for need in peer.needs)
