@@ -5,14 +5,26 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::failure::{Code, Failure, exit_with};
-use super::output::print;
+use super::output::{note, print};
 use super::sanitize::sanitize_line;
+use crate::crypto::noise::SEALS;
+
+/// What `--version` says behind the name.
+pub const VERSION: &str = match SEALS {
+    true => env!("CARGO_PKG_VERSION"),
+    false => concat!(env!("CARGO_PKG_VERSION"), " UNSEALED, protects nothing, only for measuring"),
+};
 
 /// Reads the options of `program`, runs it, and reports its failure.
 pub fn main<O: Parser>(
     program: &str,
     run: impl FnOnce(&O) -> Result<ExitCode, Failure>,
 ) -> ExitCode {
+    if !SEALS {
+        note(&format!(
+            "{program}: warning: UNSEALED: built for measuring only, NOTHING IS ENCRYPTED"
+        ));
+    }
     let ended = match O::try_parse() {
         Ok(options) => run(&options),
         Err(e) if e.use_stderr() => Err(usage(program, &e)),

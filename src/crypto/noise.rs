@@ -15,6 +15,11 @@ pub const MAX_MESSAGE: usize = 65_535;
 /// The handshake hash, which names a session: BLAKE2b-512, in bytes.
 pub const HASH_LEN: usize = 64;
 
+/// False only in programs that were built with `--cfg anonchat_unsealed`, to measure what sealing costs:
+/// with them "ciphertext" is the plaintext before a tag of zeros. They protect nothing, say so at each
+/// start, and understand nobody else.
+pub const SEALS: bool = cfg!(not(anonchat_unsealed));
+
 /// Gives `snow` our primitives, and nothing that it asks for beside them.
 pub struct Resolver;
 
@@ -129,6 +134,11 @@ impl Cipher for Aes256Gcm {
 
     fn encrypt(&self, nonce: u64, authtext: &[u8], plaintext: &[u8], out: &mut [u8]) -> usize {
         let (ciphertext, rest) = out.split_at_mut(plaintext.len());
+        if !SEALS {
+            ciphertext.copy_from_slice(plaintext);
+            rest[..TAG_LEN].fill(0);
+            return plaintext.len() + TAG_LEN;
+        }
         let sealed = self.key().seal_out_of_place_scatter(
             Self::nonce(nonce),
             Aad::from(authtext),
@@ -151,6 +161,10 @@ impl Cipher for Aes256Gcm {
     ) -> Result<usize, snow::Error> {
         let len = ciphertext.len().checked_sub(TAG_LEN).ok_or(snow::Error::Decrypt)?;
         let (body, tag) = ciphertext.split_at(len);
+        if !SEALS {
+            out[..len].copy_from_slice(body);
+            return if tag == [0; TAG_LEN] { Ok(len) } else { Err(snow::Error::Decrypt) };
+        }
         self.key()
             .open_separate_gather(
                 Self::nonce(nonce),

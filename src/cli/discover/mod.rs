@@ -41,7 +41,7 @@ const WITHIN: Duration = Duration::from_secs(2);
 /// learns whom you look for, nor that it is you. Only who announces is found: ac-listen --announce,
 /// or ac-discover --announce beside another listener. With --via, asks at a relay who listens there.
 #[derive(Parser, Debug)]
-#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+#[command(name = PROGRAM, version = crate::cli::program::VERSION, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 #[command(override_usage = "ac-discover [OPTIONS] [NAME]...\n       \
           ac-discover [OPTIONS] --wait NAME\n       \
           ac-discover [OPTIONS] --via RELAY [NAME]...\n       \

@@ -23,7 +23,7 @@ const PROGRAM: &str = "ac-keygen";
 /// Without options it makes your identity: the secret key goes to the keyring, the public key file
 /// to stdout (give it to those who may reach you), its fingerprint to stderr.
 #[derive(Parser, Debug)]
-#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+#[command(name = PROGRAM, version = crate::cli::program::VERSION, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 #[command(group(ArgGroup::new("job")
     .args(["change_passphrase", "public", "list", "verify", "group", "import"])))]
 #[command(group(ArgGroup::new("hints").multiple(true).args(["name", "address", "relay"])

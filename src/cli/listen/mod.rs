@@ -60,7 +60,7 @@ const PROGRAM: &str = "ac-listen";
 /// Prints what your contacts send, whole and one message at a time, until stopped. Exit status 0
 /// says that everything that was acknowledged has been written.
 #[derive(Parser, Debug)]
-#[command(name = PROGRAM, version, max_term_width = 100, after_help = after_help())]
+#[command(name = PROGRAM, version = crate::cli::program::VERSION, max_term_width = 100, after_help = after_help())]
 pub struct Options {
     /// Where to listen: PORT on every address, ADDRESS:PORT on one; port 0 lets the system choose
     /// [config]

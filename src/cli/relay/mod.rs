@@ -45,7 +45,7 @@ const TELL_OFTEN: Duration = Duration::from_secs(60);
 /// one. It can read neither, and learns no key, no name and no content. The first run makes its key;
 /// every run prints the public key file on stdout: give it to those who may use the relay.
 #[derive(Parser, Debug)]
-#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+#[command(name = PROGRAM, version = crate::cli::program::VERSION, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 pub struct Options {
     /// Where to listen: a port, or an address of this machine and a port
     #[arg(value_name = "[ADDRESS:]PORT", required = true, value_parser = bind)]

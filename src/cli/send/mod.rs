@@ -59,7 +59,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Exit status 0 says delivered: the recipient proved its key, and acknowledged every byte after
 /// its own output was flushed.
 #[derive(Parser, Debug)]
-#[command(name = PROGRAM, version, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
+#[command(name = PROGRAM, version = crate::cli::program::VERSION, max_term_width = 100, after_help = EXIT_STATUS_HELP)]
 #[command(
     override_usage = "ac-send [OPTIONS] DESTINATION... [-- PATH...]\n       ac-send [OPTIONS] HOST PORT [-- PATH...]"
 )]
