@@ -1,4 +1,6 @@
-//! What one record, one cell, one datagram and one handshake cost: `cargo bench --bench micro`.
+//! What one record, one cell, one datagram, one mailbox and one handshake cost: `cargo bench --bench micro`.
+
+use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom};
 use anonchat::proto::datagram::cache::BoxCache;
@@ -12,6 +14,8 @@ use anonchat::proto::stream::handshake::{
 };
 use anonchat::proto::stream::record::Kind as Record;
 use anonchat::proto::stream::session::{Session, plain_buffer};
+use anonchat::relay::store::Memory;
+use anonchat::relay::table::{Bounds, Table};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
@@ -119,6 +123,45 @@ fn datagram_opened(bencher: Bencher<'_, '_>) {
     let caches = [cache];
     bencher.bench_local(|| {
         local.recognises(&packet) && Opened::open(local.keys(), &packet, 0, &caches).is_some()
+    });
+}
+
+fn address(nth: usize) -> [u8; 32] {
+    let mut address = [9; 32];
+    address[..8].copy_from_slice(&nth.to_be_bytes());
+    address
+}
+
+/// A relay's table that has so many mailboxes, all of them read by client 0.
+fn table(mailboxes: usize) -> Table<Memory> {
+    let bounds = Bounds {
+        ttl: Duration::from_secs(100),
+        cells: 10,
+        memory: 1 << 32,
+        subscriptions: mailboxes,
+    };
+    let mut table = Table::new(bounds, Memory);
+    for nth in 0..mailboxes {
+        let read = table.subscribe(0, &address(nth), &[0; 8], 0, &mut OsRandom);
+        assert!(read.is_ok(), "the table is large enough");
+    }
+    table.pull(0, 2 * mailboxes, |_| {});
+    table
+}
+
+/// One cell from POST to the reader's ACK, in each mailbox in turn: without links, without sealing.
+#[divan::bench(args = [100, 100_000])]
+fn mailbox_posted_pulled_and_freed(bencher: Bencher<'_, '_>, mailboxes: usize) {
+    let mut table = table(mailboxes);
+    let (mut nth, mut ready, packet) = (0, Vec::new(), [1; PACKET_LEN]);
+    bencher.bench_local(|| {
+        nth = (nth + 1) % mailboxes;
+        ready.clear();
+        let posted = table.post(&address(nth), &packet, Duration::ZERO, &mut OsRandom, &mut ready);
+        let mut came = None;
+        table.pull(0, 1, |cell| came = Some((cell.address, cell.log, cell.id)));
+        let Some((address, log, id)) = came else { unreachable!("what was posted: {posted:?}") };
+        table.acknowledge(0, &address, &log, id);
     });
 }
 
