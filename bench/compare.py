@@ -14,8 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from harness import build
 from harness.machine import machine
-from harness.rows import ROWS
+from harness.rows import BENCHES, ROWS
 from harness.run import Run
 from harness.scene import ROOT, out_of_patience
 
@@ -42,15 +43,20 @@ def report(run):
 def main():
     chosen = options()
     rounds, size = (1, 4) if chosen.short else (chosen.rounds, chosen.size)
+    rows = [row for row in ROWS if not chosen.only or row in chosen.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, out_of_patience)
+    build.programs()
+    build.unsealed(chosen.short)
+    build.check()
+    for name in BENCHES.intersection(rows):
+        build.bench(name)
     folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=folder) as folder:
         run = Run(folder, size << 20, rounds, chosen.short)
         try:
-            for name, measure in ROWS.items():
-                if not chosen.only or name in chosen.only:
-                    measure(run)
+            for row in rows:
+                ROWS[row](run)
         finally:
             run.scene.close()
     text = report(run)

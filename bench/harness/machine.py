@@ -23,7 +23,7 @@ def machine():
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     yield f"* {os.cpu_count()} cores, {model.group(1) if model else platform.machine()}; Linux {platform.release()}"
     for words in (["socat", "-V"], ["ncat", "--version"], ["openssl", "version"], ["ssh", "-V"],
-                  ["spiped", "-v"], [BIN / "ac-send", "--version"]):
+                  ["spiped", "-v"], ["mosquitto_pub", "--version"], [BIN / "ac-send", "--version"]):
         told = version([str(w) for w in words])
         if told:
             yield f"* {told}"

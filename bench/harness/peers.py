@@ -4,20 +4,38 @@ import os
 import subprocess
 from pathlib import Path
 
-from .scene import BIN, free_port, listening, ready, until
+from .scene import BIN, UNSEALED, free_port, listening, ready, until
 
 
 class Ours:
     name = "AnonChat"
     needs = [BIN / "ac-send"]
+    folder = BIN
+    options = []
 
     def listen(self, scene, out):
-        child = scene.start([BIN / "ac-listen", "-1", "127.0.0.1:0"], env=scene.home("bob"),
-                            stdout=out, stderr=subprocess.PIPE)
+        child = scene.start([self.folder / "ac-listen", *self.options, "-1", "127.0.0.1:0"],
+                            env=scene.home("bob"), stdout=out, stderr=subprocess.PIPE)
         return child, ready(child)
 
     def send(self, scene, at):
-        return [BIN / "ac-send", f"bob@{at}"], scene.home("alice")
+        return [self.folder / "ac-send", f"bob@{at}"], scene.home("alice")
+
+
+class Plain(Ours):
+    """Without a session, to a bare TCP connection."""
+
+    name, options = "AnonChat --plain", ["--plain"]
+
+    def send(self, scene, at):
+        return [self.folder / "ac-send", "--plain", at], scene.home("alice")
+
+
+class Unsealed(Ours):
+    """The same programs with sealing left out of them when they were built: see `build.py`."""
+
+    name, folder = "sealing left out", UNSEALED
+    needs = [UNSEALED / "ac-send", UNSEALED / "ac-listen"]
 
 
 class Peer:

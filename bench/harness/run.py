@@ -36,11 +36,13 @@ class Run:
         return [peer for peer in peers if is_there(peer)]
 
     def interleaved(self, what, rounds, peers, measure):
-        """`measure` of each peer, in turns: name to values."""
+        """`measure` of each peer, in turns: name to values. Each round begins with another, lest one always
+        stands in the wake of the same neighbour."""
         values = {peer.name: [] for peer in peers}
         for number in range(rounds):
             self.tell(f"{what}: round {number + 1} of {rounds}")
-            for peer in peers:
+            first = number % len(peers)
+            for peer in peers[first:] + peers[:first]:
                 values[peer.name].append(measure(peer))
         return values
 

@@ -12,8 +12,11 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 # One measurement may take this long, in seconds.
 PATIENCE = 300
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
 # Our programs.
-BIN = Path(os.environ.get("AC_BIN", ROOT / "target" / "release"))
+BIN = Path(os.environ.get("AC_BIN", TARGET / "release")).resolve()
+# The same, built with sealing left out, in a folder of their own, which is no place to install from.
+UNSEALED = Path(os.environ.get("AC_UNSEALED_BIN", TARGET / "unsealed" / BIN.name)).resolve()
 
 
 def free_port():

@@ -10,6 +10,9 @@
 //! | `AC_BENCH_BYTES` | through a circuit | 268435456 |
 //! | `AC_BENCH_RUNS` | short messages from end to end, and a fiftieth of the single cells | 20 |
 //!
+//! With `AC_BENCH_JSON` each comparison is a line of JSON instead, with every round's figure:
+//! `{"work", "unit", "ours": [], "against", "theirs": []}`, which `bench/compare.py` reads.
+//!
 //! Nothing is asserted about time. What is missing on this machine is passed over, and said.
 
 mod cells;
@@ -52,6 +55,12 @@ fn interleaved(
 }
 
 fn tell(what: &str, unit: &str, other: &str, mut pair: Pair) -> io::Result<()> {
+    if std::env::var_os("AC_BENCH_JSON").is_some() {
+        let figure = serde_json::json!({
+            "work": what, "unit": unit, "ours": pair.ours, "against": other, "theirs": pair.theirs,
+        });
+        return writeln!(io::stdout(), "{figure}");
+    }
     let (ours, theirs) = (median(&mut pair.ours), median(&mut pair.theirs));
     let spread = |values: &[f64]| format!("{:.0}..{:.0}", values[0], values[values.len() - 1]);
     writeln!(
@@ -77,12 +86,7 @@ fn run() -> io::Result<()> {
                 let ours = || cells::rate(&relay.file, relay.at, readers, cells);
                 let theirs = || mqtt::rate(mosquitto.at, readers, cells as usize, 900);
                 let what = format!("cells of 900 bytes, 1 to {readers}");
-                tell(
-                    &what,
-                    "each second to each",
-                    "mosquitto",
-                    interleaved(rounds, ours, theirs)?,
-                )?;
+                tell(&what, "a second to each", "mosquitto", interleaved(rounds, ours, theirs)?)?;
             }
         }
         None => writeln!(io::stdout(), "mosquitto is not installed: passed over")?,

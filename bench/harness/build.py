@@ -1,0 +1,52 @@
+"""Builds what is measured, all of it before anything is."""
+
+import functools
+import json
+import os
+import subprocess
+
+from .machine import version
+from .scene import BIN, ROOT, TARGET, UNSEALED
+
+# Everything is built as the programs are.
+PROFILE = "dev" if BIN.name == "debug" else "release"
+
+
+def cargo(command, *words, **environment):
+    words = ["cargo", command, "--locked", "--profile", PROFILE, *words]
+    done = subprocess.run(words, cwd=ROOT, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE)
+    return done.stdout.decode()
+
+
+def programs():
+    """Ours, unless AC_BIN says where they are."""
+    if "AC_BIN" not in os.environ:
+        cargo("build", "--bins")
+
+
+def unsealed(short):
+    """The same with sealing left out, to see what it costs. Short of time it builds none, which takes as
+    long as building all that we stand on."""
+    if "AC_UNSEALED_BIN" not in os.environ and (UNSEALED.exists() or not short):
+        flags = f"{os.environ.get('RUSTFLAGS', '')} --cfg anonchat_unsealed".strip()
+        cargo("build", "--bin", "ac-send", "--bin", "ac-listen", "--target-dir", str(TARGET / "unsealed"),
+              RUSTFLAGS=flags)
+
+
+def check():
+    """Programs that seal nothing say so; neither kind must be taken for the other."""
+    for folder, seals in ((BIN, True), (UNSEALED, False)):
+        for program in ("ac-send", "ac-listen"):
+            told = version([str(folder / program), "--version"])
+            if told and ("UNSEALED" in told) == seals:
+                raise RuntimeError(f"{folder / program} is {told}")
+
+
+@functools.cache
+def bench(name):
+    """The program of that benchmark."""
+    told = cargo("bench", "--no-run", "--message-format=json-render-diagnostics", "--bench", name)
+    for message in map(json.loads, told.splitlines()):
+        if message.get("executable") and message["target"]["name"] == name:
+            return message["executable"]
+    raise RuntimeError(f"cargo built no {name}")

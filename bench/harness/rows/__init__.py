@@ -1,0 +1,18 @@
+"""The rows of the table: each a function of a `Run` that measures one work and adds what came of it."""
+
+from .messages import messages
+from .one_shots import one_shots
+from .relay import relay
+from .streams import files, memory, pipes
+
+# Name, as for --only, to what measures it, in the order of the table.
+ROWS = {
+    "files": files,
+    "pipes": pipes,
+    "memory": memory,
+    "one-shots": one_shots,
+    "messages": messages,
+    "relay": relay,
+}
+# Those of them that `cargo bench` has a program of that name for.
+BENCHES = {"relay"}
