@@ -36,7 +36,7 @@ def report(run):
     if run.short:
         lines.append("* a short run: every path was taken, and no figure means anything")
     if run.missing:
-        lines.append(f"* not installed, and so not measured: {', '.join(sorted(run.missing))}")
+        lines.append(f"* not there, and so not measured: {', '.join(sorted(run.missing))}")
     return "\n".join([*lines, *run.table.text()]) + "\n"
 
 
