@@ -1,13 +1,16 @@
 """One run: the scene, how often each is measured, what was measured and what could not be."""
 
+import json
 import os
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+from .build import bench
 from .peers import Ssh
-from .scene import Scene
+from .scene import ROOT, Scene
 from .table import Table
 
 
@@ -45,6 +48,20 @@ class Run:
             for peer in peers[first:] + peers[:first]:
                 values[peer.name].append(measure(peer))
         return values
+
+    def figures(self, name, sizes):
+        """The lines of JSON of a program in `benches/` that takes turns itself. `sizes` are those of its
+        `AC_BENCH_...`, unless the environment has others; what else it prints is told."""
+        given = {f"AC_BENCH_{name}": str(value) for name, value in sizes.items()}
+        given = {**given, **os.environ, "AC_BENCH_JSON": "1"}
+        words = [bench(name), "--bench"]
+        with subprocess.Popen(words, cwd=ROOT, env=given, stdout=subprocess.PIPE, text=True) as program:
+            for line in program.stdout:
+                self.tell(f"{name}: {line.strip()}")
+                if line.startswith("{"):
+                    yield json.loads(line)
+        if program.returncode != 0:
+            raise RuntimeError(f"{name} ended with {program.returncode}")
 
 
 def is_there(peer):

@@ -53,6 +53,8 @@ class Scene:
                 file.write(block)
         self.size = self.input.stat().st_size
         self.children = []
+        # Words before those of a program that is started: what counts what it does.
+        self.prefix = []
         self.make_keys()
 
     def home(self, name):
@@ -80,12 +82,17 @@ class Scene:
     def start(self, words, **more):
         more = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL,
                 "stderr": subprocess.DEVNULL, **more}
-        child = subprocess.Popen([str(w) for w in words], **more)
+        if self.prefix:
+            # So that what counts does not end alone.
+            more["process_group"] = 0
+        child = subprocess.Popen([str(w) for w in [*self.prefix, *words]], **more)
         self.children.append(child)
         return child
 
     def stop(self, child):
         if child.poll() is None:
+            if os.getpgid(child.pid) == child.pid:
+                os.killpg(child.pid, signal.SIGKILL)
             child.kill()
         child.wait()
         if child in self.children:

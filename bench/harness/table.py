@@ -51,7 +51,8 @@ class Row:
         for name, target in self.targets.items():
             if name in self.figures:
                 ratio = self.ratio(name)
-                yield name, str(target), f"{ratio:.2f} ×", ratio >= target.least
+                measured = f"{ratio:.2f} ×" if self.better == "more" else f"{digits(1 / ratio)} × its time"
+                yield name, str(target), measured, ratio >= target.least
         if self.most is not None:
             worst = max(self.figures[self.ours()])
             yield "", f"at most {self.most:g} {self.unit}", f"{digits(worst)} {self.unit}", worst <= self.most
@@ -78,10 +79,11 @@ class Table:
         self.rows.append(row)
 
     def text(self):
-        yield "\n## Targets\n\n| work | against | target | measured | |\n| --- | --- | --- | --- | --- |"
-        for row in self.rows:
-            for name, said, measured, holds in row.promises():
-                yield f"| {row.title} | {name} | {said} | {measured} | {verdict(holds)} |"
+        promises = [(row, *promise) for row in self.rows for promise in row.promises()]
+        if promises:
+            yield "\n## Targets\n\n| work | against | target | measured | |\n| --- | --- | --- | --- | --- |"
+        for row, name, said, measured, holds in promises:
+            yield f"| {row.title} | {name} | {said} | {measured} | {verdict(holds)} |"
         yield "\n## Figures"
         for row in self.rows:
             yield from row.text()
@@ -89,7 +91,7 @@ class Table:
     def chart(self):
         """Bars, each as long as its median beside the longest of its row; a line across ours is where
         the bar must end or begin for a target to be met."""
-        bar, gap, left, width = 18, 6, 190, 420
+        bar, gap, left, width = 18, 6, 220, 420
         body, y = [], 24
         for row in self.rows:
             body.append(f'<text x="8" y="{y}" class="t">{escape(row.title)} ({escape(row.unit)})</text>')

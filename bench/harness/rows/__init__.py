@@ -1,5 +1,6 @@
 """The rows of the table: each a function of a `Run` that measures one work and adds what came of it."""
 
+from .counts import counts
 from .messages import messages
 from .one_shots import one_shots
 from .relay import relay
@@ -13,6 +14,7 @@ ROWS = {
     "one-shots": one_shots,
     "messages": messages,
     "relay": relay,
+    "counts": counts,
 }
 # Those of them that `cargo bench` has a program of that name for.
 BENCHES = {"relay"}

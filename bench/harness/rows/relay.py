@@ -1,12 +1,6 @@
 """What a relay carries. The measuring program is `benches/relay`, whose clients do no more than they must:
 a relay is faster than our own senders. It takes turns with mosquitto and socat itself."""
 
-import json
-import os
-import subprocess
-
-from ..build import bench
-from ..scene import ROOT
 from ..table import Row, Target
 
 ABOUT = {
@@ -25,24 +19,16 @@ ABOUT = {
 
 
 def sizes(run):
-    """Of the measuring program, unless the environment says otherwise."""
+    """Of the measuring program."""
     if run.short:
-        chosen = {"ROUNDS": 1, "CLIENTS": 50, "CELLS": 2000, "READERS": 10, "RUNS": 3, "BYTES": 4 << 20}
-    else:
-        chosen = {"ROUNDS": run.rounds, "READERS": 1000, "BYTES": run.scene.size}
-    return {**{f"AC_BENCH_{name}": str(value) for name, value in chosen.items()}, **os.environ, "AC_BENCH_JSON": "1"}
+        return {"ROUNDS": 1, "CLIENTS": 50, "CELLS": 2000, "READERS": 10, "RUNS": 3, "BYTES": 4 << 20}
+    return {"ROUNDS": run.rounds, "READERS": 1000, "BYTES": run.scene.size}
 
 
 def relay(run):
     """Cells to one and to many, and circuits."""
-    words = [bench("relay"), "--bench"]
-    with subprocess.Popen(words, cwd=ROOT, env=sizes(run), stdout=subprocess.PIPE, text=True) as program:
-        for line in program.stdout:
-            run.tell(f"relay: {line.strip()}")
-            if line.startswith("{"):
-                add(run, json.loads(line))
-    if program.returncode != 0:
-        raise RuntimeError(f"the benchmark of the relay ended with {program.returncode}")
+    for figure in run.figures("relay", sizes(run)):
+        add(run, figure)
 
 
 def add(run, figure):
