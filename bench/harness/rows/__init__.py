@@ -1,4 +1,8 @@
-"""The rows of the table: each a function of a `Run` that measures one work and adds what came of it."""
+"""The rows of the table: each a function of a `Run` that measures one work and adds what came of it.
+
+Programs are measured from here, with `Run.interleaved`. What needs a program of its own is one in `benches/`
+that takes turns itself and prints a line of JSON for each figure, read with `Run.figures`.
+"""
 
 from .counts import counts
 from .messages import messages

@@ -22,7 +22,7 @@ def sizes(run):
     """Of the measuring program."""
     if run.short:
         return {"ROUNDS": 1, "CLIENTS": 50, "CELLS": 2000, "READERS": 10, "RUNS": 3, "BYTES": 4 << 20}
-    return {"ROUNDS": run.rounds, "READERS": 1000, "BYTES": run.scene.size}
+    return {"ROUNDS": run.rounds, "CELLS": 200_000, "READERS": 1000, "BYTES": run.scene.size}
 
 
 def relay(run):
