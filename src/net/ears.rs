@@ -56,6 +56,11 @@ impl Ears {
         }
     }
 
+    /// Whether somebody may have called.
+    pub fn are_called(&self) -> bool {
+        self.0.iter().any(|ear| ear.readable)
+    }
+
     /// Looks at all of them, whatever events have told.
     pub fn look_again(&mut self) {
         self.0.iter_mut().for_each(|ear| ear.readable = true);

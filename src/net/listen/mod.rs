@@ -95,6 +95,8 @@ pub struct Listener<'a> {
     stalled: BTreeSet<usize>,
     /// Connections that may have news which only the waker tells.
     lively: BTreeSet<usize>,
+    /// Connections of which a message was on its way or unacknowledged when they were driven last.
+    busy: BTreeSet<usize>,
     calls: Calls<'a>,
     timers: Timers,
     datagrams: Datagrams,
@@ -132,6 +134,7 @@ impl<'a> Listener<'a> {
             runnable: Vec::new(),
             stalled: BTreeSet::new(),
             lively: BTreeSet::new(),
+            busy: BTreeSet::new(),
             calls: Calls::default(),
             timers: Timers::default(),
             datagrams: Datagrams::new(keys),
@@ -303,7 +306,7 @@ impl<'a> Listener<'a> {
 
     fn accept(&mut self, now: Duration) {
         self.ears.begin_turn(now, ACCEPTS_A_TURN);
-        while self.has_room() {
+        while self.ears.are_called() && self.has_room() {
             let Some((socket, address, ear)) = self.ears.accept(now) else { return };
             self.make_room();
             self.receive(socket, address, self.plain_ears[ear]);
@@ -430,6 +433,11 @@ impl<'a> Listener<'a> {
         if conn.is_lively() {
             self.lively.insert(token);
         }
+        if conn.is_busy() {
+            self.busy.insert(token);
+        } else {
+            self.busy.remove(&token);
+        }
         if conn.is_stalled(source, &self.shared.mux) {
             self.stalled.insert(token);
         } else if conn.has_more() {
@@ -444,6 +452,7 @@ impl<'a> Listener<'a> {
     fn remove(&mut self, token: usize, now: Duration) {
         self.door.leave(token, now);
         self.lively.remove(&token);
+        self.busy.remove(&token);
         self.timers.clear(token);
         if let Some(mut conn) = self.conns.remove(&token) {
             let source = Source(token as u64);
@@ -575,7 +584,7 @@ impl<'a> Listener<'a> {
     /// Whether a message is on its way in or unacknowledged.
     fn is_busy(&self) -> bool {
         let datagrams = self.datagrams.is_busy() || self.plain_datagrams.is_busy();
-        datagrams || self.relays.is_busy() || self.conns.values().any(Conn::is_busy)
+        datagrams || self.relays.is_busy() || !self.busy.is_empty()
     }
 
     fn deadline(&self) -> Option<Duration> {
