@@ -1,6 +1,7 @@
 //! Sessions with those who are let in. One with a message on its way needs a seat to be read; who
 //! has fewest gets the next, and may get one from who has most.
 
+use std::cmp::Reverse;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -33,11 +34,64 @@ struct Group {
     waiting: BTreeSet<(u64, Source)>,
 }
 
+impl Group {
+    /// How it stands among the others, if it may have so many seats.
+    fn rank(&self, seats: usize) -> Rank {
+        let has = self.seated.len();
+        let first = self.waiting.first().filter(|_| has < seats);
+        Rank { members: self.members.len(), has, next: first.map(|(at, who)| (has, *at, *who)) }
+    }
+}
+
+/// Where a group stands in the orders in which groups are looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Rank {
+    members: usize,
+    /// Its seats.
+    has: usize,
+    /// With them, who of it waits longest, if it may have another.
+    next: Option<(usize, u64, Source)>,
+}
+
+/// The groups in those orders: what is done for a message does not depend on how many there are.
+#[derive(Default)]
+struct Ranks {
+    largest: BTreeSet<(Reverse<usize>, Party)>,
+    by_seats: BTreeSet<(usize, Party)>,
+    next: BTreeSet<(usize, u64, Source)>,
+}
+
+impl Ranks {
+    fn change(&mut self, party: Party, from: Rank, to: Rank) {
+        if from.members != to.members {
+            self.largest.remove(&(Reverse(from.members), party));
+            if to.members > 0 {
+                self.largest.insert((Reverse(to.members), party));
+            }
+        }
+        if from.has != to.has {
+            self.by_seats.remove(&(from.has, party));
+            if to.has > 0 {
+                self.by_seats.insert((to.has, party));
+            }
+        }
+        if from.next != to.next {
+            if let Some(next) = from.next {
+                self.next.remove(&next);
+            }
+            self.next.extend(to.next);
+        }
+    }
+}
+
 /// The sessions of a listener, by who they are with.
 pub struct Seats {
     bounds: Bounds,
     members: BTreeMap<Source, Member>,
     groups: BTreeMap<Party, Group>,
+    ranks: Ranks,
+    /// Those who sit, by when they said something last.
+    silent: BTreeSet<(Duration, Source)>,
     seated: usize,
     waiting: usize,
     next_place: u64,
@@ -51,6 +105,8 @@ impl Seats {
             bounds,
             members: BTreeMap::new(),
             groups: BTreeMap::new(),
+            ranks: Ranks::default(),
+            silent: BTreeSet::new(),
             seated: 0,
             waiting: 0,
             next_place: 0,
@@ -63,7 +119,7 @@ impl Seats {
         let member = Member { party, state: State::Idle, heard: now };
         if let Entry::Vacant(place) = self.members.entry(source) {
             place.insert(member);
-            self.groups.entry(party).or_default().members.insert(source);
+            self.change(party, |group| group.members.insert(source));
         }
     }
 
@@ -71,6 +127,10 @@ impl Seats {
     pub fn set_busy(&mut self, source: Source, busy: bool, now: Duration) {
         let Some(member) = self.members.get(&source) else { return };
         match (member.state, busy) {
+            (State::Idle, true) if self.has_seat_for(member.party) => {
+                self.heard(source, now);
+                return self.move_to(source, State::Seated);
+            }
             (State::Idle, true) => {
                 self.move_to(source, State::Waiting(self.next_place));
                 self.next_place += 1;
@@ -81,10 +141,20 @@ impl Seats {
         self.assign(now);
     }
 
+    /// Whether nobody waits, and `party` may have one of the seats that are free.
+    fn has_seat_for(&self, party: Party) -> bool {
+        let of_party = || self.groups.get(&party).map_or(0, |group| group.seated.len());
+        let free = self.waiting == 0 && self.seated < self.bounds.clients;
+        free && of_party() < self.bounds.seats(party)
+    }
+
     /// Something of a message came.
     pub fn heard(&mut self, source: Source, now: Duration) {
-        if let Some(member) = self.members.get_mut(&source) {
-            member.heard = now;
+        let Some(member) = self.members.get_mut(&source) else { return };
+        let before = std::mem::replace(&mut member.heard, now);
+        if member.state == State::Seated && before != now {
+            self.silent.remove(&(before, source));
+            self.silent.insert((now, source));
         }
     }
 
@@ -102,11 +172,9 @@ impl Seats {
             return;
         }
         self.move_to(source, State::Idle);
-        if let Some(Member { party, .. }) = self.members.remove(&source)
-            && let Some(group) = self.groups.get_mut(&party)
-        {
-            group.members.remove(&source);
-            if group.members.is_empty() {
+        if let Some(Member { party, .. }) = self.members.remove(&source) {
+            self.change(party, |group| group.members.remove(&source));
+            if self.groups.get(&party).is_some_and(|group| group.members.is_empty()) {
                 self.groups.remove(&party);
             }
         }
@@ -185,26 +253,18 @@ impl Seats {
 
     /// Of those who wait and may have one more: whose party has fewest, then who waits longest.
     fn neediest(&self) -> Option<(usize, Source)> {
-        let may = self.groups.iter().filter(|(party, group)| {
-            !group.waiting.is_empty() && group.seated.len() < self.bounds.seats(**party)
-        });
-        let next = may.filter_map(|(_, group)| {
-            group.waiting.first().map(|(place, source)| (group.seated.len(), *place, *source))
-        });
-        next.min().map(|(has, _, source)| (has, source))
+        self.ranks.next.first().map(|(has, _, source)| (*has, *source))
     }
 
     /// The most seats that a party has, and the one that it took last.
     fn fattest(&self) -> Option<(usize, Source)> {
-        let group = self.groups.values().max_by_key(|group| group.seated.len())?;
-        group.seated.last().map(|source| (group.seated.len(), *source))
+        let (most, party) = self.ranks.by_seats.last()?;
+        self.groups.get(party)?.seated.last().map(|source| (*most, *source))
     }
 
     /// Who sits and has been silent longest, and when that is too long.
     fn most_silent(&self) -> Option<(Duration, Source)> {
-        let seated = self.members.iter().filter(|(_, member)| member.state == State::Seated);
-        let oldest = seated.map(|(source, member)| (member.heard, *source)).min();
-        oldest.map(|(heard, source)| (heard + self.bounds.silence, source))
+        self.silent.first().map(|(heard, source)| (*heard + self.bounds.silence, *source))
     }
 
     /// Who goes when there are too many connections, of those that `may`: of the party with most
@@ -213,17 +273,16 @@ impl Seats {
         let with = |source: &&Source, wanted: fn(&State) -> bool| {
             self.members.get(*source).is_some_and(|member| wanted(&member.state))
         };
-        let mut groups: Vec<_> = self.groups.values().collect();
-        groups.sort_by_key(|group| std::cmp::Reverse(group.members.len()));
-        let idle = |group: &&Group| {
+        let largest = || self.ranks.largest.iter().filter_map(|(_, party)| self.groups.get(party));
+        let idle = |group: &Group| {
             let mut members = group.members.iter().filter(|source| may(**source));
             members.find(|s| with(s, |state| *state == State::Idle)).copied()
         };
-        let last = |group: &&Group| {
+        let last = |group: &Group| {
             let mut waiting = group.waiting.iter().rev().map(|(_, source)| *source);
             waiting.find(|source| may(*source))
         };
-        groups.iter().find_map(idle).or_else(|| groups.iter().find_map(last))
+        largest().find_map(idle).or_else(|| largest().find_map(last))
     }
 
     /// Sessions that are served, and sessions that wait.
@@ -234,28 +293,43 @@ impl Seats {
     fn move_to(&mut self, source: Source, to: State) {
         let Some(member) = self.members.get_mut(&source) else { return };
         let from = std::mem::replace(&mut member.state, to);
-        let group = self.groups.entry(member.party).or_default();
+        let (party, heard) = (member.party, member.heard);
         match from {
             State::Idle => {}
             State::Seated => {
-                group.seated.remove(&source);
+                self.silent.remove(&(heard, source));
                 self.seated -= 1;
             }
-            State::Waiting(place) => {
-                group.waiting.remove(&(place, source));
-                self.waiting -= 1;
-            }
+            State::Waiting(_) => self.waiting -= 1,
         }
         match to {
             State::Idle => {}
             State::Seated => {
-                group.seated.insert(source);
+                self.silent.insert((heard, source));
                 self.seated += 1;
             }
-            State::Waiting(place) => {
-                group.waiting.insert((place, source));
-                self.waiting += 1;
-            }
+            State::Waiting(_) => self.waiting += 1,
         }
+        self.change(party, |group| {
+            match from {
+                State::Idle => true,
+                State::Seated => group.seated.remove(&source),
+                State::Waiting(place) => group.waiting.remove(&(place, source)),
+            };
+            match to {
+                State::Idle => true,
+                State::Seated => group.seated.insert(source),
+                State::Waiting(place) => group.waiting.insert((place, source)),
+            }
+        });
+    }
+
+    /// Changes the group of `party`, and where it stands.
+    fn change(&mut self, party: Party, change: impl FnOnce(&mut Group) -> bool) {
+        let seats = self.bounds.seats(party);
+        let group = self.groups.entry(party).or_default();
+        let from = group.rank(seats);
+        change(group);
+        self.ranks.change(party, from, group.rank(seats));
     }
 }
