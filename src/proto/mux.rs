@@ -82,12 +82,9 @@ struct Message<I> {
 }
 
 impl<I> Message<I> {
-    fn due(&self) -> Duration {
-        match self.ending {
-            Some(_) => Duration::ZERO,
-            None if self.held.len() >= HELD_BYTES => Duration::ZERO,
-            None => self.began + HELD_TIME,
-        }
+    /// Whether it is held no longer, however young it is.
+    fn is_due(&self) -> bool {
+        self.ending.is_some() || self.held.len() >= HELD_BYTES
     }
 }
 
@@ -98,6 +95,11 @@ pub struct Mux<I> {
     parties: BTreeMap<Source, Party>,
     /// Sources of which nothing more comes, though something of them is still to be written.
     leaving: BTreeSet<Source>,
+    /// Those whose first message is held, by when it began; what is done in a turn does not depend
+    /// on how many they are.
+    young: BTreeSet<(Duration, Source)>,
+    /// The same, of messages that are held no longer and have no place among the waiting yet.
+    due: BTreeSet<(Duration, Source)>,
     /// Those whose first message may have its turn.
     waiting: Turns,
     /// Since when somebody waits: until then the owner kept nobody from anything.
@@ -119,6 +121,8 @@ impl<I> Mux<I> {
             sources,
             parties: BTreeMap::new(),
             leaving: BTreeSet::new(),
+            young: BTreeSet::new(),
+            due: BTreeSet::new(),
             waiting: Turns::default(),
             waited_since: Duration::ZERO,
             owner: None,
@@ -160,6 +164,20 @@ impl<I> Mux<I> {
             queued: false,
         };
         self.sources.entry(source).or_default().push_back(message);
+        self.place_first(source);
+    }
+
+    /// The first message of `source` has changed: finds its place among those that are held.
+    fn place_first(&mut self, source: Source) {
+        let first = self.sources.get(&source).and_then(VecDeque::front);
+        let Some(message) = first.filter(|message| !message.queued) else { return };
+        let place = (message.began, source);
+        if message.is_due() {
+            self.young.remove(&place);
+            self.due.insert(place);
+        } else {
+            self.young.insert(place);
+        }
     }
 
     /// More of the newest message of `source`.
@@ -174,7 +192,11 @@ impl<I> Mux<I> {
             sink.data(&message.info, bytes);
         } else {
             message.held.extend_from_slice(bytes);
+            let due = message.is_due();
             self.hold(source, bytes.len());
+            if due && alone {
+                self.place_first(source);
+            }
         }
     }
 
@@ -216,6 +238,7 @@ impl<I> Mux<I> {
         if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::back_mut) {
             message.ending = Some(Ending::Whole);
         }
+        self.place_first(source);
     }
 
     /// The newest message of `source` will never be whole. What it is, if some of it may stand in
@@ -232,10 +255,12 @@ impl<I> Mux<I> {
             message.ending = Some(Ending::Cut);
             return;
         }
-        let held = message.held.len();
+        let (held, place) = (message.held.len(), (message.began, source));
         queue.pop_back();
         if queue.is_empty() {
             self.sources.remove(&source);
+            self.young.remove(&place);
+            self.due.remove(&place);
             self.waiting.remove(self.party(source), source);
         }
         self.release(source, held);
@@ -285,8 +310,9 @@ impl<I> Mux<I> {
 
     /// When [`Mux::pump`] or [`Mux::overdue`] has something to do again, without news.
     pub fn next_deadline(&self) -> Option<Duration> {
-        let held = self.undecided().map(|(_, m)| m.due());
-        held.chain(self.patience_ends()).min()
+        let due = (!self.due.is_empty()).then_some(Duration::ZERO);
+        let held = due.or_else(|| self.young.first().map(|(began, _)| *began + HELD_TIME));
+        held.into_iter().chain(self.patience_ends()).min()
     }
 
     /// The owner that has sent nothing for too long while others wait.
@@ -298,13 +324,6 @@ impl<I> Mux<I> {
         let owner = self.sources.get(&self.owner?)?.front()?;
         let idle = owner.ending.is_none() && owner.held.is_empty() && !self.waiting.is_empty();
         idle.then(|| owner.last.max(self.waited_since) + self.patience)
-    }
-
-    /// First messages that neither own the output nor wait for it yet.
-    fn undecided(&self) -> impl Iterator<Item = (Source, &Message<I>)> {
-        self.sources.iter().filter_map(|(source, queue)| {
-            queue.front().filter(|m| !m.queued).map(|message| (*source, message))
-        })
     }
 
     /// Moves on what can move. What was written completely, or in confirmed part, is added to
@@ -338,16 +357,15 @@ impl<I> Mux<I> {
     }
 
     fn queue_up(&mut self, now: Duration) {
-        let mut due: Vec<_> = self
-            .undecided()
-            .filter(|(_, m)| m.due() <= now)
-            .map(|(source, m)| (m.began, source))
-            .collect();
-        due.sort_unstable();
+        while let Some((began, _)) = self.young.first()
+            && *began + HELD_TIME <= now
+        {
+            self.due.extend(self.young.pop_first());
+        }
         if self.waiting.is_empty() {
             self.waited_since = now;
         }
-        for (_, source) in due {
+        while let Some((_, source)) = self.due.pop_first() {
             if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::front_mut) {
                 message.queued = true;
                 let party = self.parties.get(&source).copied().unwrap_or(Party::Alone(source));
@@ -409,5 +427,6 @@ impl<I> Mux<I> {
                 }
             }
         }
+        self.place_first(source);
     }
 }
