@@ -11,12 +11,12 @@ use anonchat::proto::datagram::packet::PACKET_LEN;
 use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::relay::link::CellLink;
 use anonchat::proto::relay::mailbox::{Channel, Mailbox, Reader, epoch};
-use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN};
-use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::stream::session::plain_buffer;
 use anonchat::proto::time::Now;
 use rustix::event::{PollFd, PollFlags, poll};
 use socket2::{Domain, Socket, Type};
+
+use super::shake::{failed, shake};
 
 /// POSTs that may be unconfirmed, as for the publisher of the comparison.
 const WINDOW: u64 = 1000;
@@ -37,10 +37,6 @@ pub struct Client {
     challenge: [u8; 32],
 }
 
-fn failed<T>(what: &'static str) -> impl FnOnce(T) -> io::Error {
-    move |_| io::Error::other(what)
-}
-
 impl Client {
     /// Links to the relay of that public key file.
     pub fn connect(relay: &Contact, at: SocketAddr) -> io::Result<Self> {
@@ -58,22 +54,7 @@ impl Client {
     fn over(mut socket: TcpStream, relay: &Contact) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         let me = KeyPair::generate();
-        let access = relay.access.as_bytes();
-        let (initiator, hello) = Initiator::start(&me, &relay.public, access, now().unix_ms)
-            .map_err(failed("no message 1"))?;
-        socket.write_all(&hello)?;
-        let mut reply = [0; REPLY_LEN];
-        socket.read_exact(&mut reply)?;
-        let (mut session, confirm) =
-            initiator.confirm(&reply).map_err(failed("message 2 does not open"))?;
-        socket.write_all(&confirm)?;
-        let mut len = [0; 2];
-        socket.read_exact(&mut len)?;
-        let mut record = vec![0; u16::from_be_bytes(len).into()];
-        socket.read_exact(&mut record)?;
-        let mut plain = plain_buffer();
-        let (_, body) = session.open(&record, &mut plain).map_err(failed("WELCOME"))?;
-        let welcome = Welcome::decode(body).map_err(failed("WELCOME"))?;
+        let (session, welcome) = shake(&mut socket, &me, relay, &mut plain_buffer())?;
         let challenge = welcome.challenge.ok_or_else(|| io::Error::other("no challenge"))?;
         Ok(Self { socket, link: CellLink::new(session, now()), challenge })
     }

@@ -10,7 +10,8 @@ use anonchat::keys::Contact;
 use anonchat::proto::relay::cell::{Cell, Command as Cmd};
 
 use super::cells::Client;
-use super::peers::{Running, free_port};
+use super::peers::free_port;
+use super::programs::Running;
 
 /// One write, in bytes.
 const CHUNK: usize = 256 * 1024;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use super::peers::{Relay, Running, home, ready};
+use super::peers::Relay;
+use super::programs::{Running, home, ready};
 use super::{Pair, interleaved, median};
 
 fn keygen(home: &Path, args: &[&str]) -> io::Result<()> {

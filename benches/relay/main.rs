@@ -21,6 +21,10 @@ mod ends;
 mod flood;
 mod mqtt;
 mod peers;
+#[path = "../shared/programs.rs"]
+mod programs;
+#[path = "../shared/shake.rs"]
+mod shake;
 
 use std::io::{self, Write};
 
@@ -73,7 +77,7 @@ fn tell(what: &str, unit: &str, other: &str, mut pair: Pair) -> io::Result<()> {
 }
 
 fn run() -> io::Result<()> {
-    peers::raise_descriptors();
+    programs::raise_descriptors();
     let rounds = size("AC_BENCH_ROUNDS", 3).max(1);
     let relay = Relay::start()?;
     idle(&relay)?;

@@ -1,52 +1,14 @@
 //! The programs that are measured, each started here and ended with its handle.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anonchat::keys::{Contact, KeyFile};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Thousands of connections need thousands of descriptors.
-pub fn raise_descriptors() {
-    let limit = getrlimit(Resource::Nofile);
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-}
-
-/// A child that ends with its handle.
-pub struct Running(pub Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// A keyring of its own.
-pub fn home() -> io::Result<tempfile::TempDir> {
-    tempfile::Builder::new().prefix("ac-bench").tempdir()
-}
-
-/// The lines of a program's stderr, up to the first that says where it listens.
-pub fn ready(child: &mut Child) -> io::Result<SocketAddr> {
-    let stderr = child.stderr.take().ok_or_else(|| io::Error::other("no stderr"))?;
-    let mut lines = BufReader::new(stderr).lines();
-    for line in lines.by_ref() {
-        let line = line?;
-        let at = line.split_once("listening on ").map(|(_, rest)| rest);
-        if let Some(at) = at.and_then(|rest| rest.split_whitespace().next()) {
-            let at = at.parse().map_err(io::Error::other)?;
-            // What it says later must not fill the pipe.
-            std::thread::spawn(move || lines.for_each(drop));
-            return Ok(at);
-        }
-    }
-    Err(io::Error::other("it ended before it was ready"))
-}
+use super::programs::{Running, home, ready};
 
 /// ac-relay.
 pub struct Relay {
@@ -83,33 +45,16 @@ impl Relay {
         }
     }
 
-    fn proc(&self, file: &str) -> io::Result<String> {
-        std::fs::read_to_string(Path::new("/proc").join(self.child.0.id().to_string()).join(file))
-    }
-
     /// Its resident memory, in bytes.
     pub fn resident(&self) -> io::Result<i64> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<i64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("no VmRSS"))
-    }
-
-    fn processor_time(&self) -> io::Result<Duration> {
-        let stat = self.proc("stat")?;
-        let fields: Vec<_> =
-            stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |n: usize| fields.get(n).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
-        Ok(Duration::from_millis(
-            (ticks(11) + ticks(12)) * 1000 / rustix::param::clock_ticks_per_second(),
-        ))
+        self.child.resident()
     }
 
     /// What part of a core it uses in the next `time`.
     pub fn busy(&self, time: Duration) -> io::Result<f64> {
-        let before = self.processor_time()?;
+        let before = self.child.processor_time()?;
         std::thread::sleep(time);
-        Ok((self.processor_time()? - before).as_secs_f64() / time.as_secs_f64())
+        Ok((self.child.processor_time()? - before).as_secs_f64() / time.as_secs_f64())
     }
 }
 
