@@ -1,12 +1,14 @@
 //! Noise (revision 34) through `snow`, on our own primitives: X25519, BLAKE2b and randomness from
 //! libsodium, AES-256-GCM from `aws-lc-rs`, which seals 64 KiB at about 20 GB/s.
 
+use std::sync::Arc;
+
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
 use snow::resolvers::CryptoResolver;
 use snow::types::{Cipher, Dh, Hash, Random};
 
-use super::sodium::{self, Blake2b, Secret};
+use super::sodium::{self, Blake2b, KeyPair, Secret};
 
 /// What Noise adds to each payload: an AEAD tag, in bytes.
 pub const TAG_LEN: usize = 16;
@@ -30,9 +32,7 @@ impl CryptoResolver for Resolver {
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         match choice {
-            DHChoice::Curve25519 => {
-                Some(Box::new(X25519 { secret: Secret::zeroed(), public: [0; 32] }))
-            }
+            DHChoice::Curve25519 => Some(Box::new(X25519::new(None))),
             _ => None,
         }
     }
@@ -52,6 +52,37 @@ impl CryptoResolver for Resolver {
     }
 }
 
+/// [`Resolver`], for handshakes of a key pair whose public half need not be computed for each anew.
+pub struct ResolverOf(Arc<KeyPair>);
+
+impl ResolverOf {
+    /// For the handshakes of `own`.
+    pub fn new(own: &KeyPair) -> Self {
+        Self(Arc::new(own.duplicate()))
+    }
+}
+
+impl CryptoResolver for ResolverOf {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Resolver.resolve_rng()
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        match choice {
+            DHChoice::Curve25519 => Some(Box::new(X25519::new(Some(Arc::clone(&self.0))))),
+            _ => None,
+        }
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        Resolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        Resolver.resolve_cipher(choice)
+    }
+}
+
 struct SystemRandom;
 
 impl Random for SystemRandom {
@@ -64,11 +95,20 @@ impl Random for SystemRandom {
 struct X25519 {
     secret: Secret<32>,
     public: [u8; 32],
+    /// A pair that it may be told the secret half of.
+    known: Option<Arc<KeyPair>>,
 }
 
 impl X25519 {
+    fn new(known: Option<Arc<KeyPair>>) -> Self {
+        Self { secret: Secret::zeroed(), public: [0; 32], known }
+    }
+
     fn derive_public(&mut self) {
-        self.public = *sodium::KeyPair::from_secret(self.secret.duplicate()).public().as_bytes();
+        self.public = match &self.known {
+            Some(known) if *known.secret() == self.secret => *known.public().as_bytes(),
+            _ => *KeyPair::from_secret(self.secret.duplicate()).public().as_bytes(),
+        };
     }
 }
 

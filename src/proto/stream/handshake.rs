@@ -7,7 +7,7 @@ use snow::{Builder, HandshakeState};
 
 use super::session::Session;
 use crate::crypto::kem::{self, CIPHERTEXT_LEN, ENCAPSULATION_KEY_LEN, KemSecret};
-use crate::crypto::noise::{Resolver, TAG_LEN};
+use crate::crypto::noise::{ResolverOf, TAG_LEN};
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::proto::time::within_window;
 
@@ -188,7 +188,7 @@ impl Responder {
 
 fn builder(key: &KeyPair) -> Result<Builder<'_>, snow::Error> {
     let suite = SUITE.parse()?;
-    Builder::with_resolver(suite, Box::new(Resolver))
+    Builder::with_resolver(suite, Box::new(ResolverOf::new(key)))
         .prologue(PROLOGUE)?
         .local_private_key(key.secret().expose())
 }
