@@ -255,8 +255,19 @@ struct Attempt<U> {
     socket: TcpStream,
     address: SocketAddr,
     until: Duration,
-    connected: bool,
+    tcp: Tcp,
     underway: U,
+}
+
+/// How far TCP is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tcp {
+    /// It may be connected by now.
+    Maybe,
+    /// It was not when last asked; an event will tell.
+    Waiting,
+    /// It is.
+    Connected,
 }
 
 impl<O: Opening> Dialing<O> {
@@ -279,8 +290,11 @@ impl<O: Opening> Dialing<O> {
 
     /// Takes note of an event for its token.
     pub fn on_event(&mut self, event: &Event) {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.connected |= event.is_writable();
+        if let Some(attempt) = &mut self.attempt
+            && attempt.tcp == Tcp::Waiting
+            && event.is_writable()
+        {
+            attempt.tcp = Tcp::Maybe;
         }
     }
 
@@ -370,7 +384,8 @@ impl<O: Opening> Dialing<O> {
         let mut socket = TcpStream::connect(address)?;
         registry.register(&mut socket, self.token, Interest::READABLE | Interest::WRITABLE)?;
         let underway = self.opening.begin(&self.place, now)?;
-        Ok(Attempt { socket, address, until, connected: false, underway })
+        // Close by it is connected before the first message is made.
+        Ok(Attempt { socket, address, until, tcp: Tcp::Maybe, underway })
     }
 }
 
@@ -381,10 +396,11 @@ impl<U> Attempt<U> {
         place: &Place,
         now: Now,
     ) -> Result<Option<O::Opened>, DialError> {
-        if self.connected && !self.is_connected().map_err(|e| place.on_the_way(e))? {
-            self.connected = false;
+        if self.tcp == Tcp::Maybe {
+            let connected = self.is_connected().map_err(|e| place.on_the_way(e))?;
+            self.tcp = if connected { Tcp::Connected } else { Tcp::Waiting };
         }
-        if self.connected {
+        if self.tcp == Tcp::Connected {
             let opened = opening.advance(&mut self.underway, &mut self.socket, now);
             if let Some(link) = opened.map_err(|why| why.at(self.address, place.relay()))? {
                 return Ok(Some(link));
@@ -402,7 +418,7 @@ impl<U> Attempt<U> {
         place: &Place,
         waited: Duration,
     ) -> DialError {
-        match self.connected {
+        match self.tcp == Tcp::Connected {
             true => opening.late(&self.underway, waited).at(self.address, place.relay()),
             false => place.on_the_way(DialError::NoAnswer(self.address, waited)),
         }
