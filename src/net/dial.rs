@@ -226,7 +226,12 @@ impl<O: Opening + Clone> Calling<O> {
                     self.failure = Some(failure.or_better(self.failure.take()));
                     self.dialing = None;
                 }
-                underway => return underway,
+                Ok(Some(dialed)) => {
+                    // From here on somebody is to be told if a signal ends it.
+                    hub.signals.arm().map_err(DialError::Local)?;
+                    return Ok(Some(dialed));
+                }
+                Ok(None) => return Ok(None),
             }
         }
     }

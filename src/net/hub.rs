@@ -28,9 +28,21 @@ impl Hub {
     /// # Errors
     /// When the system has no descriptors or threads left.
     pub fn new() -> io::Result<Self> {
+        let hub = Self::unarmed()?;
+        hub.signals.arm()?;
+        Ok(hub)
+    }
+
+    /// The same, for who has nothing to clean up and nobody to tell yet: a signal still ends the program.
+    /// Handlers take time and a thread; [`Signals::arm`] installs them where there is nothing better to
+    /// do.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn unarmed() -> io::Result<Self> {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let signals = Signals::install(Arc::clone(&waker))?;
+        let signals = Signals::new(Arc::clone(&waker));
         Ok(Self { poll, waker, clock: Clock::default(), signals })
     }
 

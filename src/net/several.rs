@@ -76,7 +76,7 @@ pub struct Watch<'a> {
     pub each: &'a mut Each<'a>,
 }
 
-/// Sends to one peer.
+/// Sends to one peer. Signals are armed at the latest before it waits for the first time.
 ///
 /// # Errors
 /// [`SendError`].
@@ -92,6 +92,8 @@ pub fn send_to_one<P: Peer>(
             Turn::Busy => hub.clock.now().mono,
             Turn::Wait => peer.deadline(limits),
         };
+        // Whoever is called is busy with that now, and this takes nobody's time.
+        hub.signals.arm().map_err(SendError::Local)?;
         hub.wait(&mut events, Some(until)).map_err(SendError::Local)?;
         events.iter().filter(|e| peer_of(e.token()) == Some(0)).for_each(|e| peer.on_event(e));
         if let Some(signal) = hub.signals.arrived() {

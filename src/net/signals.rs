@@ -5,7 +5,9 @@
 //! notes the number, installed behind it because it calls the handler that was there before. A
 //! signal that was ignored when the program started (`nohup`, a script's background job) stays so.
 
-use std::io;
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -19,22 +21,36 @@ const NOTE_TIME: Duration = Duration::from_millis(1);
 
 const HANDLED: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
 
+/// Larger than `/proc/self/status` is as a rule, in bytes: one read then.
+const STATUS_SPACE: usize = 4096;
+
 /// The signal that arrived last, if any did.
 pub struct Signals {
     last: Arc<AtomicUsize>,
+    waker: Arc<Waker>,
+    armed: Cell<bool>,
 }
 
 impl Signals {
-    /// Installs the handlers; a signal wakes `waker`.
+    /// A signal wakes `waker` once they are armed. Until then it ends the program.
+    pub fn new(waker: Arc<Waker>) -> Self {
+        Self { last: Arc::new(AtomicUsize::new(0)), waker, armed: Cell::new(false) }
+    }
+
+    /// Installs the handlers, unless they are.
     ///
     /// # Errors
-    /// When the system refuses, or they are installed already.
-    pub fn install(waker: Arc<Waker>) -> io::Result<Self> {
-        let last = Arc::new(AtomicUsize::new(0));
+    /// When the system refuses, or another has installed some.
+    pub fn arm(&self) -> io::Result<()> {
+        if self.armed.replace(true) { Ok(()) } else { self.install() }
+    }
+
+    fn install(&self) -> io::Result<()> {
+        let (last, waker) = (&self.last, Arc::clone(&self.waker));
         let ignored = ignored_at_start();
         let any_ignored = HANDLED.into_iter().any(|signal| is_in(ignored, signal));
         let installed = Arc::new(AtomicBool::new(false));
-        let (note, is_installed) = (Arc::clone(&last), Arc::clone(&installed));
+        let (note, is_installed) = (Arc::clone(last), Arc::clone(&installed));
         ctrlc::set_handler(move || {
             let early = !is_installed.load(Ordering::SeqCst);
             // The number is noted right after ctrlc is told, maybe on another processor.
@@ -49,10 +65,10 @@ impl Signals {
         })
         .map_err(io::Error::other)?;
         for signal in HANDLED.into_iter().filter(|signal| !is_in(ignored, *signal)) {
-            signal_hook::flag::register_usize(signal, Arc::clone(&last), signal as usize)?;
+            signal_hook::flag::register_usize(signal, Arc::clone(last), signal as usize)?;
         }
         installed.store(true, Ordering::SeqCst);
-        Ok(Self { last })
+        Ok(())
     }
 
     /// The number of the signal that arrived, if one did.
@@ -77,7 +93,11 @@ fn is_in(mask: u64, signal: i32) -> bool {
 
 /// The mask of ignored signals (Linux); nothing where it cannot be read.
 fn ignored_at_start() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut status = String::with_capacity(STATUS_SPACE);
+    let read = File::open("/proc/self/status").map(|f| f.take(1 << 20).read_to_string(&mut status));
+    if !matches!(read, Ok(Ok(_))) {
+        return 0;
+    }
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }

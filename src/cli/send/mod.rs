@@ -223,7 +223,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
     // It may wait for a reader: signals still end the program here, and leave nothing behind.
     let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
-    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let mut hub = hub(options).map_err(|e| Failure::new(Code::Local, system(&e)))?;
     if options.files().next().is_some() {
         return files::run(options, &mut hub, &me, &destination);
     }
@@ -243,6 +243,16 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let kept =
         record.map_or(Ok(()), |record| keep(&mut record.borrow_mut(), options, &sent, &hub, until));
     end(options, &destination.name, sent, kept)
+}
+
+/// The loop. What goes nowhere but to the peer leaves nothing behind if a signal ends the program
+/// before it has waited for the first time.
+fn hub(options: &Options) -> io::Result<Hub> {
+    let leaves_files = options.output.is_some() || options.history.is_some();
+    match leaves_files || options.files().next().is_some() {
+        true => Hub::new(),
+        false => Hub::unarmed(),
+    }
 }
 
 /// From how it ended to an exit code, telling what is to be told.
