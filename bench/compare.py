@@ -49,8 +49,8 @@ def main():
     build.programs()
     build.unsealed(chosen.short)
     build.check()
-    for name in BENCHES.intersection(rows):
-        build.bench(name)
+    for row in BENCHES.keys() & rows:
+        build.bench(BENCHES[row])
     folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=folder) as folder:
         run = Run(folder, size << 20, rounds, chosen.short)

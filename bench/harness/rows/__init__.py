@@ -5,6 +5,7 @@ that takes turns itself and prints a line of JSON for each figure, read with `Ru
 """
 
 from .counts import counts
+from .datagrams import datagrams
 from .messages import messages
 from .one_shots import one_shots
 from .relay import relay
@@ -17,8 +18,9 @@ ROWS = {
     "memory": memory,
     "one-shots": one_shots,
     "messages": messages,
+    "datagrams": datagrams,
     "relay": relay,
     "counts": counts,
 }
-# Those of them that `cargo bench` has a program of that name for.
-BENCHES = {"relay"}
+# Programs of `cargo bench` that some of them want, built before anything is measured.
+BENCHES = {"relay": "relay", "datagrams": "micro"}
