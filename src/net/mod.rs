@@ -24,6 +24,7 @@ pub mod hub;
 pub mod input;
 pub mod lan;
 pub mod listen;
+mod low_water;
 pub mod output;
 pub mod pipe;
 pub mod plain_send;

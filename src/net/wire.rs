@@ -2,15 +2,24 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
 
 use mio::event::Event;
 use mio::net::TcpStream;
 
+use super::low_water::set_receive_low_water;
 use super::pipe::Pipe;
 use crate::proto::stream::link::Link;
 
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
 const DRAINED_READS: usize = 64;
+
+/// What a stream in bulk gathers in the socket before an event tells of it, in bytes: to be woken for
+/// each segment costs more than to read it.
+const GATHERED: i32 = 512 * 1024;
+/// So much within so short a time is a stream in bulk. What has gathered waits no longer than that for
+/// the rest.
+const BULK: (usize, Duration) = (512 * 1024, Duration::from_millis(1));
 
 /// A connected socket, registered for both directions.
 pub struct Wire {
@@ -21,6 +30,15 @@ pub struct Wire {
     writable: bool,
     /// The peer closed or the connection broke: reading goes on until it says so.
     ending: bool,
+    pace: Pace,
+}
+
+/// How fast a stream comes in.
+enum Pace {
+    /// So many bytes since then.
+    Counting { bytes: usize, since: Duration },
+    /// In bulk: the socket gathers [`GATHERED`] bytes, until then at the latest.
+    Gathering { until: Duration },
 }
 
 /// What a read brought.
@@ -61,7 +79,14 @@ pub enum Left {
 impl Wire {
     /// A socket of which nothing is known yet: the first attempts tell.
     pub fn new(socket: TcpStream, address: SocketAddr) -> Self {
-        Self { socket, address, readable: true, writable: true, ending: false }
+        Self {
+            socket,
+            address,
+            readable: true,
+            writable: true,
+            ending: false,
+            pace: Pace::Counting { bytes: 0, since: Duration::ZERO },
+        }
     }
 
     /// Takes note of an event.
@@ -98,6 +123,49 @@ impl Wire {
             return read;
         }
         Read::Later
+    }
+
+    /// Reads once, what is taken as a stream: if it comes in bulk, the socket gathers more of it before
+    /// the next event, and [`Wire::deadline`] tells when to look for what is left.
+    pub fn read_stream(&mut self, space: &mut [u8], now: Duration) -> Read {
+        let read = self.read(space);
+        if let Read::Bytes(n) = read {
+            self.keep_pace(n, now);
+        }
+        read
+    }
+
+    fn keep_pace(&mut self, n: usize, now: Duration) {
+        let (enough, time) = BULK;
+        match &mut self.pace {
+            Pace::Gathering { until } => *until = now + time,
+            Pace::Counting { bytes, since } if now < *since + time => {
+                *bytes += n;
+                // Without the option more events come; slower, not wrong.
+                if *bytes >= enough && set_receive_low_water(&self.socket, GATHERED).is_ok() {
+                    self.pace = Pace::Gathering { until: now + time };
+                }
+            }
+            Pace::Counting { bytes, since } => (*bytes, *since) = (n, now),
+        }
+    }
+
+    /// When to [`Wire::look_again`] for what has gathered, if nothing has told of it.
+    pub fn deadline(&self) -> Option<Duration> {
+        match self.pace {
+            Pace::Gathering { until } if !self.readable => Some(until),
+            _ => None,
+        }
+    }
+
+    /// What has gathered has waited long enough for the rest: it was not so much.
+    pub fn end_gathering(&mut self, now: Duration) {
+        if self.deadline().is_some_and(|at| at <= now) {
+            // What fails for a socket that is gone is told by the next read.
+            let _ = set_receive_low_water(&self.socket, 1);
+            self.pace = Pace::Counting { bytes: 0, since: now };
+            self.readable = true;
+        }
     }
 
     /// Reads into an empty pipe.

@@ -283,11 +283,13 @@ impl Conn {
             return self.leaving;
         }
         let stalled = self.is_stalled(source, &shared.mux);
-        match &self.stage {
+        let own = match &self.stage {
             State::Gate { gate, .. } => Some(gate.deadline()),
             State::Open(session) => Some(session.deadline(stalled, shared.silence)),
             State::Plain(plain) => plain.deadline(shared).filter(|_| !stalled),
-        }
+        };
+        let gathered = self.wire.deadline().filter(|_| !stalled);
+        own.into_iter().chain(gathered).min()
     }
 
     /// One turn: writes, reads once, writes. Whether the connection is over.
@@ -321,6 +323,7 @@ impl Conn {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) -> bool {
+        self.wire.end_gathering(now.mono);
         if self.is_overdue(source, now, shared) {
             if !self.is_open() {
                 return true;
@@ -385,12 +388,17 @@ impl Conn {
         if self.is_choked() || self.is_stalled(source, &shared.mux) {
             return false;
         }
-        let len = match &self.stage {
-            State::Gate { .. } => GATE_READ,
-            _ if shared.mux.owns(source) => space.len(),
-            _ => SMALL_READ,
+        let read = match &self.stage {
+            State::Gate { .. } => self.wire.read(&mut space[..GATE_READ]),
+            _ if !self.flows(source, shared) => self.wire.read(&mut space[..SMALL_READ]),
+            // A read that fills the space ends where a full record does.
+            State::Open(session) => {
+                let len = space.len() - session.link.begun();
+                self.wire.read_stream(&mut space[..len], now.mono)
+            }
+            State::Plain(_) => self.wire.read_stream(space, now.mono),
         };
-        match self.wire.read(&mut space[..len]) {
+        match read {
             Read::Bytes(n) => self.take(&space[..n], source, now, shared, stage),
             Read::Later => false,
             Read::Broken => true,
@@ -399,6 +407,12 @@ impl Conn {
                 _ => true,
             },
         }
+    }
+
+    /// Whether what it says goes out as it comes.
+    fn flows(&self, source: Source, shared: &Shared<'_>) -> bool {
+        let received = matches!(&self.stage, State::Open(session) if session.has_receivers());
+        shared.mux.owns(source) || received
     }
 
     fn take(

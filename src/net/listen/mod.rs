@@ -52,6 +52,7 @@ use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::limits::{Door, Seats};
 use crate::proto::mux::{Mux, Source, Written};
+use crate::proto::stream::link::MAX_RECORD;
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::plain_buffer;
@@ -69,8 +70,8 @@ const FIRST_RELAY: usize = 896;
 pub const MAX_RELAYS: usize = FIRST_CONN - FIRST_RELAY;
 /// Connections have the tokens from here on, each a new one.
 const FIRST_CONN: usize = 1024;
-/// One read from a connection, in bytes: four full records.
-const READ_SPACE: usize = 256 * 1024;
+/// One read from a connection, in bytes: eight full records.
+const READ_SPACE: usize = 8 * MAX_RECORD;
 /// Connections that are accepted before others have their turn: as many as the system lets wait.
 const ACCEPTS_A_TURN: usize = 1024;
 /// Connections whose handshake is not over, at most; or a quarter of the descriptors.

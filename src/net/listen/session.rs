@@ -160,6 +160,11 @@ impl Session {
         self.more_to_say || !self.link.pending().is_empty()
     }
 
+    /// Whether somebody takes what it says beside the output.
+    pub fn has_receivers(&self) -> bool {
+        self.hearing.has_receivers()
+    }
+
     /// Whether it may have news that only the waker tells.
     pub fn is_lively(&self) -> bool {
         self.speaker.is_some() || self.hearing.has_receivers()

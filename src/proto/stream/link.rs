@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use super::record::{Kind, Violation};
 use super::session::{PlainBuffer, Session};
+use crate::crypto::noise::MAX_MESSAGE;
 use crate::proto::time::Now;
 
+/// The longest record, its length in front included, in bytes.
+pub const MAX_RECORD: usize = 2 + MAX_MESSAGE;
 /// A side that has nothing to send shows that it lives at least this often.
 pub const KEEPALIVE: Duration = Duration::from_secs(10);
 /// The most often that a peer can ask for a sign of life.
@@ -115,6 +118,11 @@ impl Link {
         }
         self.partial.extend_from_slice(input);
         Ok(())
+    }
+
+    /// How many bytes of a record are here whose rest has not come.
+    pub fn begun(&self) -> usize {
+        self.partial.len()
     }
 
     fn open_one(
