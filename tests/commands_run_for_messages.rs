@@ -4,17 +4,17 @@
 use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::KeyPair;
 use anonchat::net::command::{CommandLine, Commands, Tell};
 use anonchat::net::feed::{Answer, Feed, Next};
+use anonchat::net::hub::Bell;
 use anonchat::net::input::Got;
 use anonchat::net::listen::{Caller, Origin};
 use anonchat::net::receiver::{Hired, Progress, Receiver};
 use anonchat::proto::stream::meta::{MessageKind, Meta};
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const NOW: u64 = 1_795_266_302_000;
@@ -22,7 +22,7 @@ const NOW: u64 = 1_795_266_302_000;
 /// A loop that does nothing but wait for commands.
 struct Loop {
     poll: Poll,
-    waker: Arc<Waker>,
+    bell: Bell,
     dir: tempfile::TempDir,
     commands: RefCell<Vec<Rc<Commands>>>,
 }
@@ -37,14 +37,14 @@ impl Drop for Loop {
 impl Loop {
     fn new() -> Self {
         let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-        Self { poll, waker, dir: tempfile::tempdir().unwrap(), commands: RefCell::default() }
+        let bell = Bell::new(poll.registry()).unwrap();
+        Self { poll, bell, dir: tempfile::tempdir().unwrap(), commands: RefCell::default() }
     }
 
     fn commands(&self, script: &str, timeout: Option<Duration>, at_once: usize) -> Rc<Commands> {
         let script = format!("cd {} && {script}", self.dir.path().display());
         let line = CommandLine::shell(&script);
-        let commands = Commands::new(line, timeout, at_once, Arc::clone(&self.waker), silent());
+        let commands = Commands::new(line, timeout, at_once, self.bell.clone(), silent());
         self.commands.borrow_mut().push(Rc::clone(&commands));
         commands
     }
@@ -160,7 +160,7 @@ fn a_failure_is_told_with_its_exit_status_while_the_message_still_comes() {
 fn a_command_that_does_not_exist_is_a_refusal() {
     let mut hub = Loop::new();
     let line = CommandLine::words("/does/not/exist").unwrap();
-    let commands = Commands::new(line, None, 2, Arc::clone(&hub.waker), silent());
+    let commands = Commands::new(line, None, 2, hub.bell.clone(), silent());
     let mut receiver = commands.hire(&caller(), MessageKind::Message).receiver;
     say(&mut *receiver, &meta(MessageKind::Message), b"x");
     assert_eq!(refusal(hub.answer(&mut *receiver)), "cannot be started: no such command");

@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::io::{Seek as _, Write as _};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::net::fan::{BOUND, Fan, GRACE, Laggard, PATIENCE};
+use anonchat::net::hub::Bell;
 use anonchat::net::input::{Got, Input};
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll};
 
 /// A record's content at most.
 const SPACE: usize = 65_516;
@@ -34,10 +34,10 @@ impl Dice {
     }
 }
 
-fn waker() -> (Poll, Arc<Waker>) {
+fn bell() -> (Poll, Bell) {
     let poll = Poll::new().unwrap();
-    let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-    (poll, waker)
+    let bell = Bell::new(poll.registry()).unwrap();
+    (poll, bell)
 }
 
 fn content(len: usize) -> Vec<u8> {
@@ -187,8 +187,8 @@ fn budget(taker: &mut Taker, turn: usize, dice: &mut Dice) -> usize {
 }
 
 fn play(content: &[u8], paces: &[Pace]) -> World {
-    let (_poll, waker) = waker();
-    let mut world = World::new(Input::new(file(content), waker).unwrap(), paces);
+    let (_poll, bell) = bell();
+    let mut world = World::new(Input::new(file(content), &bell).unwrap(), paces);
     world.play(&mut Dice(SeededRandom::new(1)), 100_000);
     world.check_bytes(content);
     world
@@ -277,8 +277,8 @@ fn one_that_stumbles_catches_up() {
 #[test]
 fn a_process_that_was_stopped_blames_nobody() {
     let content = content(20 * MIB);
-    let (_poll, waker) = waker();
-    let input = Input::new(file(&content), waker).unwrap();
+    let (_poll, bell) = bell();
+    let input = Input::new(file(&content), &bell).unwrap();
     let mut world = World::new(input, &[Pace::Steady(MIB), Pace::From(MIB, 20)]);
     let mut dice = Dice(SeededRandom::new(1));
     world.play(&mut dice, 10);
@@ -292,9 +292,9 @@ fn a_process_that_was_stopped_blames_nobody() {
 
 #[test]
 fn an_input_that_cannot_be_read_is_an_error_for_each() {
-    let (_poll, waker) = waker();
+    let (_poll, bell) = bell();
     let folder = File::open(std::env::temp_dir()).unwrap();
-    let (_fan, mut inputs) = Fan::split(Input::new(folder, waker).unwrap(), 3);
+    let (_fan, mut inputs) = Fan::split(Input::new(folder, &bell).unwrap(), 3);
     for input in &mut inputs {
         let said = input.read(&mut [0; 10]).unwrap_err().to_string();
         assert!(said.to_lowercase().contains("directory"), "{said}");
@@ -331,11 +331,11 @@ fn world_of(seed: u64) {
             _ => Pace::From(speed, dice.below(1000)),
         });
     }
-    let (mut poll, waker) = waker();
+    let (mut poll, bell) = bell();
     let input = if dice.one_in(2) {
-        Input::new(file(&content), waker).unwrap()
+        Input::new(file(&content), &bell).unwrap()
     } else {
-        pipe(&content, waker)
+        pipe(&content, &bell)
     };
     let mut world = World::new(input, &paces);
     // A pipe is filled in a time that is not the world's.
@@ -352,10 +352,10 @@ fn world_of(seed: u64) {
     }
 }
 
-fn pipe(content: &[u8], waker: Arc<Waker>) -> Input {
+fn pipe(content: &[u8], bell: &Bell) -> Input {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let content = content.to_vec();
     // Readers that are gone end it early.
     std::thread::spawn(move || drop(writer.write_all(&content)));
-    Input::new(File::from(std::os::fd::OwnedFd::from(reader)), waker).unwrap()
+    Input::new(File::from(std::os::fd::OwnedFd::from(reader)), bell).unwrap()
 }

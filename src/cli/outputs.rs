@@ -33,7 +33,23 @@ impl Outputs {
     /// # Errors
     /// [`Code::Usage`] for a descriptor that is not open, [`Code::Local`] for what the system says.
     pub fn open(options: &CommonOptions, hub: &Hub) -> Result<Self, Failure> {
-        let messages = Output::stdout(hub.waker()).map_err(local)?;
+        Self::with(Output::stdout(hub.waker()), options, hub)
+    }
+
+    /// The same where messages are a stream, see [`Output::stream`].
+    ///
+    /// # Errors
+    /// As [`Outputs::open`].
+    pub fn open_stream(options: &CommonOptions, hub: &Hub) -> Result<Self, Failure> {
+        Self::with(Output::stream(&hub.bell()), options, hub)
+    }
+
+    fn with(
+        messages: io::Result<Output>,
+        options: &CommonOptions,
+        hub: &Hub,
+    ) -> Result<Self, Failure> {
+        let messages = messages.map_err(local)?;
         let stderr = Output::stderr(hub.waker()).map_err(local)?;
         Self::around(messages, Some(stderr), None, options, hub)
     }

@@ -1,10 +1,12 @@
 //! The poll that a program waits in, what wakes it from elsewhere, and its clock.
 
 use std::io;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mio::{Events, Poll, Registry, Token, Waker};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::clock::Clock;
 use super::signals::Signals;
@@ -12,10 +14,45 @@ use super::signals::Signals;
 /// The token of [`Hub::waker`]: stdio threads, the resolver, signals.
 pub const WAKE: Token = Token(0);
 
+/// Wakes [`Hub::wait`]: from other threads, and when a descriptor has news.
+#[derive(Clone)]
+pub struct Bell {
+    waker: Arc<Waker>,
+    registry: Arc<Registry>,
+}
+
+impl Bell {
+    /// Wakes who polls what `registry` belongs to, by events of the token [`WAKE`]; there is one bell
+    /// for each.
+    ///
+    /// # Errors
+    /// When the system has no descriptors left.
+    pub fn new(registry: &Registry) -> io::Result<Self> {
+        let waker = Arc::new(Waker::new(registry, WAKE)?);
+        Ok(Self { waker, registry: Arc::new(registry.try_clone()?) })
+    }
+
+    /// For what only another thread tells.
+    pub fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// News of `fd` wake the loop from now on, as edges; epoll must be able to watch it.
+    pub(super) fn watch(&self, fd: RawFd, interest: Interest) -> io::Result<()> {
+        self.registry.register(&mut SourceFd(&fd), WAKE, interest)
+    }
+
+    /// They do no more. Closing `fd` would not be enough: who shares what is behind it keeps it open.
+    pub(super) fn ignore(&self, fd: RawFd) {
+        // What is not watched need not be ignored.
+        let _ = self.registry.deregister(&mut SourceFd(&fd));
+    }
+}
+
 /// One event loop's common parts.
 pub struct Hub {
     poll: Poll,
-    waker: Arc<Waker>,
+    bell: Bell,
     /// The clock of this program.
     pub clock: Clock,
     /// Signals that arrived.
@@ -41,14 +78,19 @@ impl Hub {
     /// When the system has no descriptors left.
     pub fn unarmed() -> io::Result<Self> {
         let poll = Poll::new()?;
-        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let signals = Signals::new(Arc::clone(&waker));
-        Ok(Self { poll, waker, clock: Clock::default(), signals })
+        let bell = Bell::new(poll.registry())?;
+        let signals = Signals::new(bell.waker());
+        Ok(Self { poll, bell, clock: Clock::default(), signals })
     }
 
     /// Wakes [`Hub::wait`] from another thread.
     pub fn waker(&self) -> Arc<Waker> {
-        Arc::clone(&self.waker)
+        self.bell.waker()
+    }
+
+    /// What wakes [`Hub::wait`].
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
     }
 
     /// Where sockets register.

@@ -1,4 +1,7 @@
 //! The bytes that are to be sent: stdin, without ever waiting for it in the loop.
+//!
+//! Files are read where they stand, pipes and sockets whenever they have something; a thread waits for
+//! what can only be waited for.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -7,11 +10,12 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use mio::Waker;
+use mio::{Interest, Waker};
 use rustix::event::PollFlags;
 
 use super::fan::Reader;
-use super::stdio::{never_waits, wait};
+use super::hub::Bell;
+use super::stdio::{Prompt, is_never_prompt, never_waits, wait};
 
 /// What the reading thread may be ahead of the loop, in bytes.
 const AHEAD: usize = 256 * 1024;
@@ -63,6 +67,8 @@ pub struct Input {
 enum Way {
     /// Read in the loop: it never waits for another process.
     Direct(File),
+    /// Read in the loop when it has something.
+    Prompt(Prompt, Bell),
     /// Read in a thread.
     Threaded {
         /// What the thread has read.
@@ -81,16 +87,22 @@ impl Input {
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated or a thread cannot be started.
-    pub fn stdin(waker: Arc<Waker>) -> io::Result<Self> {
-        Self::new(File::from(io::stdin().as_fd().try_clone_to_owned()?), waker)
+    pub fn stdin(bell: &Bell) -> io::Result<Self> {
+        Self::new(File::from(io::stdin().as_fd().try_clone_to_owned()?), bell)
     }
 
     /// Any descriptor.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
-        let way = if never_waits(&file) { Way::Direct(file) } else { Way::threaded(file, waker)? };
+    pub fn new(file: File, bell: &Bell) -> io::Result<Self> {
+        let way = match never_waits(&file) {
+            true => Way::Direct(file),
+            false => match Prompt::new(file, bell, Interest::READABLE) {
+                Ok(prompt) => Way::Prompt(prompt, bell.clone()),
+                Err(file) => Way::threaded(file, bell.waker())?,
+            },
+        };
         Ok(Self { head: None, way, copyist: None })
     }
 
@@ -177,6 +189,16 @@ impl Way {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => return Err(e),
                 }
+            },
+            Self::Prompt(prompt, bell) => match prompt.read(space) {
+                Ok(0) => Ok(Got::End),
+                Ok(n) => Ok(Got::Bytes(n)),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Got::Later),
+                Err(e) if is_never_prompt(&e) => {
+                    *self = Self::threaded(prompt.to_file()?, bell.waker())?;
+                    self.read(space)
+                }
+                Err(e) => Err(e),
             },
             Self::Threaded { shared, taken, used } => {
                 if *used == taken.len() {

@@ -1,5 +1,8 @@
 //! Where messages go: stdout, without ever waiting for it in the loop, and with every error kept
 //! until it is asked for.
+//!
+//! Files are written where they stand; a thread waits for everything else, but for a stream that goes
+//! to a pipe or a socket: that is written whenever it takes something.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -8,14 +11,17 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mio::Waker;
+use mio::{Interest, Waker};
 use rustix::event::PollFlags;
 
-use super::stdio::{never_waits, wait};
+use super::hub::Bell;
+use super::stdio::{Prompt, is_never_prompt, never_waits, wait};
 use crate::proto::mux::Ticket;
 
 /// The output takes more while less than this waits for it, in bytes.
 const WAITING: usize = 256 * 1024;
+/// Whoever waits for an output looks this often for a signal, in milliseconds.
+const MOMENT: u64 = 50;
 /// What is gathered before it goes out on its own, in bytes.
 const GATHERED: usize = 64 * 1024;
 
@@ -31,6 +37,8 @@ pub struct Output {
 enum Way {
     /// Written in the loop.
     Direct { file: File, error: Option<io::Error>, flushed: u64 },
+    /// Written in the loop when it takes something.
+    Prompt(Box<Pending>),
     /// Written by a thread.
     Threaded { shared: Arc<Shared>, watched: Option<File> },
 }
@@ -42,6 +50,19 @@ impl Output {
     /// When the descriptor cannot be duplicated or a thread cannot be started.
     pub fn stdout(waker: Arc<Waker>) -> io::Result<Self> {
         Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?), waker)
+    }
+
+    /// stdout, where a stream goes: its user calls [`Output::push`] in every turn of the loop.
+    ///
+    /// # Errors
+    /// As [`Output::stdout`].
+    pub fn stream(bell: &Bell) -> io::Result<Self> {
+        let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+        let watched = file.try_clone()?;
+        Ok(match Prompt::new(file, bell, Interest::WRITABLE) {
+            Err(file) => Self::new(file, bell.waker())?,
+            Ok(prompt) => Self::over(Way::Prompt(Box::new(Pending::new(prompt, watched, bell)))),
+        })
     }
 
     /// stderr.
@@ -63,7 +84,7 @@ impl Output {
             let watched = Some(file.try_clone()?);
             Way::Threaded { shared: Shared::start("stdout", Waiting(file), waker)?, watched }
         };
-        Ok(Self { way, gathered: Vec::new(), tickets: 0, written: 0 })
+        Ok(Self::over(way))
     }
 
     /// Whatever takes bytes, written by a thread: what is given to one [`Output::write`] is never
@@ -74,13 +95,18 @@ impl Output {
     pub fn by_thread(writer: impl Write + Send + 'static, waker: Arc<Waker>) -> io::Result<Self> {
         let shared = Shared::start("writer", writer, waker)?;
         let way = Way::Threaded { shared, watched: None };
-        Ok(Self { way, gathered: Vec::new(), tickets: 0, written: 0 })
+        Ok(Self::over(way))
+    }
+
+    fn over(way: Way) -> Self {
+        Self { way, gathered: Vec::new(), tickets: 0, written: 0 }
     }
 
     /// The descriptor to watch for a reader that goes away, if it is of a kind that has readers.
     pub fn watched(&self) -> Option<RawFd> {
         match &self.way {
             Way::Direct { .. } => None,
+            Way::Prompt(pending) => Some(pending.watched.as_raw_fd()),
             Way::Threaded { watched, .. } => watched.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
@@ -89,6 +115,7 @@ impl Output {
     pub fn has_room(&self) -> bool {
         match &self.way {
             Way::Direct { .. } => true,
+            Way::Prompt(pending) => pending.len() + self.gathered.len() < WAITING,
             Way::Threaded { shared, .. } => shared.lock().waiting < WAITING,
         }
     }
@@ -101,12 +128,13 @@ impl Output {
     /// Adds bytes; [`Output::push`] or a full buffer sends them on.
     pub fn write(&mut self, bytes: &[u8]) {
         self.written += bytes.len() as u64;
-        if self.gathered.is_empty()
-            && bytes.len() >= GATHERED / 2
-            && let Way::Direct { file, error, .. } = &mut self.way
-        {
-            write_checked(file, error, bytes);
-            return;
+        let many = self.gathered.is_empty() && bytes.len() >= GATHERED / 2;
+        match &mut self.way {
+            Way::Direct { file, error, .. } if many => {
+                return write_checked(file, error, bytes);
+            }
+            Way::Prompt(pending) if many => return pending.write(bytes),
+            _ => {}
         }
         self.gathered.extend_from_slice(bytes);
         if self.gathered.len() >= GATHERED {
@@ -116,6 +144,11 @@ impl Output {
 
     /// Sends on what was gathered.
     pub fn push(&mut self) {
+        self.fall_back();
+        if let Way::Prompt(pending) = &mut self.way {
+            pending.write(&self.gathered);
+            self.gathered.clear();
+        }
         if self.gathered.is_empty() {
             return;
         }
@@ -124,6 +157,7 @@ impl Output {
                 write_checked(file, error, &self.gathered);
                 self.gathered.clear();
             }
+            Way::Prompt(_) => {}
             Way::Threaded { shared, .. } => shared.push_bytes(&mut self.gathered),
         }
     }
@@ -135,6 +169,7 @@ impl Output {
         match &mut self.way {
             Way::Direct { error, flushed, .. } if error.is_none() => *flushed = self.tickets,
             Way::Direct { .. } => {}
+            Way::Prompt(pending) => pending.mark(self.tickets),
             Way::Threaded { shared, .. } => shared.push(Item::Mark(self.tickets), 0),
         }
         Ticket(self.tickets)
@@ -144,6 +179,7 @@ impl Output {
     pub fn flushed(&self) -> Ticket {
         Ticket(match &self.way {
             Way::Direct { flushed, .. } => *flushed,
+            Way::Prompt(pending) => pending.flushed,
             Way::Threaded { shared, .. } => shared.lock().flushed,
         })
     }
@@ -156,16 +192,43 @@ impl Output {
         let last = self.mark();
         // What failed is over, even if somebody else has its error already.
         while self.flushed() < last && !self.has_failed() && !give_up() {
-            if let Way::Threaded { shared, .. } = &self.way {
-                shared.wait_a_little();
+            match &mut self.way {
+                Way::Direct { .. } => {}
+                Way::Prompt(pending) => {
+                    pending.prompt.wait_for_room(MOMENT);
+                    self.push();
+                }
+                Way::Threaded { shared, .. } => shared.wait_a_little(),
             }
         }
         self.take_error().map_or(Ok(()), Err)
     }
 
+    /// A thread takes over what turns out to be of a kind that can only be waited for.
+    fn fall_back(&mut self) {
+        let Way::Prompt(pending) = &mut self.way else { return };
+        if !pending.never_prompt {
+            return;
+        }
+        let started = pending
+            .prompt
+            .to_file()
+            .and_then(|file| Shared::start("stdout", Waiting(file), pending.bell.waker()));
+        match started {
+            Err(error) => pending.fail(error),
+            Ok(shared) => {
+                shared.push_bytes(&mut pending.bytes);
+                pending.marks.iter().for_each(|mark| shared.push(Item::Mark(mark.ticket), 0));
+                let watched = pending.watched.try_clone().ok();
+                self.way = Way::Threaded { shared, watched };
+            }
+        }
+    }
+
     fn has_failed(&self) -> bool {
         match &self.way {
             Way::Direct { error, .. } => error.is_some(),
+            Way::Prompt(pending) => pending.failed,
             Way::Threaded { shared, .. } => shared.lock().failed,
         }
     }
@@ -174,6 +237,7 @@ impl Output {
     pub fn take_error(&mut self) -> Option<io::Error> {
         match &mut self.way {
             Way::Direct { error, .. } => error.take(),
+            Way::Prompt(pending) => pending.error.take(),
             Way::Threaded { shared, .. } => shared.lock().error.take(),
         }
     }
@@ -191,6 +255,107 @@ impl Drop for Output {
 fn write_checked(file: &mut File, error: &mut Option<io::Error>, bytes: &[u8]) {
     if error.is_none() {
         *error = file.write_all(bytes).err();
+    }
+}
+
+/// A pipe or socket, and what it has not taken yet.
+struct Pending {
+    prompt: Prompt,
+    /// The same, to be watched for its other end.
+    watched: File,
+    bell: Bell,
+    bytes: Vec<u8>,
+    /// How many of `bytes` are out.
+    done: usize,
+    /// How many ever came, and how many of them are out.
+    came: u64,
+    out: u64,
+    marks: VecDeque<Mark>,
+    /// The last ticket whose bytes are out.
+    flushed: u64,
+    failed: bool,
+    error: Option<io::Error>,
+    /// It can only be waited for: nothing is out yet.
+    never_prompt: bool,
+}
+
+/// A ticket, and how many bytes are before it.
+struct Mark {
+    ticket: u64,
+    at: u64,
+}
+
+impl Pending {
+    fn new(prompt: Prompt, watched: File, bell: &Bell) -> Self {
+        Self {
+            prompt,
+            watched,
+            bell: bell.clone(),
+            bytes: Vec::new(),
+            done: 0,
+            came: 0,
+            out: 0,
+            marks: VecDeque::new(),
+            flushed: 0,
+            failed: false,
+            error: None,
+            never_prompt: false,
+        }
+    }
+
+    /// How many bytes wait.
+    fn len(&self) -> usize {
+        self.bytes.len() - self.done
+    }
+
+    /// Writes what waits and then `bytes`; what is not taken waits.
+    fn write(&mut self, bytes: &[u8]) {
+        self.came += bytes.len() as u64;
+        let waiting = std::mem::take(&mut self.bytes);
+        self.done += self.put(&waiting[self.done..]);
+        self.bytes = waiting;
+        if self.done == self.bytes.len() {
+            self.bytes.clear();
+            self.done = 0;
+        }
+        let taken = if self.bytes.is_empty() { self.put(bytes) } else { 0 };
+        if self.done > self.bytes.len() / 2 {
+            // Each byte is moved once on average at most.
+            self.bytes.drain(..self.done);
+            self.done = 0;
+        }
+        self.bytes.extend_from_slice(&bytes[taken..]);
+        self.settle();
+    }
+
+    /// How many of `bytes` it takes now.
+    fn put(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() && !self.failed && !self.never_prompt {
+            match self.prompt.write(&bytes[taken..]) {
+                Ok(n) => taken += n,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
+                Err(e) if is_never_prompt(&e) => self.never_prompt = true,
+                Err(e) => self.fail(e),
+            }
+        }
+        self.out += taken as u64;
+        taken
+    }
+
+    fn fail(&mut self, error: io::Error) {
+        (self.failed, self.error) = (true, Some(error));
+    }
+
+    fn mark(&mut self, ticket: u64) {
+        self.marks.push_back(Mark { ticket, at: self.came });
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(mark) = self.marks.pop_front_if(|mark| mark.at <= self.out) {
+            self.flushed = mark.ticket;
+        }
     }
 }
 
@@ -283,7 +448,7 @@ impl Shared {
     /// Until the thread has news, or the caller should look for a signal.
     fn wait_a_little(&self) {
         let state = self.lock();
-        let wait = Duration::from_millis(50);
+        let wait = Duration::from_millis(MOMENT);
         drop(self.progress.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner));
     }
 

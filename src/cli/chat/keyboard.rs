@@ -1,11 +1,9 @@
 //! Where lines come from: a person at a line editor, or stdin, whatever that is.
 
 use std::io;
-use std::sync::Arc;
-
-use mio::Waker;
 
 use super::editor::{Editor, Key};
+use crate::net::hub::Bell;
 use crate::net::input::{Got, Input};
 
 /// A longer line is said in pieces, in bytes. Each fits into what a listener holds back of it.
@@ -26,8 +24,8 @@ impl Keyboard {
     ///
     /// # Errors
     /// As [`Input::stdin`].
-    pub fn stdin(waker: Arc<Waker>) -> io::Result<Self> {
-        Ok(Self::Stdin(Lines { input: Input::stdin(waker)?, pending: Vec::new(), ended: false }))
+    pub fn stdin(bell: &Bell) -> io::Result<Self> {
+        Ok(Self::Stdin(Lines { input: Input::stdin(bell)?, pending: Vec::new(), ended: false }))
     }
 
     /// What was typed next; `None`: the waker tells.

@@ -62,7 +62,7 @@ impl Surface {
     ) -> Result<Self, Failure> {
         let (keyboard, outputs) = match !options.json && editor::is_possible() {
             true => edited(options, hub)?,
-            false => (Keyboard::stdin(hub.waker()).map_err(local)?, Outputs::open(options, hub)?),
+            false => (Keyboard::stdin(&hub.bell()).map_err(local)?, Outputs::open(options, hub)?),
         };
         let screen = keyboard.is_edited().then(|| Screen::new(Rc::clone(&outputs.messages)));
         let view = View::new(program, outputs.told(), screen, options.quiet);

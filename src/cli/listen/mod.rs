@@ -225,7 +225,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
             let surface = Surface::open(PROGRAM, &options.common, &hub)?;
             (surface.outputs, Some((surface.keyboard, surface.view)))
         }
-        false => (Outputs::open(&options.common, &hub)?, None),
+        false => (Outputs::open_stream(&options.common, &hub)?, None),
     };
     // Bars would be in an editor's way.
     let outputs = match &inbox {

@@ -34,7 +34,7 @@ pub(super) fn open(
 ) -> Result<(), Ended> {
     let shown = sanitize_line(&path.to_string_lossy());
     let named = |e: &io::Error| Failure::new(Code::Local, format!("{shown}: {}", system(e)));
-    let input = file.and_then(|file| Input::new(file, hub.waker())).map_err(|e| named(&e))?;
+    let input = file.and_then(|file| Input::new(file, &hub.bell())).map_err(|e| named(&e))?;
     let opened = box_file::open(hub, keys, input, host, stage);
     let failure = match opened {
         Ok(Opened { turned_away: 0, .. }) => return Ok(()),

@@ -3,11 +3,9 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use mio::Waker;
 
 use super::Options;
 use crate::cli::failure::{Code, Failure, system};
@@ -18,7 +16,7 @@ use crate::crypto::sodium::random;
 use crate::net::clock::Clock;
 use crate::net::command::{CommandLine, Commands, Tell};
 use crate::net::duplex::Duplex;
-use crate::net::hub::Hub;
+use crate::net::hub::{Bell, Hub};
 use crate::net::input::Input;
 use crate::net::listen::{Caller, Parting, SessionId};
 use crate::net::output::Output;
@@ -77,7 +75,7 @@ pub enum Work {
 pub struct Stream {
     duplex: Duplex,
     output: Rc<RefCell<Output>>,
-    waker: Arc<Waker>,
+    bell: Bell,
     /// Whose it is, and from where, once it began.
     session: Option<(SessionId, String)>,
     ended: Option<Option<Cut>>,
@@ -119,7 +117,7 @@ impl Work {
             return Ok(Self::Stream(Stream {
                 duplex: Duplex::default(),
                 output: Rc::clone(&outputs.messages),
-                waker: hub.waker(),
+                bell: hub.bell(),
                 session: None,
                 ended: None,
             }));
@@ -132,7 +130,7 @@ impl Work {
         let at_once = options.work.max_exec.into();
         let tell = tell_failures(outputs.told(), options.common.quiet);
         let timeout = options.work.exec_timeout;
-        Ok(Self::Commands(Commands::new(line, timeout, at_once, hub.waker(), tell)))
+        Ok(Self::Commands(Commands::new(line, timeout, at_once, hub.bell(), tell)))
     }
 
     /// Whether files and folders are for [`Work::route`], where an `inbox` may be there for them.
@@ -235,7 +233,7 @@ impl Stream {
     }
 
     fn hire(&self) -> io::Result<Hired> {
-        let input = Input::stdin(Arc::clone(&self.waker))?;
+        let input = Input::stdin(&self.bell)?;
         let meta = Meta::message(random(), Clock::default().now().unix_ms);
         let feed = Some(self.duplex.talking(meta, input));
         let receiver = self.duplex.listening(Rc::clone(&self.output), duplex::filter());

@@ -57,7 +57,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
     let (me, destination, _) = options.common.prepare(|| prepare(options))?;
     let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
-    let output = Output::stdout(hub.waker()).map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let output = Output::stream(&hub.bell()).map_err(|e| Failure::new(Code::Local, system(&e)))?;
     let output = Rc::new(RefCell::new(output));
     let carried = carry(options, &mut hub, me, &destination, &output);
     let sent = match carried {
@@ -81,7 +81,7 @@ fn carry(
 ) -> Result<Delivered, Ended> {
     let local = |e| Ended::Failure(Failure::new(Code::Local, system(&e)));
     let duplex = Duplex::default();
-    let input = Input::stdin(hub.waker()).map_err(local)?;
+    let input = Input::stdin(&hub.bell()).map_err(local)?;
     let meta = Meta::message(random(), hub.clock.now().unix_ms);
     let meta = Meta { keepalive_ms: options.keepalive_ms(), ..meta };
     let mut stream = Stream {

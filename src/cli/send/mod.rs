@@ -382,7 +382,7 @@ fn keep<T>(
 
 /// stdin, and its copy in the history.
 fn stdin(hub: &Hub, record: Option<&Rc<RefCell<SentRecord>>>) -> Result<Input, SendError> {
-    let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
+    let input = Input::stdin(&hub.bell()).map_err(SendError::Local)?;
     Ok(match record {
         Some(record) => input.copied_by(record.clone()),
         None => input,

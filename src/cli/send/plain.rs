@@ -36,7 +36,7 @@ fn send(options: &Options, hub: &mut Hub, target: HostPort) -> Result<HandedOver
     let trace: Option<&mut dyn FnMut(&_)> =
         if options.common.trace() { Some(&mut show) } else { None };
     let mut limits = Limits { silence, trace };
-    let input = Input::stdin(hub.waker()).map_err(SendError::Local)?;
+    let input = Input::stdin(&hub.bell()).map_err(SendError::Local)?;
     if options.udp {
         send_plain_datagrams(hub, &bare, &[target.into()], input, &mut limits)
     } else {

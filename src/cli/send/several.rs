@@ -247,7 +247,7 @@ fn inputs(
     if options.ping || records.is_empty() {
         return Ok((None, records.iter().map(|_| None).collect()));
     }
-    let stdin = Input::stdin(hub.waker()).map_err(SendError::Local)?;
+    let stdin = Input::stdin(&hub.bell()).map_err(SendError::Local)?;
     let (fan, inputs) = Fan::split(stdin, records.len());
     let copied = inputs.into_iter().zip(records).map(|(input, record)| match record {
         Some(record) => Some(input.copied_by(record.clone())),

@@ -14,12 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
-use mio::Waker;
 use rustix::fs::{Access, access};
 
 use self::lines::Lines;
@@ -28,6 +26,7 @@ use self::places::{Place, Places};
 use self::run::{Order, Run};
 use self::voice::{Talk, Voice};
 use super::clock::Clock;
+use super::hub::Bell;
 use super::input::Input;
 use super::listen::{Caller, Origin};
 use super::receiver::Hired;
@@ -102,7 +101,7 @@ pub struct Commands {
     line: CommandLine,
     timeout: Option<Duration>,
     places: Places,
-    waker: Arc<Waker>,
+    bell: Bell,
     tell: Tell,
 }
 
@@ -113,11 +112,11 @@ impl Commands {
         line: CommandLine,
         timeout: Option<Duration>,
         at_once: usize,
-        waker: Arc<Waker>,
+        bell: Bell,
         tell: Tell,
     ) -> Rc<Self> {
-        let places = Places::new(at_once, Arc::clone(&waker));
-        Rc::new(Self { line, timeout, places, waker, tell })
+        let places = Places::new(at_once, bell.waker());
+        Rc::new(Self { line, timeout, places, bell, tell })
     }
 
     /// Who takes the messages of this kind in one session of `caller`. Commands that have no place
@@ -130,7 +129,7 @@ impl Commands {
             }
             MessageKind::Duplex => {
                 let talk = Rc::<Talk>::default();
-                let voice = Voice::new(Rc::clone(&talk), Arc::clone(&self.waker));
+                let voice = Voice::new(Rc::clone(&talk), self.bell.waker());
                 Hired {
                     receiver: Box::new(Messages::new(commands, caller.clone(), Some(talk))),
                     feed: Some(Box::new(voice)),
@@ -160,11 +159,12 @@ impl Commands {
     ) -> io::Result<Run> {
         let keeper = orders.0.clone();
         let speaks = talk.is_some();
-        let (run, stdout) = Run::start(command, speaks, self.timeout, orders, place, &self.waker)?;
+        let (run, stdout) =
+            Run::start(command, speaks, self.timeout, orders, place, &self.bell.waker())?;
         if let (Some(talk), Some(stdout)) = (talk, stdout) {
             let kind = MessageKind::Duplex as u8;
             let meta = Meta { kind, ..Meta::message(random(), Clock::default().now().unix_ms) };
-            talk.begin(meta, Input::new(stdout, Arc::clone(&self.waker))?, keeper);
+            talk.begin(meta, Input::new(stdout, &self.bell)?, keeper);
         }
         Ok(run)
     }
