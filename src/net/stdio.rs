@@ -38,13 +38,17 @@ pub(super) fn wait(file: &File, for_what: PollFlags) {
 /// What a pipe in bulk is made to hold, in bytes: as much as Linux grants everybody. The fewer times
 /// its two ends take turns, the faster it is.
 const PIPE_ROOM: usize = 1024 * 1024;
+/// A stream in bulk is longer than this, in bytes. What is in a pipe counts as handed over: of
+/// messages no more than before should be in doubt when a reader dies.
+const BEFORE_GROWTH: u64 = 4 * 1024 * 1024;
 
 /// A pipe or a socket that is read or written in the loop and never waited for, while others who
 /// share it may wait: `RWF_NOWAIT` (preadv2(2)) holds for one call, and `O_NONBLOCK` for everybody.
 pub(super) struct Prompt {
     file: File,
     bell: Bell,
-    grown: bool,
+    /// Bytes until it is made larger, if it still is to be.
+    before_growth: Option<u64>,
 }
 
 impl Prompt {
@@ -56,7 +60,7 @@ impl Prompt {
         {
             return Err(file);
         }
-        Ok(Self { file, bell: bell.clone(), grown: false })
+        Ok(Self { file, bell: bell.clone(), before_growth: Some(BEFORE_GROWTH) })
     }
 
     /// Reads what is there. [`io::ErrorKind::WouldBlock`]: the bell tells when there is something.
@@ -67,9 +71,7 @@ impl Prompt {
         let n = self.retry(PollFlags::IN, |file| {
             preadv2(file, &mut [IoSliceMut::new(space)], CURRENT, ReadWriteFlags::NOWAIT)
         })?;
-        if n == space.len() {
-            self.grow();
-        }
+        self.passed(n);
         Ok(n)
     }
 
@@ -78,16 +80,11 @@ impl Prompt {
     /// # Errors
     /// What the system says; see [`is_never_prompt`].
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let write = || {
-            self.retry(PollFlags::OUT, |file| {
-                pwritev2(file, &[IoSlice::new(bytes)], CURRENT, ReadWriteFlags::NOWAIT)
-            })
-        };
-        let written = write();
-        if written.as_ref().is_ok_and(|n| *n < bytes.len()) {
-            self.grow();
-        }
-        written
+        let n = self.retry(PollFlags::OUT, |file| {
+            pwritev2(file, &[IoSlice::new(bytes)], CURRENT, ReadWriteFlags::NOWAIT)
+        })?;
+        self.passed(n);
+        Ok(n)
     }
 
     /// Calls until it is done, or has to wait. Linux says EAGAIN, too, while the other end of a pipe
@@ -106,8 +103,10 @@ impl Prompt {
         }
     }
 
-    fn grow(&mut self) {
-        if !std::mem::replace(&mut self.grown, true) {
+    fn passed(&mut self, bytes: usize) {
+        let Some(left) = self.before_growth else { return };
+        self.before_growth = left.checked_sub(bytes as u64);
+        if self.before_growth.is_none() {
             // With less room it takes more turns, and nothing else is different.
             let _ = fcntl_setpipe_size(&self.file, PIPE_ROOM);
         }
