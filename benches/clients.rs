@@ -10,7 +10,8 @@
 //!
 //! A listener lets 1,000 callers a second in, so that what an opened session costs is its processor
 //! time and not the time that passes. Messages have their time beside it, when they come one after
-//! the other, and when all clients say one at once. With `AC_BENCH_JSON` each line is an object.
+//! the other, and when all clients say one at once. With `AC_BENCH_JSON` each line is an
+//! object that has every round's figures.
 
 #[path = "shared/programs.rs"]
 mod programs;
@@ -174,19 +175,15 @@ impl Cost {
         Ok(())
     }
 
-    /// The medians, by name.
-    fn medians(self) -> [(&'static str, f64); 6] {
-        let median = |mut values: Vec<f64>| {
-            values.sort_by(f64::total_cmp);
-            values[values.len() / 2]
-        };
+    /// What each round came to, by name.
+    fn figures(self) -> [(&'static str, Vec<f64>); 6] {
         [
-            ("us of processor to open", median(self.opened)),
-            ("us for a message singly", median(self.singly)),
-            ("of processor singly", median(self.singly_processor)),
-            ("us for a message all at once", median(self.at_once)),
-            ("of processor all at once", median(self.at_once_processor)),
-            ("bytes resident", median(self.resident)),
+            ("us of processor to open", self.opened),
+            ("us for a message singly", self.singly),
+            ("us of processor for it", self.singly_processor),
+            ("us for a message all at once", self.at_once),
+            ("us of processor for that", self.at_once_processor),
+            ("bytes resident", self.resident),
         ]
     }
 }
@@ -201,13 +198,16 @@ fn numbers() -> Vec<usize> {
     if told.is_empty() { vec![1, 10, 100, 1000, 10_000] } else { told }
 }
 
-fn tell(clients: usize, figures: &[(&str, f64)]) -> io::Result<()> {
+fn tell(clients: usize, figures: [(&str, Vec<f64>); 6]) -> io::Result<()> {
     if std::env::var_os("AC_BENCH_JSON").is_some() {
         let mut told = serde_json::Map::from_iter([("clients".to_owned(), clients.into())]);
-        told.extend(figures.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())));
+        told.extend(figures.into_iter().map(|(name, values)| (name.to_owned(), values.into())));
         return writeln!(io::stdout(), "{}", serde_json::Value::Object(told));
     }
-    let told: Vec<_> = figures.iter().map(|(name, value)| format!("{value:.1} {name}")).collect();
+    let told = figures.map(|(name, mut values)| {
+        values.sort_by(f64::total_cmp);
+        format!("{:.1} {name}", values[values.len() / 2])
+    });
     writeln!(io::stdout(), "{clients} clients, each {}", told.join(", "))
 }
 
@@ -219,7 +219,7 @@ fn run() -> io::Result<()> {
         for _ in 0..rounds.max(1) {
             cost.add(clients, messages)?;
         }
-        tell(clients, &cost.medians())?;
+        tell(clients, cost.figures())?;
     }
     Ok(())
 }

@@ -103,10 +103,10 @@ class Scene:
             self.stop(child)
 
 
-def ready(child):
+def ready(child, said=rb"listening on (\S+)"):
     """Where one of our listeners listens."""
     for line in child.stderr:
-        found = re.search(rb"listening on (\S+)", line)
+        found = re.search(said, line)
         if found:
             return found.group(1).decode()
     raise RuntimeError("it ended before it was ready")

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Measures how cost grows with work, and writes it as tables and charts.
+
+    bench/scale.py [--short] [--out DIR] [--only NAME]... [--most NUMBER]
+
+Time against size, clients, recipients and files: straight lines on logarithmic paper, or the table says how
+much more one more costs at the end. --short runs every path with little to do and looks at no time: for CI.
+"""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from harness import build
+from harness.axes import AXES
+from harness.machine import machine
+from harness.run import Run
+from harness.scene import ROOT, out_of_patience
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "bench")
+    parser.add_argument("--only", choices=AXES, action="append", help="can be given several times")
+    parser.add_argument("--most", type=int, help="the largest count that is measured")
+    return parser.parse_args()
+
+
+def main():
+    chosen = options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGALRM, out_of_patience)
+    names = [name for name in AXES if not chosen.only or name in chosen.only]
+    build.programs()
+    if "clients" in names:
+        build.bench("clients")
+    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=folder) as folder:
+        run = Run(folder, 1 << 20, 1 if chosen.short else chosen.rounds, chosen.short)
+        run.most = chosen.most
+        try:
+            axes = [AXES[name](run) for name in names]
+        finally:
+            run.scene.close()
+    lines = ["# Cost over work", "", "By `bench/scale.py`; see there. Dashed lines in the charts are proportion.", "",
+             *machine()]
+    if run.missing:
+        lines.append(f"* not there, and so not measured: {', '.join(sorted(run.missing))}")
+    text = "\n".join([*lines, *(line for axis in axes for line in axis.text())]) + "\n"
+    sys.stdout.write(text)
+    if not chosen.short:
+        chosen.out.mkdir(exist_ok=True)
+        (chosen.out / "SCALE.md").write_text(text)
+        for axis in axes:
+            (chosen.out / f"scale-{axis.name}.svg").write_text(axis.chart())
+
+
+if __name__ == "__main__":
+    main()
