@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
+use anonchat::proto::datagram::packet::MAX_MESSAGE;
 use anonchat::proto::limits::{Network, Party};
 use anonchat::proto::mux::{Ending, HELD_BYTES, Mux, Sink, Source, Ticket};
 
@@ -80,6 +81,17 @@ impl World {
         let over: BTreeSet<_> = written.iter().map(|w| w.source).collect();
         self.on_its_way.retain(|source, _| !over.contains(source));
         over
+    }
+}
+
+#[test]
+fn a_full_message_of_datagrams_is_confirmed_at_once_since_no_more_comes_before_that() {
+    for (len, confirmed) in [(MAX_MESSAGE, true), (MAX_MESSAGE - 1, false)] {
+        let mut world = World::new();
+        world.begin(Source(1), 1, len);
+        world.mux.confirm_part(Source(1));
+        let at_once = !world.pump().is_empty();
+        assert_eq!(at_once, confirmed, "{len} bytes");
     }
 }
 

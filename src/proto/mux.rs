@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::datagram::packet::MAX_MESSAGE;
 use super::limits::Party;
 use super::turns::Turns;
 
@@ -82,9 +83,11 @@ struct Message<I> {
 }
 
 impl<I> Message<I> {
-    /// Whether it is held no longer, however young it is.
+    /// Whether it is held no longer, however young it is. Who has filled a message of datagrams says
+    /// no more until that is confirmed: there is nothing to wait for.
     fn is_due(&self) -> bool {
-        self.ending.is_some() || self.held.len() >= HELD_BYTES
+        let full = if self.confirm_part { MAX_MESSAGE } else { HELD_BYTES };
+        self.ending.is_some() || self.held.len() >= full
     }
 }
 
@@ -224,6 +227,7 @@ impl<I> Mux<I> {
         if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::back_mut) {
             message.confirm_part = true;
         }
+        self.place_first(source);
     }
 
     /// The sender is alive, though it has nothing to say.
