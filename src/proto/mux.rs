@@ -272,19 +272,21 @@ impl<I> Mux<I> {
 
     /// Whether more of `source` should be read now.
     pub fn has_room(&self, source: Source) -> bool {
-        let held: usize =
-            self.sources.get(&source).map_or(0, |q| q.iter().map(|m| m.held.len()).sum());
-        let ended = self.sources.get(&source).is_some_and(|q| {
-            // Nothing more is read of one who has a whole message waiting: one at a time.
-            q.front().is_some_and(|m| m.ending.is_some())
-        });
-        if self.owner == Some(source) {
-            held < OWNER_BYTES && !ended
-        } else {
-            let by_party = self.held_by.get(&self.party(source)).copied().unwrap_or(0);
-            let all = if by_party == 0 { ALL_BYTES } else { ALL_BYTES / 2 };
-            held < HELD_BYTES && by_party < PARTY_BYTES && self.held < all && !ended
+        let queue = self.sources.get(&source);
+        // Nothing more is read of one who has a whole message waiting: one at a time.
+        if queue.is_some_and(|q| q.front().is_some_and(|m| m.ending.is_some())) {
+            return false;
         }
+        let held = || queue.map_or(0, |q| q.iter().map(|m| m.held.len()).sum::<usize>());
+        if self.held == 0 {
+            return true;
+        }
+        if self.owner == Some(source) {
+            return held() < OWNER_BYTES;
+        }
+        let by_party = self.held_by.get(&self.party(source)).copied().unwrap_or(0);
+        let all = if by_party == 0 { ALL_BYTES } else { ALL_BYTES / 2 };
+        held() < HELD_BYTES && by_party < PARTY_BYTES && self.held < all
     }
 
     /// Whether the message of `source` flows now.
