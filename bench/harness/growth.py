@@ -38,13 +38,13 @@ class Axis:
         yield *medians[0], medians[0][1] / medians[0][0], None
         first = medians[0][1]
         for (fewer, before), (count, seconds) in zip(medians, medians[1:]):
-            more = (seconds - before) / (count - fewer) if seconds > BEYOND_START * first else None
+            more = (seconds - before) / (count - fewer) if seconds > max(before, BEYOND_START * first) else None
             yield count, seconds, seconds / count, more
 
     def bend(self, line):
-        """What one more costs at the last step, beside the cheapest step before it; None if there is none."""
+        """What one more costs at the last step, beside the median of the steps before it; None if there is none."""
         more = [step[3] for step in self.steps(line) if step[3] is not None]
-        return more[-1] / min(more[:-1]) if len(more) > 1 and min(more[:-1]) > 0 else None
+        return more[-1] / statistics.median(more[:-1]) if len(more) > 1 else None
 
     def text(self):
         yield f"\n## {self.title}\n\n![chart](scale-{self.name}.svg)\n\n{self.about}\n"
@@ -58,7 +58,7 @@ class Axis:
                 yield f"| {self.shown(count)} | {spread} | {time(each)} | {time(more) if more else ''} |"
             bend = self.bend(line)
             if bend is not None:
-                yield f"\nOne more costs {bend:.2f} × at the last step what it costs at the cheapest before it."
+                yield f"\nOne more costs {bend:.2f} × at the last step what it costs at those before it (their median)."
 
     def chart(self):
         return chart(self)
