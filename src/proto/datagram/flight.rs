@@ -161,7 +161,7 @@ impl Flight {
         if std::mem::take(&mut self.answered) {
             self.ask_pause = (self.ask_pause * 2).min(self.longest_ask);
         } else {
-            path.on_timeout(now);
+            path.on_timeout(1, now);
             self.ask_pause = path.rto();
         }
         self.ask_at = now + self.ask_pause;
@@ -170,16 +170,17 @@ impl Flight {
 
     fn mark_lost(&mut self, now: Duration, path: &mut Path) {
         let (rto, newest) = (path.rto(), self.newest_acked);
-        let (mut late, mut overtaken) = (false, false);
+        let (mut late, mut lost) = (false, 0);
         for fragment in self.fragments.iter_mut().filter(|fragment| fragment.is_out()) {
-            late |= fragment.sent_at + rto <= now;
-            overtaken |= fragment.number + REORDERING <= newest;
-            fragment.lost = fragment.sent_at + rto <= now || fragment.number + REORDERING <= newest;
+            let is_late = fragment.sent_at + rto <= now;
+            fragment.lost = is_late || fragment.number + REORDERING <= newest;
+            late |= is_late;
+            lost += usize::from(fragment.lost);
         }
         if late {
-            path.on_timeout(now);
-        } else if overtaken {
-            path.on_loss(now);
+            path.on_timeout(lost, now);
+        } else if lost > 0 {
+            path.on_loss(lost, now);
         }
     }
 

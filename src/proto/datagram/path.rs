@@ -1,7 +1,8 @@
 //! What a sender knows of the way to the recipient: round trip, window, back-off.
 //!
-//! RFC 6298 for the time-out, with a floor that suits a local network; additive growth and halving
-//! for the window. It is kept for a whole run and learns from every message.
+//! RFC 6298 for the time-out, with a margin that suits a local network. The window doubles in a round
+//! trip until something is lost (slow start, RFC 5681), and then grows by one packet; a loss takes
+//! three tenths of it (RFC 9438). It is kept for a whole run and learns from every message.
 
 use std::time::Duration;
 
@@ -15,6 +16,13 @@ const MAX_WINDOW: f64 = 64.0;
 const INITIAL_RTO: Duration = Duration::from_millis(200);
 /// Least time-out, longer than a busy receiver takes for a full window.
 const MIN_RTO: Duration = Duration::from_millis(20);
+/// A time-out is longer than the round trip by this at least: however steady the way was, one answer
+/// that is a little late is no loss.
+const MARGIN: Duration = Duration::from_millis(10);
+/// Packets lost in one round trip that are put down to chance, and not to a way that is full.
+const CHANCE: usize = 1;
+/// What a loss leaves of the window.
+const AFTER_LOSS: f64 = 0.7;
 /// The longest time-out that a slow way can bring about.
 const MAX_RTO: Duration = Duration::from_secs(5);
 /// The longest pause that back-off brings about. Even with 30 % lost each way half of all attempts
@@ -32,17 +40,30 @@ pub(super) struct Path {
     smoothed: Option<Duration>,
     variation: Duration,
     window: f64,
+    /// Below it the window grows fast.
+    threshold: f64,
     /// Time-outs since something came back.
     silent: u32,
     last_sign: Duration,
-    last_halving: Duration,
+    last_shrunk: Duration,
+    /// A round trip, for counting what is lost in it.
+    round: Duration,
+    lost_in_round: usize,
 }
 
 impl Path {
     pub(super) fn new(now: Duration) -> Self {
-        let (smoothed, variation) = (None, Duration::ZERO);
-        let window = INITIAL_WINDOW;
-        Self { smoothed, variation, window, silent: 0, last_sign: now, last_halving: now }
+        Self {
+            smoothed: None,
+            variation: Duration::ZERO,
+            window: INITIAL_WINDOW,
+            threshold: MAX_WINDOW,
+            silent: 0,
+            last_sign: now,
+            last_shrunk: now,
+            round: now,
+            lost_in_round: 0,
+        }
     }
 
     /// A message begins: silence counts from here.
@@ -57,8 +78,8 @@ impl Path {
 
     /// How long after its transmission a packet counts as lost.
     pub(super) fn rto(&self) -> Duration {
-        let base = self.smoothed.map_or(INITIAL_RTO, |mean| mean + 4 * self.variation);
-        let base = base.clamp(MIN_RTO, MAX_RTO);
+        let after = |mean| mean + (4 * self.variation).max(MARGIN);
+        let base = self.smoothed.map_or(INITIAL_RTO, after).clamp(MIN_RTO, MAX_RTO);
         (base * (1 << self.doublings())).min(MAX_BACKOFF).max(base)
     }
 
@@ -67,7 +88,8 @@ impl Path {
         self.last_sign = now;
         self.silent = 0;
         if fresh {
-            self.window = (self.window + 1.0 / self.window).min(MAX_WINDOW);
+            let growth = if self.window < self.threshold { 1.0 } else { 1.0 / self.window };
+            self.window = (self.window + growth).min(MAX_WINDOW);
         }
         let Some(sample) = sample else { return };
         let (mean, variation) = match self.smoothed {
@@ -81,18 +103,22 @@ impl Path {
         self.variation = variation;
     }
 
-    /// A packet was lost: halves the window, once in a time-out.
-    pub(super) fn on_loss(&mut self, now: Duration) {
-        let rto = self.rto();
-        if now.saturating_sub(self.last_halving) >= rto {
-            self.window = (self.window / 2.0).max(MIN_WINDOW);
-            self.last_halving = now;
+    /// So many packets more were lost: beyond chance the window shrinks, once in a time-out.
+    pub(super) fn on_loss(&mut self, lost: usize, now: Duration) {
+        if now.saturating_sub(self.round) >= self.smoothed.unwrap_or(INITIAL_RTO) {
+            (self.round, self.lost_in_round) = (now, 0);
+        }
+        self.lost_in_round += lost;
+        if self.lost_in_round > CHANCE && now.saturating_sub(self.last_shrunk) >= self.rto() {
+            self.window = (self.window * AFTER_LOSS).max(MIN_WINDOW);
+            self.threshold = self.window;
+            self.last_shrunk = now;
         }
     }
 
-    /// A packet timed out: a loss, and if all was silent for as long, a reason to go slower.
-    pub(super) fn on_timeout(&mut self, now: Duration) {
-        self.on_loss(now);
+    /// So many packets timed out: losses, and if all was silent for as long, a reason to go slower.
+    pub(super) fn on_timeout(&mut self, lost: usize, now: Duration) {
+        self.on_loss(lost, now);
         if now.saturating_sub(self.last_sign) >= self.rto() {
             self.last_sign = now;
             self.silent = (self.silent + 1).min(PATIENCE + MAX_DOUBLINGS);
@@ -107,5 +133,61 @@ impl Path {
     /// way is slower than we think, and its round trip is no guess either.
     pub(super) fn is_early(&self, after: Duration) -> bool {
         self.smoothed.is_some_and(|mean| after < mean / 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUND: Duration = Duration::from_millis(100);
+
+    /// A way whose round trip was `ROUND` for a whole window.
+    fn steady() -> Path {
+        let mut path = Path::new(Duration::ZERO);
+        (0..16).for_each(|_| path.on_ack(ROUND, true, Some(ROUND)));
+        path
+    }
+
+    #[test]
+    fn the_window_doubles_in_a_round_trip_while_nothing_is_lost() {
+        let mut path = steady();
+        assert_eq!(path.window(), 32);
+        (0..32).for_each(|_| path.on_ack(2 * ROUND, true, Some(ROUND)));
+        assert_eq!(path.window(), 64);
+    }
+
+    #[test]
+    fn one_packet_lost_in_a_round_trip_is_chance() {
+        let mut path = steady();
+        (1..10).for_each(|round| path.on_loss(1, 10 * ROUND + round * ROUND));
+        assert_eq!(path.window(), 32);
+    }
+
+    #[test]
+    fn more_than_one_shrink_the_window_once() {
+        let mut path = steady();
+        path.on_loss(1, 10 * ROUND);
+        path.on_loss(1, 10 * ROUND);
+        assert_eq!(path.window(), 22);
+        path.on_loss(8, 10 * ROUND);
+        assert_eq!(path.window(), 22);
+        (2..20).for_each(|time| path.on_loss(8, time * 10 * ROUND));
+        assert_eq!(path.window(), MIN_WINDOW as usize);
+    }
+
+    #[test]
+    fn after_a_loss_it_grows_by_a_packet_in_a_round_trip() {
+        let mut path = steady();
+        path.on_loss(2, 10 * ROUND);
+        (0..23).for_each(|_| path.on_ack(11 * ROUND, true, Some(ROUND)));
+        assert_eq!(path.window(), 23);
+    }
+
+    #[test]
+    fn a_steady_way_leaves_a_late_answer_a_margin() {
+        let mut path = steady();
+        (0..100).for_each(|_| path.on_ack(ROUND, true, Some(ROUND)));
+        assert_eq!(path.rto(), ROUND + MARGIN);
     }
 }
