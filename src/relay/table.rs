@@ -5,9 +5,11 @@
 //! else but the logarithm of how many mailboxes there are.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
 use std::mem::size_of;
 use std::time::Duration;
 
+use hashbrown::HashTable;
 use slab::Slab;
 
 use super::counts::Counts;
@@ -37,7 +39,10 @@ pub struct Bounds {
 pub struct Table<S: Store> {
     bounds: Bounds,
     store: S,
-    by_address: HashMap<Address, usize>,
+    /// Places of mailboxes, by the hash of their addresses, which stand there and nowhere else: with
+    /// a second copy here, each cell would wait for memory once more.
+    by_address: HashTable<usize>,
+    hasher: RandomState,
     mailboxes: Slab<Mailbox<S::Key>>,
     subscriptions: Slab<Subscription>,
     clients: HashMap<usize, Client>,
@@ -103,8 +108,7 @@ impl<S: Store> Table<S> {
     /// as many as it needs.
     pub const CELL_COST: u64 = (S::COST + 2 * size_of::<Held<S::Key>>()) as u64;
     /// What a mailbox costs, in bytes: itself and its place in two tables which may be half empty.
-    pub const MAILBOX_COST: u64 = (2
-        * (size_of::<Mailbox<S::Key>>() + 8 + size_of::<(Address, usize)>() + 1)
+    pub const MAILBOX_COST: u64 = (2 * (size_of::<Mailbox<S::Key>>() + 8 + size_of::<usize>() + 1)
         + 2 * size_of::<(Duration, usize)>()
         + SPARE_CELLS * size_of::<Held<S::Key>>()) as u64;
     /// What a reader costs, in bytes: itself and its place in three tables which may be half empty.
@@ -116,7 +120,8 @@ impl<S: Store> Table<S> {
         Self {
             bounds,
             store,
-            by_address: HashMap::new(),
+            by_address: HashTable::new(),
+            hasher: RandomState::new(),
             mailboxes: Slab::new(),
             subscriptions: Slab::new(),
             clients: HashMap::new(),
@@ -167,7 +172,7 @@ impl<S: Store> Table<S> {
         random: &mut dyn Random,
         ready: &mut Vec<usize>,
     ) -> Result<(), ErrorCode> {
-        let known = self.by_address.get(address).copied();
+        let known = self.place_of(address);
         if known.is_some_and(|at| self.mailboxes[at].held.len() >= self.bounds.cells) {
             return Err(ErrorCode::MailboxFull);
         }
@@ -202,8 +207,8 @@ impl<S: Store> Table<S> {
         mut each: impl FnMut(usize, &Cell<'_>),
     ) {
         self.volatile += 1;
-        let Some(at) = self.by_address.get(address) else { return };
-        let mailbox = &self.mailboxes[*at];
+        let Some(at) = self.place_of(address) else { return };
+        let mailbox = &self.mailboxes[at];
         let cell = handed_out(mailbox, mailbox.next(), packet).volatile();
         for subscription in &mailbox.readers {
             each(self.subscriptions[*subscription].client, &cell);
@@ -223,7 +228,7 @@ impl<S: Store> Table<S> {
         from: u64,
         random: &mut dyn Random,
     ) -> Result<(), ErrorCode> {
-        let known = self.by_address.get(address).copied();
+        let known = self.place_of(address);
         let own = known.and_then(|at| self.find(client, at));
         let subscription = match own {
             Some(own) => own,
@@ -250,7 +255,7 @@ impl<S: Store> Table<S> {
 
     /// Frees all cells up to sequence `upto`, if `client` reads that mailbox and means this log.
     pub fn acknowledge(&mut self, client: usize, address: &Address, log: &Log, upto: u64) {
-        let Some(at) = self.by_address.get(address).copied() else { return };
+        let Some(at) = self.place_of(address) else { return };
         let mailbox = &self.mailboxes[at];
         if mailbox.log != *log || self.find(client, at).is_none() {
             return;
@@ -263,7 +268,7 @@ impl<S: Store> Table<S> {
 
     /// `client` reads this mailbox no more.
     pub fn leave(&mut self, client: usize, address: &Address) {
-        let Some(at) = self.by_address.get(address).copied() else { return };
+        let Some(at) = self.place_of(address) else { return };
         if let Some(subscription) = self.find(client, at) {
             self.part(subscription);
         }
@@ -360,6 +365,11 @@ impl<S: Store> Table<S> {
         self.due.first().map(|(due, _)| *due)
     }
 
+    fn place_of(&self, address: &Address) -> Option<usize> {
+        let is_it = |at: &usize| self.mailboxes[*at].address == *address;
+        self.by_address.find(self.hasher.hash_one(address), is_it).copied()
+    }
+
     /// A mailbox comes into being.
     fn open(&mut self, address: &Address, random: &mut dyn Random) -> usize {
         let mut log = [0; 8];
@@ -370,7 +380,9 @@ impl<S: Store> Table<S> {
         let (held, readers) = (VecDeque::new(), Vec::new());
         let mailbox = Mailbox { address: *address, log, first: 0, held, readers, due: None };
         let at = self.mailboxes.insert(mailbox);
-        self.by_address.insert(*address, at);
+        let (mailboxes, hasher) = (&self.mailboxes, &self.hasher);
+        let hash = |at: &usize| hasher.hash_one(mailboxes[*at].address);
+        self.by_address.insert_unique(hasher.hash_one(address), at, hash);
         at
     }
 
@@ -395,7 +407,10 @@ impl<S: Store> Table<S> {
             return;
         }
         let mailbox = self.mailboxes.remove(at);
-        self.by_address.remove(&mailbox.address);
+        let hash = self.hasher.hash_one(mailbox.address);
+        if let Ok(place) = self.by_address.find_entry(hash, |place| *place == at) {
+            place.remove();
+        }
         if let Some(due) = mailbox.due {
             self.due.remove(&(due, at));
         }
