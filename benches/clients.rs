@@ -29,6 +29,7 @@ use anonchat::crypto::sodium::{KeyPair, random};
 use anonchat::keys::file::KeyedFile;
 use anonchat::keys::{Access, Contact, Hints, KeyFile};
 use anonchat::proto::stream::meta::Meta;
+use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::Kind;
 use anonchat::proto::stream::session::{PlainBuffer, Session, plain_buffer};
 
@@ -95,13 +96,13 @@ impl Client {
         Ok(Self { socket, session })
     }
 
-    fn say(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
+    fn say(&mut self, out: &mut Outgoing) -> io::Result<()> {
         out.clear();
         let meta = Meta::message(random(), 0);
         self.session.seal(Kind::Meta, &meta.encode(), out);
         self.session.seal(Kind::Data, SAID, out);
         self.session.seal(Kind::End, &(SAID.len() as u64).to_be_bytes(), out);
-        self.socket.write_all(out)
+        self.socket.write_all(out.pending())
     }
 
     /// Waits until what was said is delivered.
@@ -149,7 +150,7 @@ impl Cost {
         let mut called = called?;
         self.opened.push(each(listener.processor_time()? - before, clients));
         self.resident.push((listener.resident()? - memory) as f64 / clients as f64);
-        let mut out = Vec::new();
+        let mut out = Outgoing::default();
         // Whoever speaks first is given buffers that others use after it.
         for client in &mut called {
             client.say(&mut out)?;

@@ -16,6 +16,7 @@ use anonchat::proto::relay::mailbox::{Challenge, Channel, Reader};
 use anonchat::proto::stream::handshake::{
     CONFIRM_LEN, HELLO_LEN, Initiator, Opened as Hello, REPLY_LEN, Responding,
 };
+use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::Kind as Record;
 use anonchat::proto::stream::session::{Session, plain_buffer};
 use anonchat::relay::store::Memory;
@@ -58,7 +59,7 @@ fn handshake(bencher: Bencher<'_, '_>) {
 #[divan::bench(args = [1000, 65_000])]
 fn record_sealed(bencher: Bencher<'_, '_>, len: usize) {
     let (mut session, _) = sessions();
-    let mut out = Vec::with_capacity(70_000);
+    let mut out = Outgoing::default();
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         out.clear();
         session.data_space()[..len].fill(1);
@@ -69,11 +70,11 @@ fn record_sealed(bencher: Bencher<'_, '_>, len: usize) {
 #[divan::bench(args = [1000, 65_000])]
 fn record_sealed_and_opened(bencher: Bencher<'_, '_>, len: usize) {
     let (mut from, mut to) = sessions();
-    let (mut out, mut plain, body) = (Vec::new(), plain_buffer(), vec![1; len]);
+    let (mut out, mut plain, body) = (Outgoing::default(), plain_buffer(), vec![1; len]);
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         out.clear();
         from.seal(Record::Data, &body, &mut out);
-        to.open(&out[2..], &mut plain).is_ok()
+        to.open(&out.pending()[2..], &mut plain).is_ok()
     });
 }
 

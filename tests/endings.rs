@@ -18,6 +18,7 @@ use anonchat::proto::stream::handshake::{
     CONFIRM_LEN, HELLO_LEN, Initiator, Opened, REPLY_LEN, Responding,
 };
 use anonchat::proto::stream::meta::Welcome;
+use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::Kind;
 use anonchat::proto::stream::session::Session;
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, program, run, send};
@@ -407,15 +408,16 @@ fn a_peer_that_pours_does_not_hold_a_sender_that_is_stopped() {
     let (mut socket, _) = ear.accept().unwrap();
     let mut session = answer(&bob, &mut socket);
     let (begun, has_begun) = std::sync::mpsc::channel();
-    let mut records = Vec::new();
+    let mut records = Outgoing::default();
     session.seal(Kind::Welcome, &Welcome::default().encode(), &mut records);
-    socket.write_all(&records).unwrap();
+    socket.write_all(records.pending()).unwrap();
     // Sealed beforehand, so that they come faster than they can be opened.
     records.clear();
     let sealing = Instant::now();
     while sealing.elapsed() < Duration::from_millis(300) {
         session.seal(Kind::Pad, &[], &mut records);
     }
+    let records = records.pending().to_vec();
     let half = records.len() / 2;
     let mut pouring = socket.try_clone().unwrap();
     std::thread::spawn(move || {

@@ -12,6 +12,7 @@ use anonchat::proto::stream::handshake::{
     HELLO_LEN, Initiator, Opened, PROLOGUE, REPLY_LEN, Responding, SUITE,
 };
 use anonchat::proto::stream::link::Link;
+use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::{Kind, Violation};
 use anonchat::proto::stream::session::{REKEY_AFTER, Session, plain_buffer};
 use anonchat::proto::time::Now;
@@ -62,12 +63,13 @@ fn against_snow() -> (Session, TransportState) {
 #[test]
 fn what_we_seal_is_rekeyed_after_every_16384th_record_and_never_else() {
     let (mut ours, mut theirs) = against_snow();
-    let (mut sealed, mut plain) = (Vec::new(), vec![0; SEALED]);
+    let (mut out, mut plain) = (Outgoing::default(), vec![0; SEALED]);
     for nth in 1..=2 * REKEY_AFTER + 1 {
-        sealed.clear();
+        out.clear();
         // All types count, signs of life too.
         let kind = if nth % 3 == 0 { Kind::Pad } else { Kind::Data };
-        ours.seal(kind, b"x", &mut sealed);
+        ours.seal(kind, b"x", &mut out);
+        let sealed = out.pending();
         assert_eq!(sealed.len(), 2 + SEALED);
         theirs.read_message(&sealed[2..], &mut plain).unwrap_or_else(|e| panic!("{nth}: {e}"));
         if nth % REKEY_AFTER == 0 {

@@ -12,6 +12,7 @@ use anonchat::proto::stream::handshake::{
 };
 use anonchat::proto::stream::link::Link;
 use anonchat::proto::stream::meta::{MAX_NAME, Meta, Welcome};
+use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::{
     HEADER_LEN, Kind, MAX_BODY, MAX_PLAIN, Violation, header, padded_len, parse,
 };
@@ -234,14 +235,15 @@ fn every_bit_of_a_record_counts() {
     let bits = (0..16).chain((16..8 * len).step_by(11)).chain(8 * (len - 16)..8 * len);
     for bit in bits {
         let (mut ours, theirs) = sessions();
-        let mut sealed = Vec::new();
-        ours.seal(Kind::Data, b"attack at dawn", &mut sealed);
-        assert_eq!(sealed.len(), len);
+        let mut out = Outgoing::default();
+        ours.seal(Kind::Data, b"attack at dawn", &mut out);
+        assert_eq!(out.pending().len(), len);
         // What follows, so that a length that was made larger finds its bytes.
         for _ in 0..2 {
             ours.data_space().fill(0);
-            ours.seal_data(MAX_BODY, &mut sealed);
+            ours.seal_data(MAX_BODY, &mut out);
         }
+        let mut sealed = out.pending().to_vec();
         sealed[bit / 8] ^= 1 << (bit % 8);
         let (heard, violation) = fed(&mut Link::new(theirs, NOW, false), &sealed, usize::MAX);
         assert_eq!((heard.len(), violation), (0, Some(Violation::NotOpened)), "bit {bit}");
@@ -285,12 +287,14 @@ fn each_direction_rekeys_after_its_16384th_record_of_whatever_type() {
     noise.read_message(&confirm, &mut [0; 64]).unwrap();
     let mut theirs = noise.into_transport_mode().unwrap();
 
-    let (mut sealed, mut opened, mut plain) = (Vec::new(), vec![0; MAX_PLAIN], plain_buffer());
+    let (mut out, mut opened, mut plain) =
+        (Outgoing::default(), vec![0; MAX_PLAIN], plain_buffer());
     assert_eq!(REKEY_AFTER, 16_384);
     for n in 0..2 * REKEY_AFTER as usize + 2 {
         let kind = KINDS[n % KINDS.len()];
-        sealed.clear();
-        ours.seal(kind, &[], &mut sealed);
+        out.clear();
+        ours.seal(kind, &[], &mut out);
+        let mut sealed = out.pending().to_vec();
         if n > 0 && n % REKEY_AFTER as usize == 0 {
             let opened = theirs.read_message(&sealed[2..], &mut opened);
             assert!(opened.is_err(), "record {n} was sealed with the old key");
@@ -422,9 +426,9 @@ proptest! {
         let mut sealed: Vec<_> = records
             .iter()
             .map(|(kind, body)| {
-                let mut out = Vec::new();
+                let mut out = Outgoing::default();
                 ours.seal(*kind, body, &mut out);
-                out
+                out.pending().to_vec()
             })
             .collect();
         let at = at.index(records.len() - 1);

@@ -68,7 +68,7 @@ enum Way {
     /// Read in the loop: it never waits for another process.
     Direct(File),
     /// Read in the loop when it has something.
-    Prompt(Prompt, Bell),
+    Prompt(Box<Prompt>),
     /// Read in a thread.
     Threaded {
         /// What the thread has read.
@@ -99,7 +99,7 @@ impl Input {
         let way = match never_waits(&file) {
             true => Way::Direct(file),
             false => match Prompt::new(file, bell, Interest::READABLE) {
-                Ok(prompt) => Way::Prompt(prompt, bell.clone()),
+                Ok(prompt) => Way::Prompt(Box::new(prompt)),
                 Err(file) => Way::threaded(file, bell.waker())?,
             },
         };
@@ -190,12 +190,12 @@ impl Way {
                     Err(e) => return Err(e),
                 }
             },
-            Self::Prompt(prompt, bell) => match prompt.read(space) {
+            Self::Prompt(prompt) => match prompt.read(space) {
                 Ok(0) => Ok(Got::End),
                 Ok(n) => Ok(Got::Bytes(n)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Got::Later),
                 Err(e) if is_never_prompt(&e) => {
-                    *self = Self::threaded(prompt.to_file()?, bell.waker())?;
+                    *self = Self::threaded(prompt.to_file()?, prompt.bell().waker())?;
                     self.read(space)
                 }
                 Err(e) => Err(e),

@@ -61,7 +61,7 @@ impl Output {
         let watched = file.try_clone()?;
         Ok(match Prompt::new(file, bell, Interest::WRITABLE) {
             Err(file) => Self::new(file, bell.waker())?,
-            Ok(prompt) => Self::over(Way::Prompt(Box::new(Pending::new(prompt, watched, bell)))),
+            Ok(prompt) => Self::over(Way::Prompt(Box::new(Pending::new(prompt, watched)))),
         })
     }
 
@@ -213,7 +213,7 @@ impl Output {
         let started = pending
             .prompt
             .to_file()
-            .and_then(|file| Shared::start("stdout", Waiting(file), pending.bell.waker()));
+            .and_then(|file| Shared::start("stdout", Waiting(file), pending.prompt.bell().waker()));
         match started {
             Err(error) => pending.fail(error),
             Ok(shared) => {
@@ -263,7 +263,6 @@ struct Pending {
     prompt: Prompt,
     /// The same, to be watched for its other end.
     watched: File,
-    bell: Bell,
     bytes: Vec<u8>,
     /// How many of `bytes` are out.
     done: usize,
@@ -286,11 +285,10 @@ struct Mark {
 }
 
 impl Pending {
-    fn new(prompt: Prompt, watched: File, bell: &Bell) -> Self {
+    fn new(prompt: Prompt, watched: File) -> Self {
         Self {
             prompt,
             watched,
-            bell: bell.clone(),
             bytes: Vec::new(),
             done: 0,
             came: 0,

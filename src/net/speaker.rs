@@ -151,7 +151,9 @@ impl Speaker {
     }
 
     fn flow(&mut self, link: &mut Link, now: Now) -> bool {
-        match self.feed.read(link.data_space()) {
+        let space = link.data_space();
+        let len = self.allowance.unwrap_or(space.len()).min(space.len());
+        match self.feed.read(&mut space[..len]) {
             Ok(Got::Bytes(n)) => {
                 link.send_data(n, now);
                 self.outbound.sent(n);

@@ -118,6 +118,11 @@ impl Prompt {
         is_ready(&self.file, PollFlags::OUT, ms);
     }
 
+    /// What its news ring.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
     /// The same for a thread that waits for it.
     pub fn to_file(&self) -> io::Result<File> {
         self.file.try_clone()

@@ -55,7 +55,7 @@ use crate::proto::mux::{Mux, Source, Written};
 use crate::proto::stream::link::MAX_RECORD;
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
-use crate::proto::stream::session::plain_buffer;
+use crate::proto::stream::session::plain_buffer_for;
 
 const STDOUT: Token = Token(1);
 /// Listening TCP sockets have the tokens from here on.
@@ -70,8 +70,10 @@ const FIRST_RELAY: usize = 896;
 pub const MAX_RELAYS: usize = FIRST_CONN - FIRST_RELAY;
 /// Connections have the tokens from here on, each a new one.
 const FIRST_CONN: usize = 1024;
-/// One read from a connection, in bytes: eight full records.
-const READ_SPACE: usize = 8 * MAX_RECORD;
+/// One read from a connection brings up to so many full records.
+const READ_RECORDS: usize = 8;
+/// The same in bytes.
+const READ_SPACE: usize = READ_RECORDS * MAX_RECORD;
 /// Connections that are accepted before others have their turn: as many as the system lets wait.
 const ACCEPTS_A_TURN: usize = 1024;
 /// Connections whose handshake is not over, at most; or a quarter of the descriptors.
@@ -146,7 +148,7 @@ impl<'a> Listener<'a> {
                 host,
                 replays: ReplayGuard::default(),
                 mux: Mux::new(limits.count, limits.silence),
-                plain: Some(plain_buffer()),
+                plain: Some(plain_buffer_for(READ_RECORDS)),
                 seats: Seats::new(bounds),
                 refusing: None,
                 open_runs: 0,

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::record::{Kind, Violation};
+use super::outgoing::Outgoing;
+use super::record::{HEADER_LEN, Kind, MAX_BODY, Violation};
 use super::session::{PlainBuffer, Session};
 use crate::crypto::noise::MAX_MESSAGE;
 use crate::proto::time::Now;
@@ -18,8 +19,7 @@ const SHORTEST_KEEPALIVE: Duration = Duration::from_millis(100);
 pub struct Link {
     session: Session,
     partial: Vec<u8>,
-    out: Vec<u8>,
-    written: usize,
+    out: Outgoing,
     heard: Duration,
     sent: Duration,
     keepalive: Duration,
@@ -72,8 +72,7 @@ impl Link {
         Self {
             session,
             partial: Vec::new(),
-            out: Vec::new(),
-            written: 0,
+            out: Outgoing::default(),
             heard: now.mono,
             sent: now.mono,
             keepalive: KEEPALIVE,
@@ -81,7 +80,8 @@ impl Link {
         }
     }
 
-    /// Takes bytes from the peer and hands on each whole record.
+    /// Takes bytes from the peer and hands on each whole record; what DATA says in several is handed on
+    /// as one, as far as `plain` has room.
     ///
     /// # Errors
     /// The first [`Violation`], the callback's own included: the link is of no more use then.
@@ -95,6 +95,7 @@ impl Link {
         if !input.is_empty() {
             self.heard = now.mono;
         }
+        let mut data = 0;
         if !self.partial.is_empty() {
             let missing = missing(&self.partial);
             let (head, rest) = input.split_at(missing.min(input.len()));
@@ -109,15 +110,15 @@ impl Link {
                 return Ok(());
             }
             let whole = std::mem::take(&mut self.partial);
-            self.open_one(&whole, plain, &mut each)?;
+            self.open_one(&whole, plain, &mut data, &mut each)?;
         }
         while missing(input) == 0 {
             let (record, rest) = input.split_at(record_len(input));
-            self.open_one(record, plain, &mut each)?;
+            self.open_one(record, plain, &mut data, &mut each)?;
             input = rest;
         }
         self.partial.extend_from_slice(input);
-        Ok(())
+        hand_on(plain, &mut data, &mut each)
     }
 
     /// How many bytes of a record are here whose rest has not come.
@@ -125,53 +126,82 @@ impl Link {
         self.partial.len()
     }
 
+    /// Opens a record behind the `data` bytes of DATA that stand in `plain` and are not handed on.
     fn open_one(
         &mut self,
         record: &[u8],
-        plain: &mut PlainBuffer,
+        plain: &mut [u8],
+        data: &mut usize,
         each: &mut impl FnMut(Kind, &[u8]) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        let (kind, body) = self.session.open(&record[2..], plain)?;
-        if let Some(trace) = &mut self.trace {
-            trace.push(crossing(false, record, kind, body));
+        if plain.len() - *data < record.len() {
+            hand_on(plain, data, each)?;
         }
-        each(kind, body)
+        let space = &mut plain[*data..];
+        // The record's header comes to stand where DATA ends.
+        let (head, _) = space.split_at(HEADER_LEN);
+        let end = [head[0], head[1], head[2]];
+        let opened = self.session.open(&record[2..], space);
+        if let (Some(trace), Ok((kind, body))) = (&mut self.trace, &opened) {
+            trace.push(crossing(false, record, *kind, body));
+        }
+        let opened = opened.map(|(kind, body)| (kind, body.len()));
+        space[..HEADER_LEN].copy_from_slice(&end);
+        match opened {
+            Ok((Kind::Data, len)) => {
+                *data += len;
+                Ok(())
+            }
+            Ok((kind, len)) => {
+                let begin = *data + HEADER_LEN;
+                hand_on(plain, data, each)?;
+                each(kind, &plain[begin..begin + len])
+            }
+            Err(violation) => hand_on(plain, data, each).and(Err(violation)),
+        }
     }
 
     /// Queues one record.
     pub fn send(&mut self, kind: Kind, body: &[u8], now: Now) {
-        let start = self.out.len();
+        let start = self.out.pending().len();
         self.session.seal(kind, body, &mut self.out);
         self.sent = now.mono;
         if let Some(trace) = &mut self.trace {
-            trace.push(crossing(true, &self.out[start..], kind, body));
+            trace.push(crossing(true, &self.out.pending()[start..], kind, body));
         }
     }
 
-    /// Room for the body of a DATA record; see [`Link::send_data`].
+    /// Room for bytes of DATA; see [`Link::send_data`].
     pub fn data_space(&mut self) -> &mut [u8] {
         self.session.data_space()
     }
 
-    /// Queues the first `len` bytes of [`Link::data_space`] as a DATA record.
+    /// Queues the first `len` bytes of [`Link::data_space`] as DATA.
     pub fn send_data(&mut self, len: usize, now: Now) {
-        let start = self.out.len();
-        let Some(trace) = &mut self.trace else {
-            self.session.seal_data(len, &mut self.out);
-            self.sent = now.mono;
-            return;
-        };
-        let shown = self.session.data_space()[..len.min(TRACE_BYTES)].to_vec();
-        self.session.seal_data(len, &mut self.out);
         self.sent = now.mono;
-        let mut crossed = crossing(true, &self.out[start..], Kind::Data, &shown);
-        crossed.meaning = meaning(Kind::Data, len);
-        trace.push(crossed);
+        let Some(trace) = &mut self.trace else {
+            return self.session.seal_data(len, &mut self.out);
+        };
+        // Sealing leaves nothing to show.
+        let shown: Vec<_> = self.session.data_space()[..len]
+            .chunks(MAX_BODY)
+            .map(|body| (body.len(), body[..body.len().min(TRACE_BYTES)].to_vec()))
+            .collect();
+        let mut start = self.out.pending().len();
+        self.session.seal_data(len, &mut self.out);
+        for (len, head) in shown {
+            let wire = &self.out.pending()[start..];
+            let (record, _) = wire.split_at(record_len(wire));
+            start += record.len();
+            let mut crossed = crossing(true, record, Kind::Data, &head);
+            crossed.meaning = meaning(Kind::Data, len);
+            trace.push(crossed);
+        }
     }
 
     /// Queues raw bytes that precede the records: the handshake's last message.
     pub fn send_raw(&mut self, bytes: &[u8]) {
-        self.out.extend_from_slice(bytes);
+        self.out.room(bytes.len()).copy_from_slice(bytes);
     }
 
     /// Notes what crossed the wire before there was a link, if anything is noted.
@@ -183,18 +213,12 @@ impl Link {
 
     /// What is to be written to the peer next.
     pub fn pending(&self) -> &[u8] {
-        &self.out[self.written..]
+        self.out.pending()
     }
 
     /// The first `len` bytes of [`Link::pending`] are on their way.
     pub fn consumed(&mut self, len: usize) {
-        self.written += len;
-        // A slow socket may never take everything. What is moved is no more than what was written,
-        // so each byte is moved once on average at most.
-        if self.written >= self.out.len() / 2 {
-            self.out.drain(..self.written);
-            self.written = 0;
-        }
+        self.out.consumed(len);
     }
 
     /// The peer asked for a sign of life at least every `ms` milliseconds.
@@ -233,6 +257,18 @@ impl Link {
     /// What crossed since the last call, if it is noted.
     pub fn take_trace(&mut self) -> Vec<Crossing> {
         self.trace.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+}
+
+/// Hands on the `data` bytes of DATA that stand in `plain`.
+fn hand_on(
+    plain: &[u8],
+    data: &mut usize,
+    each: &mut impl FnMut(Kind, &[u8]) -> Result<(), Violation>,
+) -> Result<(), Violation> {
+    match std::mem::take(data) {
+        0 => Ok(()),
+        len => each(Kind::Data, &plain[HEADER_LEN..HEADER_LEN + len]),
     }
 }
 
@@ -276,30 +312,4 @@ fn meaning(kind: Kind, body_len: usize) -> String {
         Kind::Welcome => "WELCOME",
     };
     format!("{name}, {body_len} bytes")
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::crypto::sodium::{KeyPair, random};
-    use crate::proto::stream::handshake::{Initiator, Opened, Responding};
-
-    #[test]
-    fn a_socket_that_never_takes_everything_costs_no_more_memory() {
-        let now = Now { mono: Duration::ZERO, unix_ms: 1_000_000_000 };
-        let (me, peer, access) = (KeyPair::generate(), KeyPair::generate(), random());
-        let (initiator, hello) =
-            Initiator::start(&me, peer.public(), &access, now.unix_ms).unwrap();
-        let responding = Responding { pair: &peer, access: &access };
-        let opened = Opened::open(&responding, &hello, now.unix_ms).unwrap();
-        let (session, _) = initiator.confirm(&opened.reply().unwrap().1).unwrap();
-        let mut link = Link::new(session, now, false);
-        for _ in 0..1000 {
-            link.send(Kind::Data, &[0; 10_000], now);
-            link.consumed(link.pending().len() - 1);
-        }
-        assert_eq!(link.pending().len(), 1);
-        assert!(link.out.capacity() < 100_000, "{} bytes", link.out.capacity());
-    }
 }

@@ -11,6 +11,7 @@ pub mod inbound;
 pub mod link;
 pub mod meta;
 pub mod outbound;
+pub mod outgoing;
 pub mod record;
 pub mod replay;
 pub mod session;
