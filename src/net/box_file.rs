@@ -259,5 +259,7 @@ fn step(hub: &mut Hub, stage: &mut dyn Stage, events: &mut Events) -> Result<(),
     if let Some(signal) = hub.signals.arrived() {
         return Err(OpenError::Signal(signal));
     }
-    hub.wait(events, None).map_err(OpenError::Input)
+    hub.wait(events, None).map_err(OpenError::Input)?;
+    stage.settle();
+    Ok(())
 }
