@@ -403,7 +403,7 @@ fn a_history_keeps_both_directions() {
     listener.wait_stdout("a line", has("question\n"));
     type_line(&mut listener, "answer");
     chat.wait_stdout("the answer", has("\"answer\\n\""));
-    chat.wait_stdout("an acknowledgement", has("\"delivered\""));
+    chat.wait_stdout("an acknowledgement", has("\"status\":\"delivered\""));
     listener.kill();
     chat.wait_stderr("calling");
     type_line(&mut chat, "too late\n/exit");

@@ -15,7 +15,8 @@ use rustix::event::PollFlags;
 
 use super::fan::Reader;
 use super::hub::Bell;
-use super::stdio::{Prompt, is_never_prompt, never_waits, wait};
+use super::prompt::{Prompt, is_never_prompt};
+use super::stdio::{never_waits, wait};
 
 /// What the reading thread may be ahead of the loop, in bytes.
 const AHEAD: usize = 256 * 1024;

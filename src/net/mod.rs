@@ -7,8 +7,9 @@
 //! be spurious.
 //!
 //! Inherited descriptors stay blocking, because `O_NONBLOCK` would leak to whoever shares them:
-//! [`input`] and [`output`] read and write what may block from a thread of their own, so that the
-//! loop never waits for stdio, nor, through [`resolve`], for a name server.
+//! [`input`] and [`output`] use pipes and sockets call by call without waiting (`prompt`), and read
+//! and write what may still block from a thread of their own, so that the loop never waits for
+//! stdio, nor, through [`resolve`], for a name server.
 
 pub mod box_file;
 pub mod call;
@@ -28,6 +29,7 @@ mod low_water;
 pub mod output;
 pub mod pipe;
 pub mod plain_send;
+mod prompt;
 pub mod receiver;
 pub mod resolve;
 pub mod send;

@@ -11,11 +11,12 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mio::{Interest, Waker};
+use mio::Waker;
 use rustix::event::PollFlags;
 
 use super::hub::Bell;
-use super::stdio::{Prompt, is_never_prompt, never_waits, wait};
+use super::prompt::Pending;
+use super::stdio::{never_waits, wait};
 use crate::proto::mux::Ticket;
 
 /// The output takes more while less than this waits for it, in bytes.
@@ -58,10 +59,9 @@ impl Output {
     /// As [`Output::stdout`].
     pub fn stream(bell: &Bell) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        let watched = file.try_clone()?;
-        Ok(match Prompt::new(file, bell, Interest::WRITABLE) {
+        Ok(match Pending::new(file, bell)? {
             Err(file) => Self::new(file, bell.waker())?,
-            Ok(prompt) => Self::over(Way::Prompt(Box::new(Pending::new(prompt, watched)))),
+            Ok(pending) => Self::over(Way::Prompt(Box::new(pending))),
         })
     }
 
@@ -106,7 +106,7 @@ impl Output {
     pub fn watched(&self) -> Option<RawFd> {
         match &self.way {
             Way::Direct { .. } => None,
-            Way::Prompt(pending) => Some(pending.watched.as_raw_fd()),
+            Way::Prompt(pending) => Some(pending.watched()),
             Way::Threaded { watched, .. } => watched.as_ref().map(AsRawFd::as_raw_fd),
         }
     }
@@ -179,7 +179,7 @@ impl Output {
     pub fn flushed(&self) -> Ticket {
         Ticket(match &self.way {
             Way::Direct { flushed, .. } => *flushed,
-            Way::Prompt(pending) => pending.flushed,
+            Way::Prompt(pending) => pending.flushed(),
             Way::Threaded { shared, .. } => shared.lock().flushed,
         })
     }
@@ -195,7 +195,7 @@ impl Output {
             match &mut self.way {
                 Way::Direct { .. } => {}
                 Way::Prompt(pending) => {
-                    pending.prompt.wait_for_room(MOMENT);
+                    pending.wait(MOMENT);
                     self.push();
                 }
                 Way::Threaded { shared, .. } => shared.wait_a_little(),
@@ -207,19 +207,13 @@ impl Output {
     /// A thread takes over what turns out to be of a kind that can only be waited for.
     fn fall_back(&mut self) {
         let Way::Prompt(pending) = &mut self.way else { return };
-        if !pending.never_prompt {
-            return;
-        }
-        let started = pending
-            .prompt
-            .to_file()
-            .and_then(|file| Shared::start("stdout", Waiting(file), pending.prompt.bell().waker()));
-        match started {
+        let Some(mut rest) = pending.given_up() else { return };
+        let watched = rest.file.as_ref().ok().and_then(|file| file.try_clone().ok());
+        match rest.file.and_then(|file| Shared::start("stdout", Waiting(file), rest.waker)) {
             Err(error) => pending.fail(error),
             Ok(shared) => {
-                shared.push_bytes(&mut pending.bytes);
-                pending.marks.iter().for_each(|mark| shared.push(Item::Mark(mark.ticket), 0));
-                let watched = pending.watched.try_clone().ok();
+                shared.push_bytes(&mut rest.bytes);
+                rest.tickets.into_iter().for_each(|ticket| shared.push(Item::Mark(ticket), 0));
                 self.way = Way::Threaded { shared, watched };
             }
         }
@@ -228,7 +222,7 @@ impl Output {
     fn has_failed(&self) -> bool {
         match &self.way {
             Way::Direct { error, .. } => error.is_some(),
-            Way::Prompt(pending) => pending.failed,
+            Way::Prompt(pending) => pending.has_failed(),
             Way::Threaded { shared, .. } => shared.lock().failed,
         }
     }
@@ -237,7 +231,7 @@ impl Output {
     pub fn take_error(&mut self) -> Option<io::Error> {
         match &mut self.way {
             Way::Direct { error, .. } => error.take(),
-            Way::Prompt(pending) => pending.error.take(),
+            Way::Prompt(pending) => pending.take_error(),
             Way::Threaded { shared, .. } => shared.lock().error.take(),
         }
     }
@@ -255,105 +249,6 @@ impl Drop for Output {
 fn write_checked(file: &mut File, error: &mut Option<io::Error>, bytes: &[u8]) {
     if error.is_none() {
         *error = file.write_all(bytes).err();
-    }
-}
-
-/// A pipe or socket, and what it has not taken yet.
-struct Pending {
-    prompt: Prompt,
-    /// The same, to be watched for its other end.
-    watched: File,
-    bytes: Vec<u8>,
-    /// How many of `bytes` are out.
-    done: usize,
-    /// How many ever came, and how many of them are out.
-    came: u64,
-    out: u64,
-    marks: VecDeque<Mark>,
-    /// The last ticket whose bytes are out.
-    flushed: u64,
-    failed: bool,
-    error: Option<io::Error>,
-    /// It can only be waited for: nothing is out yet.
-    never_prompt: bool,
-}
-
-/// A ticket, and how many bytes are before it.
-struct Mark {
-    ticket: u64,
-    at: u64,
-}
-
-impl Pending {
-    fn new(prompt: Prompt, watched: File) -> Self {
-        Self {
-            prompt,
-            watched,
-            bytes: Vec::new(),
-            done: 0,
-            came: 0,
-            out: 0,
-            marks: VecDeque::new(),
-            flushed: 0,
-            failed: false,
-            error: None,
-            never_prompt: false,
-        }
-    }
-
-    /// How many bytes wait.
-    fn len(&self) -> usize {
-        self.bytes.len() - self.done
-    }
-
-    /// Writes what waits and then `bytes`; what is not taken waits.
-    fn write(&mut self, bytes: &[u8]) {
-        self.came += bytes.len() as u64;
-        let waiting = std::mem::take(&mut self.bytes);
-        self.done += self.put(&waiting[self.done..]);
-        self.bytes = waiting;
-        if self.done == self.bytes.len() {
-            self.bytes.clear();
-            self.done = 0;
-        }
-        let taken = if self.bytes.is_empty() { self.put(bytes) } else { 0 };
-        if self.done > self.bytes.len() / 2 {
-            // Each byte is moved once on average at most.
-            self.bytes.drain(..self.done);
-            self.done = 0;
-        }
-        self.bytes.extend_from_slice(&bytes[taken..]);
-        self.settle();
-    }
-
-    /// How many of `bytes` it takes now.
-    fn put(&mut self, bytes: &[u8]) -> usize {
-        let mut taken = 0;
-        while taken < bytes.len() && !self.failed && !self.never_prompt {
-            match self.prompt.write(&bytes[taken..]) {
-                Ok(n) => taken += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) if is_never_prompt(&e) => self.never_prompt = true,
-                Err(e) => self.fail(e),
-            }
-        }
-        self.out += taken as u64;
-        taken
-    }
-
-    fn fail(&mut self, error: io::Error) {
-        (self.failed, self.error) = (true, Some(error));
-    }
-
-    fn mark(&mut self, ticket: u64) {
-        self.marks.push_back(Mark { ticket, at: self.came });
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        while let Some(mark) = self.marks.pop_front_if(|mark| mark.at <= self.out) {
-            self.flushed = mark.ticket;
-        }
     }
 }
 
