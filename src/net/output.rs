@@ -115,7 +115,7 @@ impl Output {
     pub fn has_room(&self) -> bool {
         match &self.way {
             Way::Direct { .. } => true,
-            Way::Prompt(pending) => pending.len() + self.gathered.len() < WAITING,
+            Way::Prompt(pending) => pending.has_room() && self.gathered.len() < WAITING,
             Way::Threaded { shared, .. } => shared.lock().waiting < WAITING,
         }
     }

@@ -115,6 +115,9 @@ fn is_ready(file: &File, for_what: PollFlags, ms: u64) -> bool {
     poll(&mut [PollFd::new(file, for_what)], Some(&timeout)).is_ok_and(|ready| ready > 0)
 }
 
+/// It takes more while less than this waits for it, in bytes.
+const WAITING: usize = 256 * 1024;
+
 /// Where preadv2(2) begins in what has no places.
 const CURRENT: u64 = u64::MAX;
 
@@ -226,12 +229,28 @@ impl Pending {
     }
 
     /// How many bytes wait.
-    pub fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.bytes.len() - self.done
     }
 
-    /// Writes what waits and then `bytes`; what is not taken waits.
+    /// Whether it takes more now; if not, the bell tells when.
+    pub fn has_room(&self) -> bool {
+        self.len() < WAITING
+    }
+
+    /// Writes what waits and then `bytes`; what is not taken waits. Rings if somebody may have waited
+    /// for what came of that.
     pub fn write(&mut self, bytes: &[u8]) {
+        let (had_room, had_failed) = (self.has_room(), self.failed);
+        self.write_on(bytes);
+        let news = self.has_room() != had_room || self.failed != had_failed;
+        if self.settle() || news {
+            // A loop that is gone needs no waking.
+            let _ = self.prompt.bell.waker().wake();
+        }
+    }
+
+    fn write_on(&mut self, bytes: &[u8]) {
         self.came += bytes.len() as u64;
         let waiting = std::mem::take(&mut self.bytes);
         self.done += self.put(&waiting[self.done..]);
@@ -247,7 +266,6 @@ impl Pending {
             self.done = 0;
         }
         self.bytes.extend_from_slice(&bytes[taken..]);
-        self.settle();
     }
 
     /// How many of `bytes` it takes now.
@@ -271,9 +289,12 @@ impl Pending {
         self.settle();
     }
 
-    fn settle(&mut self) {
+    /// Whether tickets are flushed that were not.
+    fn settle(&mut self) -> bool {
+        let before = self.flushed;
         while let Some(mark) = self.marks.pop_front_if(|mark| mark.at <= self.out) {
             self.flushed = mark.ticket;
         }
+        self.flushed > before
     }
 }

@@ -5,13 +5,16 @@ use std::io;
 
 use super::feed::{Answer, Feed, Next};
 use super::input::Got;
-use crate::proto::stream::link::Link;
+use crate::proto::stream::link::{Link, MAX_RECORD};
 use crate::proto::stream::outbound::{Outbound, Reply};
 use crate::proto::stream::record::{AbortCode, Kind, MAX_BODY, Violation};
+use crate::proto::stream::session::MAX_RUN;
 use crate::proto::time::Now;
 
-/// Records are sealed ahead of the socket up to this many bytes: four to a write.
-pub const AHEAD: usize = 4 * MAX_BODY;
+/// Records are sealed while less than this is ahead of the socket, in bytes: four to a write.
+const AHEAD: usize = MAX_RUN;
+/// So no more than this ever is, in bytes, beside what is said of what was heard.
+pub const MOST_AHEAD: usize = AHEAD + MAX_RUN.div_ceil(MAX_BODY) * MAX_RECORD;
 /// What may be sent before the responder has let us in, in bytes. PROTOCOL.md, section 3.4.
 const BEFORE_WELCOME: usize = 256 * 1024;
 

@@ -345,12 +345,6 @@ impl<I> Mux<I> {
         written.pop()
     }
 
-    /// Whether the owner has something that `sink` would take.
-    pub fn has_more(&self, sink: &dyn Sink<I>) -> bool {
-        let owner = self.owner.and_then(|source| self.sources.get(&source)?.front());
-        owner.is_some_and(|message| !message.held.is_empty()) && sink.has_room()
-    }
-
     /// Gives the owner its turn; whether the next may have one.
     fn pump_on(
         &mut self,

@@ -475,15 +475,9 @@ impl<'a> Listener<'a> {
             self.deliver_singly(now);
         } else {
             let mut written = Vec::new();
-            loop {
-                self.shared.mux.pump(now, self.stage, &mut written);
-                self.stage.settle();
-                // What settling has made room for is told by no event.
-                if !self.shared.mux.has_more(self.stage) {
-                    break;
-                }
-            }
+            self.shared.mux.pump(now, self.stage, &mut written);
             self.written.extend(written);
+            self.stage.settle();
             self.acknowledge_flushed();
         }
         let now = self.hub.clock.now();
@@ -500,11 +494,8 @@ impl<'a> Listener<'a> {
             }
             let written = self.shared.mux.pump_one(now, self.stage);
             self.stage.settle();
-            match written {
-                Some(written) => self.written.push_back(written),
-                None if self.shared.mux.has_more(self.stage) => {}
-                None => return,
-            }
+            let Some(written) = written else { return };
+            self.written.push_back(written);
         }
     }
 

@@ -13,12 +13,12 @@ use crate::net::dial::{DialError, NoProof};
 use crate::net::feed::Feed;
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
-use crate::net::speaker::{AHEAD, Speaker};
+use crate::net::speaker::{MOST_AHEAD, Speaker};
 use crate::net::wire::{Wire, Wrote};
 use crate::proto::mux::{Mux, Source};
 use crate::proto::stream::link::{KEEPALIVE, Link};
 use crate::proto::stream::meta::Welcome;
-use crate::proto::stream::record::{AbortCode, Kind, MAX_PLAIN, OFFER_LEN, RefuseCode, Violation};
+use crate::proto::stream::record::{AbortCode, Kind, OFFER_LEN, RefuseCode, Violation};
 use crate::proto::stream::session::plain_buffer;
 use crate::proto::time::Now;
 
@@ -151,7 +151,7 @@ impl Session {
 
     /// Whether it is not read because it does not read. This excuses no silence.
     pub fn is_choked(&self) -> bool {
-        let own = if self.speaker.is_some() { AHEAD + MAX_PLAIN } else { 0 };
+        let own = if self.speaker.is_some() { MOST_AHEAD } else { 0 };
         self.link.pending().len() >= own + MAX_UNTAKEN
     }
 
