@@ -23,7 +23,7 @@ enum State {
     #[default]
     Before,
     /// It has; its stdout was not looked at yet.
-    Begun(Meta, Box<Input>, Sender<Order>),
+    Begun(Meta, Input, Sender<Order>),
     /// Its stdout is being read.
     Within,
     /// The peer has all of it, or nobody listens.
@@ -33,7 +33,7 @@ enum State {
 impl Talk {
     /// The command has started and says `input`, as the message `meta`. Its keeper takes `orders`.
     pub fn begin(&self, meta: Meta, input: Input, orders: Sender<Order>) {
-        self.0.replace(State::Begun(meta, Box::new(input), orders));
+        self.0.replace(State::Begun(meta, input, orders));
     }
 
     /// There is nothing to be heard, or all of it has arrived.
@@ -85,7 +85,7 @@ impl Feed for Voice {
                 Ok(Next::Later)
             }
             State::Begun(meta, input, orders) => {
-                self.input = Some((*input, orders));
+                self.input = Some((input, orders));
                 Ok(Next::Message(meta))
             }
             State::Within => {
