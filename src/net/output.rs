@@ -15,12 +15,10 @@ use mio::Waker;
 use rustix::event::PollFlags;
 
 use super::hub::Bell;
-use super::prompt::Pending;
+use super::prompt::{Pending, WAITING};
 use super::stdio::{never_waits, wait};
 use crate::proto::mux::Ticket;
 
-/// The output takes more while less than this waits for it, in bytes.
-const WAITING: usize = 256 * 1024;
 /// Whoever waits for an output looks this often for a signal, in milliseconds.
 const MOMENT: u64 = 50;
 /// What is gathered before it goes out on its own, in bytes.
@@ -115,7 +113,7 @@ impl Output {
     pub fn has_room(&self) -> bool {
         match &self.way {
             Way::Direct { .. } => true,
-            Way::Prompt(pending) => pending.has_room() && self.gathered.len() < WAITING,
+            Way::Prompt(pending) => pending.has_room(),
             Way::Threaded { shared, .. } => shared.lock().waiting < WAITING,
         }
     }

@@ -14,6 +14,7 @@ use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 use rustix::pipe::fcntl_setpipe_size;
 
 use super::hub::Bell;
+use crate::proto::stream::outgoing::Outgoing;
 
 /// What a pipe in bulk is made to hold, in bytes: as much as Linux grants everybody. The fewer times
 /// its two ends take turns, the faster it is.
@@ -116,7 +117,7 @@ fn is_ready(file: &File, for_what: PollFlags, ms: u64) -> bool {
 }
 
 /// It takes more while less than this waits for it, in bytes.
-const WAITING: usize = 256 * 1024;
+pub(super) const WAITING: usize = 256 * 1024;
 
 /// Where preadv2(2) begins in what has no places.
 const CURRENT: u64 = u64::MAX;
@@ -132,9 +133,7 @@ pub(super) struct Pending {
     prompt: Prompt,
     /// The same, to be watched for its other end.
     watched: File,
-    bytes: Vec<u8>,
-    /// How many of `bytes` are out.
-    done: usize,
+    waiting: Outgoing,
     /// How many ever came, and how many of them are out.
     came: u64,
     out: u64,
@@ -175,8 +174,7 @@ impl Pending {
         Ok(Prompt::new(file, bell, Interest::WRITABLE).map(|prompt| Self {
             prompt,
             watched,
-            bytes: Vec::new(),
-            done: 0,
+            waiting: Outgoing::default(),
             came: 0,
             out: 0,
             marks: VecDeque::new(),
@@ -220,7 +218,7 @@ impl Pending {
         let taken = || (self.prompt.to_file(), bell.waker());
         let (file, waker) = self.never_prompt.then(taken)?;
         let tickets = self.marks.iter().map(|mark| mark.ticket).collect();
-        Some(GivenUp { file, waker, bytes: std::mem::take(&mut self.bytes), tickets })
+        Some(GivenUp { file, waker, bytes: self.waiting.pending().to_vec(), tickets })
     }
 
     /// It takes nothing any more.
@@ -228,14 +226,9 @@ impl Pending {
         (self.failed, self.error) = (true, Some(error));
     }
 
-    /// How many bytes wait.
-    fn len(&self) -> usize {
-        self.bytes.len() - self.done
-    }
-
     /// Whether it takes more now; if not, the bell tells when.
     pub fn has_room(&self) -> bool {
-        self.len() < WAITING
+        self.waiting.pending().len() < WAITING
     }
 
     /// Writes what waits and then `bytes`; what is not taken waits. Rings if somebody may have waited
@@ -252,20 +245,12 @@ impl Pending {
 
     fn write_on(&mut self, bytes: &[u8]) {
         self.came += bytes.len() as u64;
-        let waiting = std::mem::take(&mut self.bytes);
-        self.done += self.put(&waiting[self.done..]);
-        self.bytes = waiting;
-        if self.done == self.bytes.len() {
-            self.bytes.clear();
-            self.done = 0;
-        }
-        let taken = if self.bytes.is_empty() { self.put(bytes) } else { 0 };
-        if self.done > self.bytes.len() / 2 {
-            // Each byte is moved once on average at most.
-            self.bytes.drain(..self.done);
-            self.done = 0;
-        }
-        self.bytes.extend_from_slice(&bytes[taken..]);
+        let mut waiting = std::mem::take(&mut self.waiting);
+        waiting.consumed(self.put(waiting.pending()));
+        let taken = if waiting.pending().is_empty() { self.put(bytes) } else { 0 };
+        let rest = &bytes[taken..];
+        waiting.room(rest.len()).copy_from_slice(rest);
+        self.waiting = waiting;
     }
 
     /// How many of `bytes` it takes now.

@@ -150,7 +150,7 @@ impl Wire {
         }
     }
 
-    /// When to [`Wire::look_again`] for what has gathered, if nothing has told of it.
+    /// When to [`Wire::end_gathering`], if nothing has told of what has gathered.
     pub fn deadline(&self) -> Option<Duration> {
         match self.pace {
             Pace::Gathering { until } if !self.readable => Some(until),

@@ -1,4 +1,4 @@
-//! Sealed bytes that the socket has not taken yet.
+//! Bytes that a socket, or a pipe, has not taken yet.
 
 /// A queue of bytes in one piece of memory, which is used again and cleared but once.
 #[derive(Default)]
