@@ -72,19 +72,21 @@ pub fn landed_name(at: DateTime, from: &str, name: &str) -> String {
     let stamp = at.strftime("%Y%m%d_%H%M%S");
     let mut landed = format!("{stamp}_{from}_");
     let last = name.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default();
-    let last = harmless(last);
-    // Blanks and dots at the end are lost on some file systems, so that two names become one.
-    let last = match last.trim_end_matches(['.', ' ']) {
+    // Room for the underscore below. Cutting can bring any end to light, so ends are looked at after it.
+    let last = shortened(trim_end(&harmless(last)), MAX_LANDED - landed.len() - 1);
+    landed.push_str(match trim_end(&last) {
         "" => "unnamed",
         last => last,
-    };
-    let is_part = last.to_ascii_lowercase().ends_with(PART_SUFFIX);
-    let room = MAX_LANDED - landed.len() - usize::from(is_part);
-    landed.push_str(&shortened(last, room));
-    if is_part {
+    });
+    if landed.to_ascii_lowercase().ends_with(PART_SUFFIX) {
         landed.push('_');
     }
     landed
+}
+
+/// Blanks and dots at the end are lost on some file systems, so that two names become one.
+fn trim_end(name: &str) -> &str {
+    name.trim_end_matches(['.', ' '])
 }
 
 /// `name-2.jpg` of `name.jpg` for the number 2.
