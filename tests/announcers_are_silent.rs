@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom, PublicKey, SeededRandom};
 use anonchat::discover::announcer::{Announcer, Outcome, Presence};
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::cache::BoxCache;
 use anonchat::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN, Sealer, Way};
 use anonchat::proto::datagram::presence::{Carrier, Endpoint, HereBody, ProbeBody};
 use anonchat::proto::datagram::probe::{PROBE_LIFE_MS, Prober, Question};
-use anonchat::proto::datagram::receiver::Admission;
 use anonchat::proto::time::{CLOCK_WINDOW_MS, Now};
 use proptest::prelude::*;
 

@@ -5,9 +5,9 @@
 mod datagram_forge;
 
 use anonchat::crypto::sodium::{SeededRandom, random_into};
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::boxfile::{BoxError, BoxReader, BoxWriter, Chunk};
 use anonchat::proto::datagram::packet::{LocalKey, MAX_MESSAGE, PACKET_LEN};
-use anonchat::proto::datagram::receiver::Admission;
 use datagram_forge::*;
 
 fn seal(body: &[u8], piece: usize) -> Vec<u8> {

@@ -5,13 +5,14 @@ mod datagram_forge;
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom, Secret, SeededRandom, random, seal_secret};
 use anonchat::proto::datagram::ack::{ACK_LEN, Status, WHOLE, ack, parse};
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::cache::BoxCache;
 use anonchat::proto::datagram::packet::{
     FRAGMENT_LEN, Head, Kind, LocalKey, MAX_MESSAGE, MessageId, Opened, PACKET_LEN, Sealer, Way,
     fragment_of, fragments,
 };
 use anonchat::proto::datagram::probe::Prober;
-use anonchat::proto::datagram::receiver::{Admission, Arrival, Event, Receiver, RunKey};
+use anonchat::proto::datagram::receiver::{Arrival, Event, Receiver, RunKey};
 use anonchat::proto::datagram::sender::{OfferError, Progress, Reliability};
 use anonchat::proto::time::{CLOCK_WINDOW_MS, Now};
 use datagram_forge::*;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::proto::datagram::ack::{ACK_LEN, GATHERED};
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::packet::{MAX_MESSAGE, PACKET_LEN};
-use anonchat::proto::datagram::receiver::{Admission, Event, Receiver, RunKey};
+use anonchat::proto::datagram::receiver::{Event, Receiver, RunKey};
 use anonchat::proto::datagram::sender::{Progress, Sender};
 use anonchat::proto::time::Now;
 use datagram_forge::*;

@@ -12,9 +12,9 @@ use anonchat::crypto::sodium::{KeyPair, PublicKey, Random, SeededRandom, random}
 use anonchat::discover::announcer::{Announcer, Outcome, Presence};
 use anonchat::discover::seeker::{Seeker, Sought, Status, To};
 use anonchat::net::lan::links::{Address, Link};
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN};
 use anonchat::proto::datagram::presence::{Carrier, Endpoint, HereBody, ProbeBody};
-use anonchat::proto::datagram::receiver::Admission;
 use anonchat::proto::time::Now;
 
 const START_MS: u64 = 1_800_000_000_000;

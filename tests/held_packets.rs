@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom, random};
 use anonchat::proto::datagram::ack::Status;
-use anonchat::proto::datagram::held::{Admission, Came, Event, Held, LOST, Local, Verdict};
+use anonchat::proto::datagram::admission::Admission;
+use anonchat::proto::datagram::held::{Came, Event, Held, LOST, Local, Verdict};
 use anonchat::proto::datagram::packet::{
     FRAGMENT_LEN, Head, Kind, LocalKey, MAX_MESSAGE, MessageId, PACKET_LEN, Sealer, Way,
     fragment_of, fragments,

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, Random, SeededRandom, random};
-use anonchat::proto::datagram::held::{Admission, Came, Event, Held, Local, Verdict};
+use anonchat::proto::datagram::admission::Admission;
+use anonchat::proto::datagram::held::{Came, Event, Held, Local, Verdict};
 use anonchat::proto::datagram::packet::{
     Head, Kind, LocalKey, MessageId, PACKET_LEN, Sealer, Way, fragment_of, fragments,
 };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{BoxKey, KeyPair, seal_anonymous};
 use anonchat::proto::datagram::packet::{LocalKey, MAX_MESSAGE, mac1, mac1_key};
-use anonchat::proto::datagram::receiver::{Admission, Event, Receiver};
+use anonchat::proto::datagram::admission::Admission;
+use anonchat::proto::datagram::receiver::{Event, Receiver};
 use anonchat::proto::time::Now;
 use libfuzzer_sys::fuzz_target;
 

@@ -14,12 +14,12 @@ use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
 use crate::net::lan::links::{Link, links};
 use crate::net::lan::socket::{LanSockets, Space, Way};
 use crate::net::sockets::Transport;
+use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN};
 use crate::proto::datagram::presence::{
     Carrier, Endpoint, HereBody, INSTANCE_LEN, Introduction, MAX_ADDRESSES, MAX_ENDPOINTS,
     ProbeBody,
 };
-use crate::proto::datagram::receiver::Admission;
 use crate::proto::time::Now;
 
 const SHARED: Token = Token(1 << 20);

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use super::bucket::Bucket;
 use super::memory::Memory;
 use crate::crypto::sodium::{PublicKey, Random};
+use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::cache::BoxCache;
 use crate::proto::datagram::packet::{
     Kind, LocalKey, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise,
 };
 use crate::proto::datagram::presence::{HereBody, ProbeBody};
 use crate::proto::datagram::probe::{Probe, is_void};
-use crate::proto::datagram::receiver::Admission;
 use crate::proto::time::{Now, within_window};
 
 /// Packets that are opened, a second and at once: an opening costs 100 µs. Only who holds our public

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anonchat::crypto::sodium::{
     BoxKey, KeyPair, PublicKey, Secret, SeededRandom, keyed_hash, random, seal_anonymous,
 };
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::packet::{LocalKey, PACKET_LEN, mac1, mac1_key};
-use anonchat::proto::datagram::receiver::{Admission, Event, Receiver};
+use anonchat::proto::datagram::receiver::{Event, Receiver};
 use anonchat::proto::datagram::sender::{Reliability, Sender};
 use anonchat::proto::time::Now;
 

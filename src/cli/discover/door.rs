@@ -9,7 +9,7 @@ use crate::crypto::sodium::PublicKey;
 use crate::discover::announce::Door;
 use crate::discover::seek::Trace;
 use crate::keys::{KeyError, Keyring, fingerprint};
-use crate::proto::datagram::receiver::Admission;
+use crate::proto::datagram::admission::Admission;
 
 /// How often the user reads that somebody was turned away.
 const TURNED_AWAY_EVERY: Duration = Duration::from_secs(60);

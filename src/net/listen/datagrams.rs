@@ -14,9 +14,10 @@ use super::{Answering, Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
 use crate::net::sockets::Transport;
 use crate::net::state_file::StateFile;
+use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
 use crate::proto::datagram::past::{Extent, Ran, Recall};
-use crate::proto::datagram::receiver::{Admission, Arrival, Event, Message, Receiver, RunKey};
+use crate::proto::datagram::receiver::{Arrival, Event, Message, Receiver, RunKey};
 use crate::proto::mux::Source;
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::stream::meta::MessageKind;
@@ -398,7 +399,8 @@ fn before(
         _ if state.has_packet(arrival.mac1) => Some(Admission::NotNow),
         Recall::New => None,
         Recall::Delivered if !arrival.more => Some(Admission::DeliveredBefore(caller.known)),
-        Recall::Delivered | Recall::Gone => Some(Admission::NotNow),
+        Recall::Delivered => Some(Admission::NotNow),
+        Recall::Gone => Some(Admission::Gone),
     }
 }
 

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::ack::Status;
+use super::admission::Admission;
 use super::assembly::{Assembly, Shape};
 use super::cache::BoxCache;
 use super::meet::Meet;
@@ -79,24 +80,6 @@ pub struct Asked<'a> {
     pub time_ms: u64,
     /// Nothing of it is known; otherwise it was admitted before.
     pub begins: bool,
-}
-
-/// Whether a sender is heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes; its memory is its own.
-    Contact,
-    /// Yes; it shares memory with all others that are unknown.
-    Unknown,
-    /// No.
-    TurnAway,
-    /// Not now: it is to be shown again.
-    NotNow,
-    /// The message was delivered before this receiver was there: that is said again. Whether it is
-    /// a contact's.
-    DeliveredBefore(bool),
-    /// It is of a time of which nothing is known any more: silence.
-    Gone,
 }
 
 /// What becomes of the cell of a packet.

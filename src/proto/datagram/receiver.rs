@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::ack::{self, AckDatagram, AckQueue, Status};
+use super::admission::Admission;
 use super::assembly::{Assembly, Shape};
 use super::cache::BoxCache;
 use super::packet::{Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise};
@@ -41,22 +42,6 @@ pub struct Arrival<'a> {
     pub time_ms: u64,
     /// Names this very packet.
     pub mac1: &'a Mac1,
-}
-
-/// Whether a sender is heard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
-    /// Yes; its memory is its own.
-    Contact,
-    /// Yes; it shares memory with all others that are unknown.
-    Unknown,
-    /// No: nothing is sent or remembered.
-    TurnAway,
-    /// The same for now, and nobody is to be told: its sender tries again, or is nobody who could.
-    NotNow,
-    /// Its message, the last of its run, was delivered before this receiver was there: that is said
-    /// again. Whether it is a contact's.
-    DeliveredBefore(bool),
 }
 
 /// A whole message, in the order of its run.
@@ -159,7 +144,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let arrival = Arrival { sender: &sender, local, begins, more, run, time_ms, mac1: &mac1 };
         let (contact, again) = match admit(&arrival) {
             Admission::TurnAway => return events.push(Event::TurnedAway { sender, local }),
-            Admission::NotNow => return,
+            Admission::NotNow | Admission::Gone => return,
             Admission::Contact => (true, false),
             Admission::Unknown => (false, false),
             Admission::DeliveredBefore(contact) => (contact, begins),

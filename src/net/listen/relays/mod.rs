@@ -26,9 +26,8 @@ use crate::net::dial::{CONNECT_TIME, DialError};
 use crate::net::hub::Hub;
 use crate::net::state_file::StateFile;
 use crate::net::via::Relay;
-use crate::proto::datagram::held::{
-    Admission, Asked, Came, Event as Arrival, Held, Local, Verdict,
-};
+use crate::proto::datagram::admission::Admission;
+use crate::proto::datagram::held::{Asked, Came, Event as Arrival, Held, Local, Verdict};
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
 use crate::proto::datagram::past::{Ran, Recall};
 use crate::proto::limits::Seats;
