@@ -39,6 +39,8 @@ struct Side {
     inbound: Inbound,
     /// The message being sent, by number.
     current: Option<u8>,
+    /// RESUME is awaited for it.
+    asked: bool,
     /// RESUME has come for it and is not answered.
     offered: bool,
     /// ABORT 1 is to be said.
@@ -93,12 +95,13 @@ impl Side {
         let meta = meta(number);
         out.push_back((Kind::Meta, meta.encode()));
         self.outbound.begin(&meta);
+        self.asked = meta.asks_resume();
         self.current = Some(number);
     }
 
     fn go_on(&mut self, dice: &mut Dice, out: &mut VecDeque<(Kind, Vec<u8>)>) {
         let Some(number) = self.current else { return };
-        if !self.offered && !self.outbound.is_flowing() {
+        if self.asked {
             // Who waits for RESUME waits.
         } else if number % 4 != 0 && dice.below(6) == 0 {
             out.push_back((Kind::Abort, vec![AbortCode::CannotRead as u8]));
@@ -172,13 +175,14 @@ impl Side {
         let fate = match self.outbound.hear(kind, body)? {
             Reply::Offered(offset, hash) => {
                 assert_eq!((offset, hash), (7, [1; 32]));
+                self.asked = false;
                 self.offered = true;
                 return Ok(());
             }
             Reply::Delivered(total) => Fate::Delivered(total),
             Reply::Refused { current: true, .. } => {
                 self.refused = true;
-                self.offered = false;
+                (self.asked, self.offered) = (false, false);
                 self.learnt.push((self.current.take().unwrap(), Fate::Refused));
                 return Ok(());
             }

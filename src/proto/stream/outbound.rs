@@ -132,11 +132,6 @@ impl Outbound {
         }
     }
 
-    /// Whether DATA may be sent.
-    pub fn is_flowing(&self) -> bool {
-        self.state == State::Flowing
-    }
-
     /// Whether everything that began is over and answered.
     pub fn is_idle(&self) -> bool {
         self.state == State::Between && self.unanswered.is_empty()
