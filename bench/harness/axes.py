@@ -82,20 +82,24 @@ class ByDatagrams(Ours):
         return [BIN / "ac-send", "-u", f"bob@{at}"], scene.home("alice")
 
 
+def timed(scene, peer, words, env, file, listeners):
+    """Seconds from the start of the sender `words`, whose stdin is `file`, until it and `listeners` have ended."""
+    with open(file, "rb") as opened:
+        began = time.monotonic()
+        ended(peer.name, scene.start(words, env=env, stdin=opened))
+        for child in listeners:
+            child.wait()
+        took = time.monotonic() - began
+    scene.close()
+    return took
+
+
 @within_patience
 def delivered(scene, peer, file):
     """Seconds from the sender's start to its end, and for a peer that hears of no delivery to the listener's."""
     child, at = peer.listen(scene, subprocess.DEVNULL)
     words, env = peer.send(scene, at)
-    with open(file, "rb") as opened:
-        began = time.monotonic()
-        sender = scene.start(words, env=env, stdin=opened)
-        ended(peer.name, sender)
-        if isinstance(peer, Nc):
-            child.wait()
-        took = time.monotonic() - began
-    scene.close()
-    return took
+    return timed(scene, peer, words, env, file, [child] if isinstance(peer, Nc) else [])
 
 
 def size(run):
@@ -191,14 +195,7 @@ def spread(scene, peer, count, file):
     """Seconds from the sender's start until all listeners have ended."""
     listeners = [peer.listen(scene) for _ in range(count)]
     words, env = peer.send(scene, [at for _, at in listeners])
-    with open(file, "rb") as opened:
-        began = time.monotonic()
-        ended(peer.name, scene.start(words, env=env, stdin=opened))
-        for child, _ in listeners:
-            child.wait()
-        took = time.monotonic() - began
-    scene.close()
-    return took
+    return timed(scene, peer, words, env, file, [child for child, _ in listeners])
 
 
 def recipients(run):
