@@ -8,7 +8,7 @@ use std::time::Duration;
 use mio::net::UdpSocket;
 
 use super::conn::Shared;
-use super::ear::{Ear, Route};
+use super::ear::{Received, Route, UdpEars};
 use super::runs::{Run, Runs};
 use super::{Answering, Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::OsRandom;
@@ -57,7 +57,7 @@ struct Progress {
 
 /// Everything of a listener that has to do with datagrams.
 pub struct Datagrams {
-    ears: Vec<Ear>,
+    ears: UdpEars,
     receiver: Receiver<Origin>,
     runs: Runs<Progress>,
     events: Vec<Event>,
@@ -71,7 +71,7 @@ impl Datagrams {
     pub fn new(keys: &[Answering]) -> Self {
         let locals = keys.iter().map(|k| LocalKey::new(k.pair.duplicate(), &k.access)).collect();
         Self {
-            ears: Vec::new(),
+            ears: UdpEars::default(),
             receiver: Receiver::new(locals),
             runs: Runs::new(RUN_BIT),
             events: Vec::new(),
@@ -83,27 +83,24 @@ impl Datagrams {
     /// Adds a socket.
     ///
     /// # Errors
-    /// When the system does not let it be prepared.
+    /// [`UdpEars::add`].
     pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
-        self.ears.push(Ear::new(socket)?);
-        Ok(())
+        self.ears.add(socket)
     }
 
     /// How many sockets there are.
     pub fn count(&self) -> usize {
-        self.ears.len()
+        self.ears.count()
     }
 
     /// Takes note of an event for socket number `ear`.
     pub fn on_event(&mut self, ear: usize) {
-        if let Some(ear) = self.ears.get_mut(ear) {
-            ear.readable = true;
-        }
+        self.ears.on_event(ear);
     }
 
     /// Whether packets were left so that others have their turn.
     pub fn has_more(&self) -> bool {
-        self.ears.iter().any(|ear| ear.readable)
+        self.ears.has_news()
     }
 
     /// Whether a run is under way.
@@ -129,26 +126,17 @@ impl Datagrams {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) {
-        for ear in 0..self.ears.len() {
+        for ear in 0..self.ears.count() {
             let mut left = PACKETS_A_TURN;
-            while left > 0 && self.ears[ear].readable {
-                let mut came = 1;
-                match self.ears[ear].receive(space) {
-                    Ok((route, len, each)) => {
-                        // The system may hand over dozens in one piece.
-                        came = len.div_ceil(each).max(1);
-                        for packet in space[..len].chunks(each) {
-                            self.take(packet, (ear, route), now, shared, stage);
-                        }
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                        self.ears[ear].readable = false;
-                    }
-                    // An error that an earlier answer drew; the socket is fine. It stays readable:
-                    // a full one tells nothing new.
-                    Err(_) => {}
+            while left > 0 && self.ears.is_readable(ear) {
+                let Some(Received { route, len, each }) = self.ears.receive(ear, space) else {
+                    left -= 1;
+                    continue;
+                };
+                for packet in space[..len].chunks(each) {
+                    self.take(packet, (ear, route), now, shared, stage);
                 }
-                left = left.saturating_sub(came);
+                left = left.saturating_sub(len.div_ceil(each).max(1));
             }
         }
         self.receiver.tick(now, &mut self.events);
@@ -213,7 +201,7 @@ impl Datagrams {
                     if let Some(((ear, route), _)) = arrived {
                         let mut answer = [0; PACKET_LEN];
                         self.receiver.here(&probe, now, &mut OsRandom, &mut answer);
-                        self.send(ear, route, &answer);
+                        self.ears.answer(ear, route, &answer);
                     }
                 }
                 Event::Answered { run, time_ms, mac1, contact } => {
@@ -367,13 +355,8 @@ impl Datagrams {
                     content: Vec::new(),
                 }));
             }
-            self.send(ear, route, &ack.bytes);
+            self.ears.answer(ear, route, &ack.bytes);
         }
-    }
-
-    /// A lost answer is asked for again.
-    fn send(&self, ear: usize, route: Route, bytes: &[u8]) {
-        let _ = self.ears[ear].answer(route, bytes);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A listener's UDP socket. A packet comes with the address that it was sent to, and its answer
+//! A listener's UDP sockets. A packet comes with the address that it was sent to, and its answer
 //! leaves from there: on a machine with several addresses the system would choose another one, and
 //! the sender would not know the answer for one.
 
@@ -23,40 +23,81 @@ impl Route {
     }
 }
 
-/// A socket, and whether it may have something to read.
-pub struct Ear {
+/// UDP sockets, by number.
+#[derive(Default)]
+pub struct UdpEars(Vec<Ear>);
+
+struct Ear {
     socket: UdpSocket,
     state: UdpSocketState,
     /// It was not drained since it had news.
-    pub readable: bool,
+    readable: bool,
 }
 
-impl Ear {
+/// One packet, or several of the same length and route, of which the last may be shorter.
+pub struct Received {
+    /// Their route.
+    pub route: Route,
+    /// How long they are together, in bytes.
+    pub len: usize,
+    /// How long each is, in bytes.
+    pub each: usize,
+}
+
+impl UdpEars {
+    /// Adds a socket.
+    ///
     /// # Errors
     /// When the system does not tell for which address a packet came.
-    pub fn new(socket: UdpSocket) -> io::Result<Self> {
+    pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
         let state = UdpSocketState::new((&socket).into())?;
-        Ok(Self { socket, state, readable: true })
+        self.0.push(Ear { socket, state, readable: true });
+        Ok(())
     }
 
-    /// Reads one packet, or several of the same length and route (the last may be shorter): their
-    /// route, how long they are together, and how long each is.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn receive(&self, space: &mut [u8]) -> io::Result<(Route, usize, usize)> {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Takes note of an event for socket number `ear`.
+    pub fn on_event(&mut self, ear: usize) {
+        if let Some(ear) = self.0.get_mut(ear) {
+            ear.readable = true;
+        }
+    }
+
+    /// Whether socket number `ear` may have something to read.
+    pub fn is_readable(&self, ear: usize) -> bool {
+        self.0[ear].readable
+    }
+
+    /// Whether any may have something to read.
+    pub fn has_news(&self) -> bool {
+        self.0.iter().any(|ear| ear.readable)
+    }
+
+    /// Reads from socket number `ear` what came in one piece: the system may hand over dozens of
+    /// packets. `None` after an error that an earlier answer drew, too: the socket is fine, and
+    /// stays readable, since a full one tells nothing new.
+    pub fn receive(&mut self, ear: usize, space: &mut [u8]) -> Option<Received> {
+        let Ear { socket, state, readable } = &mut self.0[ear];
         let mut meta = RecvMeta::default();
         let mut slices = [IoSliceMut::new(space)];
-        self.state.recv((&self.socket).into(), &mut slices, from_mut(&mut meta))?;
-        let route = Route { from: meta.addr, asked: meta.dst_ip };
-        Ok((route, meta.len, meta.stride.max(1)))
+        match state.recv((&*socket).into(), &mut slices, from_mut(&mut meta)) {
+            Ok(_) => {
+                let route = Route { from: meta.addr, asked: meta.dst_ip };
+                Some(Received { route, len: meta.len, each: meta.stride.max(1) })
+            }
+            Err(e) => {
+                *readable &= e.kind() != io::ErrorKind::WouldBlock;
+                None
+            }
+        }
     }
 
-    /// Answers a packet.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn answer(&self, route: Route, bytes: &[u8]) -> io::Result<()> {
+    /// Answers a packet that came by socket number `ear`. A lost answer is asked for again.
+    pub fn answer(&self, ear: usize, route: Route, bytes: &[u8]) {
         let answer = Transmit {
             destination: route.from,
             ecn: None,
@@ -64,6 +105,7 @@ impl Ear {
             segment_size: None,
             src_ip: route.asked,
         };
-        self.state.try_send((&self.socket).into(), &answer)
+        let Ear { socket, state, .. } = &self.0[ear];
+        let _ = state.try_send(socket.into(), &answer);
     }
 }

@@ -184,7 +184,7 @@ impl Hearing {
 
     fn begin(&mut self, meta: &Meta, with: &mut Taking<'_, '_>) {
         self.keepalive_ms = self.keepalive_ms.or(meta.keepalive_ms);
-        let heard = Heard { transport: self.transport, ..heard(meta, &self.caller, with.now) };
+        let heard = Heard::new(meta, &self.caller, self.transport, with.now);
         if meta.is_greeting() {
             return self.greeted(heard, with);
         }
@@ -430,17 +430,6 @@ impl Hearing {
         for _ in 0..std::mem::take(&mut self.open_runs) {
             shared.run_ended(std::mem::take(&mut delivered));
         }
-    }
-}
-
-fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {
-    Heard {
-        id: meta.id,
-        caller: caller.clone(),
-        sent_ms: meta.time_ms,
-        arrived_ms: now.unix_ms,
-        kind: meta.kind,
-        transport: Transport::Tcp,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::proto::mux::{Sink, Ticket};
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::proto::time::Now;
 
 /// A key that answers here.
 pub struct Answering {
@@ -75,6 +76,20 @@ pub struct Heard {
     pub kind: u8,
     /// How it came.
     pub transport: Transport,
+}
+
+impl Heard {
+    /// What `meta` says of a message of `caller` that comes by `transport` now.
+    pub fn new(meta: &Meta, caller: &Caller, transport: Transport, now: Now) -> Self {
+        Self {
+            id: meta.id,
+            caller: caller.clone(),
+            sent_ms: meta.time_ms,
+            arrived_ms: now.unix_ms,
+            kind: meta.kind,
+            transport,
+        }
+    }
 }
 
 /// Names a session while the listener runs.

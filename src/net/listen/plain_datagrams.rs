@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use mio::net::UdpSocket;
 
 use super::conn::Shared;
-use super::ear::Ear;
+use super::ear::{Received, UdpEars};
 use super::plain::heard;
 use super::{Heard, Notice, Stage};
 use crate::net::sockets::{Transport, canonical};
@@ -27,7 +27,7 @@ const MAX_HELD: usize = 1024;
 /// Everything of a listener that has to do with datagrams that are not encrypted.
 #[derive(Default)]
 pub struct PlainDatagrams {
-    ears: Vec<Ear>,
+    ears: UdpEars,
     /// Those that the output has not flushed.
     held: BTreeMap<u64, Heard>,
     /// How many came so far.
@@ -40,27 +40,24 @@ impl PlainDatagrams {
     /// Adds a socket.
     ///
     /// # Errors
-    /// [`Ear::new`].
+    /// [`UdpEars::add`].
     pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
-        self.ears.push(Ear::new(socket)?);
-        Ok(())
+        self.ears.add(socket)
     }
 
     /// How many sockets there are.
     pub fn count(&self) -> usize {
-        self.ears.len()
+        self.ears.count()
     }
 
     /// Takes note of an event for socket number `ear`.
     pub fn on_event(&mut self, ear: usize) {
-        if let Some(ear) = self.ears.get_mut(ear) {
-            ear.readable = true;
-        }
+        self.ears.on_event(ear);
     }
 
     /// Whether some were left so that others have their turn.
     pub fn has_more(&self, shared: &Shared<'_>) -> bool {
-        self.has_room(shared) && self.ears.iter().any(|ear| ear.readable)
+        self.has_room(shared) && self.ears.has_news()
     }
 
     /// Whether any waits for the output.
@@ -94,22 +91,15 @@ impl PlainDatagrams {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) {
-        for ear in 0..self.ears.len() {
+        for ear in 0..self.ears.count() {
             for _ in 0..READS_A_TURN {
-                if !self.ears[ear].readable || !self.has_room(shared) {
+                if !self.ears.is_readable(ear) || !self.has_room(shared) {
                     break;
                 }
-                match self.ears[ear].receive(space) {
-                    Ok((route, len, each)) => {
-                        for datagram in space[..len].chunks(each) {
-                            self.take(datagram, route.from(), now, shared, stage);
-                        }
-                    }
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                        self.ears[ear].readable = false;
-                    }
-                    // The socket is fine.
-                    Err(_) => {}
+                let came = self.ears.receive(ear, space);
+                let Some(Received { route, len, each }) = came else { continue };
+                for datagram in space[..len].chunks(each) {
+                    self.take(datagram, route.from(), now, shared, stage);
                 }
             }
         }

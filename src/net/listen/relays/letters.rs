@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Spot;
 use crate::net::listen::conn::Shared;
 use crate::net::listen::runs::Runs;
-use crate::net::listen::{Caller, Heard, Notice, SessionId, Stage};
+use crate::net::listen::{Heard, Notice, SessionId, Stage};
 use crate::net::receiver::{Progress, Receiver, Route};
 use crate::net::sockets::Transport;
 use crate::proto::datagram::held::{Held, Message};
@@ -124,7 +124,7 @@ impl Letters {
         };
         let session = SessionId(self.sessions);
         self.sessions += 1;
-        let heard = heard(&meta, &caller, now);
+        let heard = Heard::new(&meta, &caller, Transport::Relay, now);
         match shared.host.route(session, &caller, &meta) {
             Route::Output => {
                 let letter = Letter { total: content.len() as u64, time_ms };
@@ -293,15 +293,4 @@ fn unpack(message: Message) -> Option<(Meta, Vec<u8>)> {
     let is_file = meta.kind == MessageKind::File as u8 && !meta.more;
     let is_whole = meta.size.is_none_or(|size| size == content.len() as u64);
     (is_file && is_whole).then(|| (meta, content.to_vec()))
-}
-
-fn heard(meta: &Meta, caller: &Caller, now: Now) -> Heard {
-    Heard {
-        id: meta.id,
-        caller: caller.clone(),
-        sent_ms: meta.time_ms,
-        arrived_ms: now.unix_ms,
-        kind: meta.kind,
-        transport: Transport::Relay,
-    }
 }
