@@ -1,5 +1,6 @@
 //! How a program that goes on until something ends it has ended, and what its exit code is then.
 
+use std::cell::RefCell;
 use std::io;
 use std::process::ExitCode;
 
@@ -46,11 +47,22 @@ pub fn cannot_write(e: io::Error) -> Failure {
     history::cannot("write the output", &e)
 }
 
-/// Everything is in the history, and a message that was not over is cut off there, too.
+/// Everything is in the history, if there is one, and written, or a failure says what is not.
 ///
 /// # Errors
-/// [`Code::Local`].
-pub fn keep(recorder: &mut Recorder, ended: &Result<(), Ended>, hub: &Hub) -> Result<(), Failure> {
+/// How it ended, or that the history or the output could not be written.
+pub fn keep_and_conclude(
+    ended: Result<(), Ended>,
+    recorder: Option<&RefCell<Recorder>>,
+    outputs: &Outputs,
+    hub: &Hub,
+) -> Result<ExitCode, Failure> {
+    let kept = recorder.map_or(Ok(()), |recorder| keep(&mut recorder.borrow_mut(), &ended, hub));
+    conclude(ended.and(kept.map_err(Ended::from)), outputs, hub)
+}
+
+/// Everything is in the history, and a message that was not over is cut off there, too.
+fn keep(recorder: &mut Recorder, ended: &Result<(), Ended>, hub: &Hub) -> Result<(), Failure> {
     let stopped = matches!(ended, Err(Ended::Signal(_)));
     let until = hub.clock.now().mono + history::SIGNAL_PATIENCE;
     let give_up = || match stopped {

@@ -1,17 +1,21 @@
 //! `--history`: recording beside what the programs do, and what they say when they cannot.
 
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mio::Waker;
 
+use super::common::CommonOptions;
 use super::failure::{Code, Failure, system};
 use super::sanitize::sanitize_line;
 use crate::crypto::sodium::PublicKey;
 use crate::history::record::{CannotRecord, Recorder};
 use crate::keys::Keyring;
+use crate::net::hub::Hub;
 use crate::net::state_file::CannotRemember;
 
 /// After a signal the last entries may take this long to be written.
@@ -38,6 +42,20 @@ pub fn open(
     let (Some(path), Some(owner)) = (path, owner) else { return Ok(None) };
     let recorder = Recorder::open(path, owner, waker);
     recorder.map(Some).map_err(|e| cannot("write the history", &e))
+}
+
+/// The same, where what is said and what is heard go to one history.
+///
+/// # Errors
+/// [`Code::Local`], which is published as `options` say.
+pub fn open_shared(
+    options: &CommonOptions,
+    path: Option<&Path>,
+    owner: Option<PublicKey>,
+    hub: &Hub,
+) -> Result<Option<Rc<RefCell<Recorder>>>, Failure> {
+    let recorder = options.prepare(|| open(path, owner, hub.waker()))?;
+    Ok(recorder.map(|recorder| Rc::new(RefCell::new(recorder))))
 }
 
 /// That `what` could not be done, or the history or the state not be written, if that is why.

@@ -1,10 +1,15 @@
 //! Lines of a chat on their way to the output: each whole, and each once.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::RawFd;
+use std::rc::Rc;
 
 use super::seen::Seen;
+use crate::cli::common::{CommonOptions, stdout_is_terminal};
+use crate::cli::outputs::Outputs;
 use crate::net::listen::{Heard, Origin, Stage};
+use crate::net::output::Output;
 use crate::proto::mux::{Ending, HELD_BYTES, Sink, Ticket};
 use crate::proto::stream::meta::MessageKind;
 
@@ -13,16 +18,13 @@ const BELL: &[u8] = b"\x07";
 
 /// A stage before which a line waits until it is whole. One that is cut comes again when its sender
 /// is back, and one that was shown is not shown again.
-pub struct Once<'a> {
-    stage: &'a mut dyn Stage,
+pub struct Once {
+    stage: Box<dyn Stage>,
     seen: Seen,
     way: Way,
-    /// Rings the terminal that this stage prints on.
-    bell: Option<Bell<'a>>,
+    /// The terminal that is rung, which this stage prints on.
+    bell: Option<Rc<RefCell<Output>>>,
 }
-
-/// Writes to a terminal.
-type Bell<'a> = Box<dyn FnMut(&[u8]) + 'a>;
 
 enum Way {
     /// Everything that is no line of a chat, or is too long for one.
@@ -31,16 +33,18 @@ enum Way {
     Held(Vec<u8>),
 }
 
-impl<'a> Once<'a> {
+impl Once {
     /// Before `stage`.
-    pub fn new(stage: &'a mut dyn Stage) -> Self {
+    pub fn new(stage: Box<dyn Stage>) -> Self {
         Self { stage, seen: Seen::default(), way: Way::Through, bell: None }
     }
 
-    /// The same; each message that ended whole is told to a terminal by its bell.
+    /// The same; with a `bell` each message that ended whole is told by it, if messages are for a
+    /// person at a terminal.
     #[must_use]
-    pub fn ringing(self, write: impl FnMut(&[u8]) + 'a) -> Self {
-        Self { bell: Some(Box::new(write)), ..self }
+    pub fn ringing(self, bell: bool, outputs: &Outputs, options: &CommonOptions) -> Self {
+        let rings = bell && stdout_is_terminal() && !options.json;
+        Self { bell: rings.then(|| Rc::clone(&outputs.messages)), ..self }
     }
 
     /// What was held goes its way.
@@ -62,7 +66,7 @@ impl<'a> Once<'a> {
     }
 }
 
-impl Sink<Heard> for Once<'_> {
+impl Sink<Heard> for Once {
     fn has_room(&self) -> bool {
         self.stage.has_room()
     }
@@ -97,8 +101,8 @@ impl Sink<Heard> for Once<'_> {
             self.release(heard);
         }
         self.stage.end(heard, ending);
-        if let Some(ring) = self.bell.as_mut().filter(|_| ending == Ending::Whole) {
-            ring(BELL);
+        if let Some(terminal) = self.bell.as_ref().filter(|_| ending == Ending::Whole) {
+            terminal.borrow_mut().write(BELL);
         }
     }
 
@@ -107,7 +111,7 @@ impl Sink<Heard> for Once<'_> {
     }
 }
 
-impl Stage for Once<'_> {
+impl Stage for Once {
     fn settle(&mut self) {
         self.stage.settle();
     }

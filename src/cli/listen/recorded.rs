@@ -12,23 +12,30 @@ use crate::history::record::Recorder;
 use crate::net::listen::{Heard, Origin, Stage};
 use crate::proto::mux::{Ending, Sink, Ticket};
 
-/// A printer, and who records what it prints.
-pub struct Recorded<'a> {
-    /// Prints.
-    pub printer: &'a mut Printer,
-    /// Records; a chat records what it says, too.
-    pub recorder: Rc<RefCell<Recorder>>,
-}
-
-impl Recorded<'_> {
-    fn sink(&mut self) -> &mut dyn Sink<Heard> {
-        self.printer
+/// `printer`, and a copy of what it prints with `recorder`, if there is one.
+pub fn recorded(printer: Printer, recorder: Option<&Rc<RefCell<Recorder>>>) -> Box<dyn Stage> {
+    match recorder {
+        Some(recorder) => Box::new(Recorded { printer, recorder: Rc::clone(recorder) }),
+        None => Box::new(printer),
     }
 }
 
-impl Sink<Heard> for Recorded<'_> {
+/// A printer, and who records what it prints.
+struct Recorded {
+    printer: Printer,
+    /// A chat records what it says, too.
+    recorder: Rc<RefCell<Recorder>>,
+}
+
+impl Recorded {
+    fn sink(&mut self) -> &mut dyn Sink<Heard> {
+        &mut self.printer
+    }
+}
+
+impl Sink<Heard> for Recorded {
     fn has_room(&self) -> bool {
-        Sink::<Heard>::has_room(self.printer) && self.recorder.borrow().has_room()
+        Sink::<Heard>::has_room(&self.printer) && self.recorder.borrow().has_room()
     }
 
     fn begin(&mut self, heard: &Heard) {
@@ -61,7 +68,7 @@ impl Sink<Heard> for Recorded<'_> {
     }
 }
 
-impl Stage for Recorded<'_> {
+impl Stage for Recorded {
     fn settle(&mut self) {
         self.printer.settle();
         self.recorder.borrow_mut().settle();

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::keys::answering;
 use super::stage::{Part, Printer, Shown, message_event};
-use super::{Options, answering, form, local, unknown_contact};
+use super::{Options, form, local, unknown_contact};
 use crate::cli::ended::{Ended, cannot_write, conclude};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::Event;

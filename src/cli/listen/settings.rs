@@ -1,16 +1,21 @@
 //! What holds for listening: the options, and what the configuration says where they say nothing.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::Options;
 use super::bind::BindWord;
 use super::inbox::InboxOptions;
-use crate::cli::config::Config;
+use super::keys::LocalKeys;
+use crate::cli::config::{self, Config};
+use crate::cli::discover::beside::introduced;
 use crate::cli::failure::{Code, Failure};
+use crate::cli::via;
 use crate::discover::announce::Member;
 use crate::keys::Keyring;
 use crate::net::listen::relays::AtRelays;
 use crate::net::state_file::StateFile;
+use crate::net::via::Relay;
 use crate::proto::limits::Bounds;
 
 /// A session may be silent this long, unless the user says otherwise.
@@ -80,6 +85,44 @@ impl Settings {
             state: None,
         })
     }
+}
+
+/// The relays that are named, each once, and what is read there.
+pub(super) fn relays(
+    options: &Options,
+    words: &[String],
+    locals: &LocalKeys,
+) -> Result<AtRelays, Failure> {
+    let keyring = locals.keyring.as_ref();
+    let mut relays: Vec<Rc<Relay>> = Vec::new();
+    for (word, keyring) in words.iter().zip(keyring.into_iter().cycle()) {
+        let relay = via::relay(word, keyring).map_err(|failure| match options.via.is_empty() {
+            true => failure.about(config::FILE_NAME),
+            false => failure,
+        })?;
+        if !relays.iter().any(|known| known.public == relay.public) {
+            relays.push(relay);
+        }
+    }
+    let own = keyring.filter(|_| !relays.is_empty()).map(Keyring::identity_contact);
+    Ok(AtRelays {
+        relays,
+        groups: locals.groups.iter().map(Option::is_some).collect(),
+        own: own.and_then(Result::ok).map(|contact| contact.public),
+        // Whoever is named has a mailbox of their own.
+        public: options.from.is_empty(),
+    })
+}
+
+/// For `--announce`: whose contacts are answered, and who is introduced to members of groups.
+pub(super) fn announcing(
+    options: &Options,
+    keyring: Option<&Keyring>,
+) -> Result<Option<(Keyring, Option<Member>)>, Failure> {
+    let Some(keyring) = keyring.filter(|_| options.announce) else { return Ok(None) };
+    let introduce = || introduced(keyring, &options.common.passphrases);
+    let member = options.introduce.then(introduce).transpose()?;
+    Ok(Some((keyring.clone(), member)))
 }
 
 fn no_port() -> Failure {

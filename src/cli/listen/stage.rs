@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use crate::cli::common::stdout_is_terminal;
 use crate::cli::json::{self, Event};
 use crate::cli::local_time;
 use crate::cli::sanitize::Sanitizer;
@@ -28,6 +29,18 @@ pub enum Form {
     Terminal(Terminal),
     /// For a program.
     Json(JsonParts),
+}
+
+impl Form {
+    /// On stdout: raw messages have `terminator` behind them.
+    pub fn on_stdout(json: bool, terminator: &'static [u8]) -> Self {
+        match json {
+            true => Self::Json(JsonParts::default()),
+            // Whatever else is asked for: raw bytes of a peer are not for a terminal.
+            false if stdout_is_terminal() => Self::Terminal(Terminal::default()),
+            false => Self::Raw(terminator),
+        }
+    }
 }
 
 /// A message, and what the forms show of it.

@@ -1,6 +1,5 @@
 //! `ac-send -i`, and ac-send on a terminal: a chat with whom it calls.
 
-use std::cell::RefCell;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -9,22 +8,21 @@ use super::{Options, PROGRAM, caller, reach};
 use crate::cli::chat::host::{Chatting, Parts};
 use crate::cli::chat::once::Once;
 use crate::cli::chat::{self, Surface};
-use crate::cli::common::stdout_is_terminal;
 use crate::cli::config::Config;
 use crate::cli::destination::{Destination, each, resolve};
-use crate::cli::ended::{Ended, conclude, keep};
+use crate::cli::ended::{Ended, keep_and_conclude};
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
 use crate::cli::listen::inbox::Desk;
-use crate::cli::listen::recorded::Recorded;
-use crate::cli::listen::stage::{Form, JsonParts, Printer, Terminal};
+use crate::cli::listen::recorded::recorded;
+use crate::cli::listen::stage::{Form, Printer};
 use crate::cli::output::check_stdout;
 use crate::cli::outputs::Told;
 use crate::cli::via::Ways;
 use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::keys::Keyring;
 use crate::net::hub::Hub;
-use crate::net::listen::{Answering, Limits, Listener, Stage};
+use crate::net::listen::{Answering, Limits, Listener};
 use crate::proto::limits::Bounds;
 
 impl Options {
@@ -51,23 +49,16 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let inbox = options.common.prepare(|| options.inbox.or(&Config::load(&keyring)?, true))?;
     let opened = options.common.prepare(|| inbox.open())?;
     let mut hub = Hub::new().map_err(local)?;
-    let open = || history::open(options.history.as_deref(), owner, hub.waker());
-    let recorder = options.common.prepare(open)?.map(|r| Rc::new(RefCell::new(r)));
+    let history = options.history.as_deref();
+    let recorder = history::open_shared(&options.common, history, owner, &hub)?;
     let Surface { keyboard, outputs, view } = Surface::open(PROGRAM, &options.common, &hub)?;
-    let mut printer = Printer::new(form(options), Rc::clone(&outputs.messages));
-    let mut recorded;
-    let stage: &mut dyn Stage = match &recorder {
-        Some(recorder) => {
-            let recorder = Rc::clone(recorder);
-            recorded = Recorded { printer: &mut printer, recorder };
-            &mut recorded
-        }
-        None => &mut printer,
-    };
-    let mut once = Once::new(stage);
-    if options.bell && stdout_is_terminal() && !options.common.json {
-        once = once.ringing(|bell| outputs.messages.borrow_mut().write(bell));
-    }
+    let form = Form::on_stdout(options.common.json, b"");
+    let printer = Printer::new(form, Rc::clone(&outputs.messages));
+    let mut once = Once::new(recorded(printer, recorder.as_ref())).ringing(
+        options.bell,
+        &outputs,
+        &options.common,
+    );
     let silence = options.silence();
     // Bars would be in an editor's way.
     let told = || Told { bars: None, ..outputs.told() };
@@ -100,8 +91,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let ended = Listener::new(&mut hub, &keys, limits, &mut chat, &mut once).run();
     let ended = ended.map(|_| ()).map_err(Ended::from);
     let ended = chat::end(chat, ended, &outputs, &hub);
-    let kept = recorder.map_or(Ok(()), |r| keep(&mut r.borrow_mut(), &ended, &hub));
-    conclude(ended.and(kept.map_err(Ended::from)), &outputs, &hub)
+    keep_and_conclude(ended, recorder.as_deref(), &outputs, &hub)
 }
 
 /// Who calls, and who is called. Signals still end the program here: it may ask for passphrases.
@@ -125,12 +115,4 @@ fn prepare(options: &Options) -> Result<(KeyPair, Vec<Destination>, Option<Publi
     reach::reach(options, &keyring, &me, &mut found)?;
     let owner = history::owner(&keyring, options.history.as_deref())?;
     Ok((me, found, owner))
-}
-
-fn form(options: &Options) -> Form {
-    match options.common.json {
-        true => Form::Json(JsonParts::default()),
-        false if stdout_is_terminal() => Form::Terminal(Terminal::default()),
-        false => Form::Raw(b""),
-    }
 }
