@@ -82,12 +82,13 @@ fn record_sealed_and_opened(bencher: Bencher<'_, '_>, len: usize) {
 fn cell_sealed_and_opened(bencher: Bencher<'_, '_>) {
     let (mut from, mut to) = sessions();
     let packet = [1; PACKET_LEN];
-    let (mut plain, mut out, mut opened) = ([0; CELL_LEN], Vec::new(), [0; CELL_LEN]);
+    let (mut plain, mut out) = ([0; CELL_LEN], Outgoing::default());
+    let mut opened = [0; CELL_LEN];
     bencher.bench_local(|| {
         out.clear();
         Cell::post(1, [9; 32], &packet).write(&mut plain);
         from.seal_whole(&plain, &mut out);
-        to.open_whole(&out[2..], &mut opened).is_ok() && Cell::parse(&opened).is_ok()
+        to.open_whole(&out.pending()[2..], &mut opened).is_ok() && Cell::parse(&opened).is_ok()
     });
 }
 

@@ -6,6 +6,7 @@ use super::cell::{CELL_LEN, Cell, Side, WIRE_LEN};
 use crate::crypto::noise::{HASH_LEN, TAG_LEN};
 use crate::crypto::sodium::{PublicKey, keyed_hash};
 use crate::proto::stream::meta::Welcome;
+use crate::proto::stream::outgoing::Outgoing;
 use crate::proto::stream::record::{self, Kind, Violation};
 use crate::proto::stream::session::Session;
 use crate::proto::time::Now;
@@ -20,9 +21,8 @@ pub fn open_access(relay: &PublicKey) -> [u8; 32] {
 pub struct CellLink {
     session: Session,
     partial: Vec<u8>,
-    out: Vec<u8>,
-    written: usize,
-    /// `out` is another one's buffer.
+    out: Outgoing,
+    /// `out` is another one's.
     is_lent: bool,
     heard: Duration,
     sent: Duration,
@@ -31,8 +31,8 @@ pub struct CellLink {
 impl CellLink {
     /// A link that starts now, after WELCOME.
     pub fn new(session: Session, now: Now) -> Self {
-        let (partial, out) = (Vec::new(), Vec::new());
-        Self { session, partial, out, written: 0, is_lent: false, heard: now.mono, sent: now.mono }
+        let (partial, out) = (Vec::new(), Outgoing::default());
+        Self { session, partial, out, is_lent: false, heard: now.mono, sent: now.mono }
     }
 
     /// The relay's end of a link that starts now: `welcome` is what it says first.
@@ -46,21 +46,21 @@ impl CellLink {
         link
     }
 
-    /// Takes over an empty buffer for what is to be sent, if nothing is on its way.
-    pub fn lend(&mut self, spare: &mut Vec<u8>) {
-        if self.out.is_empty() {
+    /// Takes over an empty queue, for its buffer, if nothing is on its way.
+    pub fn lend(&mut self, spare: &mut Outgoing) {
+        if self.pending().is_empty() {
             std::mem::swap(&mut self.out, spare);
             self.is_lent = true;
         }
     }
 
-    /// Gives that buffer back. What is still on its way then has as much room as it needs.
-    pub fn give_back(&mut self, spare: &mut Vec<u8>) {
+    /// Gives that queue back, empty. What is still on its way then has as much room as it needs.
+    pub fn give_back(&mut self, spare: &mut Outgoing) {
         if std::mem::take(&mut self.is_lent) {
-            let rest = self.pending().to_vec();
+            let mut rest = Outgoing::default();
+            rest.room(self.pending().len()).copy_from_slice(self.pending());
             *spare = std::mem::replace(&mut self.out, rest);
             spare.clear();
-            self.written = 0;
         }
     }
 
@@ -150,22 +150,14 @@ impl CellLink {
 
     /// What is to be written to the peer next.
     pub fn pending(&self) -> &[u8] {
-        &self.out[self.written..]
+        self.out.pending()
     }
 
     /// The first `len` bytes of [`CellLink::pending`] are on their way.
     pub fn consumed(&mut self, len: usize) {
-        self.written += len;
-        if self.written == self.out.len() {
-            self.out.clear();
-            self.written = 0;
-            if !self.is_lent {
-                self.out = Vec::new();
-            }
-        } else if self.written >= self.out.len() / 2 {
-            // Each byte is moved once on average at most.
-            self.out.drain(..self.written);
-            self.written = 0;
+        self.out.consumed(len);
+        if self.pending().is_empty() && !self.is_lent {
+            self.out = Outgoing::default();
         }
     }
 

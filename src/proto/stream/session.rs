@@ -100,10 +100,8 @@ impl Session {
     }
 
     /// Appends one record whose plaintext is `plain` as it stands: a relay's cell.
-    pub fn seal_whole(&mut self, plain: &[u8], out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + 2 + plain.len() + TAG_LEN, 0);
-        self.seal_into(plain, &mut out[start..]);
+    pub fn seal_whole(&mut self, plain: &[u8], out: &mut Outgoing) {
+        self.seal_into(plain, out.room(2 + plain.len() + TAG_LEN));
     }
 
     /// Makes one record of `plain`; `record` is as long as that needs.

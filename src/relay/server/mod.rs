@@ -32,6 +32,7 @@ use crate::net::timers::Timers;
 use crate::net::wire::Wire;
 use crate::proto::limits::{Bounds, Buckets, Door, Party, Rate};
 use crate::proto::mux::Source;
+use crate::proto::stream::outgoing::Outgoing;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::time::Now;
 use crate::proto::turns::Turns;
@@ -139,7 +140,7 @@ pub struct Relay<'a> {
     /// Room for what is read.
     space: Vec<u8>,
     /// Room for what is written, unless somebody has it.
-    spare: Vec<u8>,
+    spare: Outgoing,
     due: Vec<usize>,
     ready: Vec<usize>,
 }
@@ -180,7 +181,7 @@ impl<'a> Relay<'a> {
             backlog: 0,
             tell_at: now + settings.tell_every,
             space: vec![0; READ_SPACE],
-            spare: Vec::new(),
+            spare: Outgoing::default(),
             due: Vec::new(),
             ready: Vec::new(),
         }
