@@ -1,5 +1,5 @@
 //! Noise (revision 34) through `snow`, on our own primitives: X25519, BLAKE2b and randomness from
-//! libsodium, AES-256-GCM from `aws-lc-rs`, which seals 64 KiB at about 20 GB/s.
+//! libsodium, AES-256-GCM from `aws-lc-rs`, which seals 64 KiB at 10 to 20 GB/s.
 
 use std::sync::Arc;
 
