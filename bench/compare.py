@@ -2,10 +2,12 @@
 """Runs AnonChat and its peers side by side, and writes what came of it as a table and a chart.
 
     bench/compare.py [--short] [--out DIR] [--only NAME]...
+    bench/compare.py --draw [--out DIR]
 
 Every measurement of ours stands beside those of the others in the same run, in turns, and what counts
 is the ratio of the medians: machines are noisy. --short runs every path with little data and looks at
-no time: for CI. A peer that is not installed is passed over, and the table says so.
+no time: for CI. A peer that is not installed is passed over, and the table says so. --draw measures nothing
+and draws the chart anew, from the figures that the last run has left.
 """
 
 import argparse
@@ -14,16 +16,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import build
+from harness import build, store
 from harness.machine import machine
 from harness.rows import BENCHES, ROWS
 from harness.run import Run
 from harness.scene import ROOT, out_of_patience
 
+FIGURES = "results.json"
+
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, default=1024, help="MiB")
     parser.add_argument("--out", type=Path, default=ROOT / "bench")
@@ -40,8 +45,15 @@ def report(run):
     return "\n".join([*lines, *run.table.text()]) + "\n"
 
 
+def draw(folder, table):
+    (folder / "results.svg").write_text(table.chart())
+
+
 def main():
     chosen = options()
+    if chosen.draw:
+        draw(chosen.out, store.table(chosen.out / FIGURES))
+        return
     rounds, size = (1, 4) if chosen.short else (chosen.rounds, chosen.size)
     rows = [row for row in ROWS if not chosen.only or row in chosen.only]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -64,7 +76,8 @@ def main():
     if not chosen.short:
         chosen.out.mkdir(exist_ok=True)
         (chosen.out / "RESULTS.md").write_text(text.replace("# Measured\n", "# Measured\n\n![chart](results.svg)\n"))
-        (chosen.out / "results.svg").write_text(run.table.chart())
+        store.keep_table(chosen.out / FIGURES, run.table)
+        draw(chosen.out, run.table)
 
 
 if __name__ == "__main__":

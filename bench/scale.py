@@ -2,9 +2,11 @@
 """Measures how cost grows with work, and writes it as tables and charts.
 
     bench/scale.py [--short] [--out DIR] [--only NAME]... [--most NUMBER]
+    bench/scale.py --draw [--out DIR]
 
 Time against size, clients, recipients and files: straight lines on logarithmic paper, or the table says how
 much more one more costs at the end. --short runs every path with little to do and looks at no time: for CI.
+--draw measures nothing and draws the charts anew, from the figures that the last run has left.
 """
 
 import argparse
@@ -13,16 +15,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import build
+from harness import build, store
 from harness.axes import AXES
 from harness.machine import machine
 from harness.run import Run
 from harness.scene import ROOT, out_of_patience
 
+FIGURES = "scale.json"
+
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "bench")
     parser.add_argument("--only", choices=AXES, action="append", help="can be given several times")
@@ -30,8 +35,16 @@ def options():
     return parser.parse_args()
 
 
+def draw(folder, axes):
+    for axis in axes:
+        (folder / f"scale-{axis.name}.svg").write_text(axis.chart())
+
+
 def main():
     chosen = options()
+    if chosen.draw:
+        draw(chosen.out, store.axes(chosen.out / FIGURES))
+        return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, out_of_patience)
     names = [name for name in AXES if not chosen.only or name in chosen.only]
@@ -46,7 +59,7 @@ def main():
             axes = [AXES[name](run) for name in names]
         finally:
             run.scene.close()
-    lines = ["# Cost over work", "", "By `bench/scale.py`; see there. Dashed lines in the charts are proportion.", "",
+    lines = ["# Cost over work", "", "By `bench/scale.py`; see there. Dotted lines in the charts are proportion.", "",
              *machine()]
     if run.missing:
         lines.append(f"* not there, and so not measured: {', '.join(sorted(run.missing))}")
@@ -55,8 +68,8 @@ def main():
     if not chosen.short:
         chosen.out.mkdir(exist_ok=True)
         (chosen.out / "SCALE.md").write_text(text)
-        for axis in axes:
-            (chosen.out / f"scale-{axis.name}.svg").write_text(axis.chart())
+        store.keep_axes(chosen.out / FIGURES, axes)
+        draw(chosen.out, axes)
 
 
 if __name__ == "__main__":

@@ -72,49 +72,76 @@ def time(seconds):
 
 
 LEFT, TOP, WIDTH, HEIGHT = 70, 40, 480, 320
+# Lines that lie upon each other can be told apart: those above are broken, and their dots smaller.
 COLOURS = ("#2a6f97", "#c1121f", "#588157", "#8338ec", "#fb8500", "#666")
+DASHES = ("none", "8 3", "4 3", "10 3 2 3", "2 3", "12 6")
+STYLE = """\
+text{font:12px sans-serif;fill:#333}.t{font-weight:bold}.m{text-anchor:middle}.e{text-anchor:end}
+.g{stroke:#ddd}.d{stroke:#999;stroke-dasharray:1 4;stroke-width:1.5}rect.bg{fill:#fff}"""
+
+
+class Paper:
+    """Both axes logarithmic: what grows in proportion is parallel to the dotted lines."""
+
+    def __init__(self, axis):
+        steps = [step for line in axis.lines.values() for step in line.items()]
+        self.counts = sorted({count for count, _ in steps})
+        self.low = math.floor(math.log10(min(min(values) for _, values in steps)))
+        self.high = max(self.low + 1, math.ceil(math.log10(max(max(values) for _, values in steps))))
+        self.right = max(math.log10(self.counts[-1]), 0.1)
+
+    def x(self, decade):
+        return LEFT + WIDTH * decade / self.right
+
+    def y(self, decade):
+        return TOP + HEIGHT * (self.high - decade) / (self.high - self.low)
+
+    def at(self, count, seconds):
+        return self.x(math.log10(count)), self.y(math.log10(seconds))
+
+    def grid(self, axis):
+        for decade in range(self.low, self.high + 1):
+            y = self.y(decade)
+            yield (f'<path class="g" d="M{LEFT} {y:.1f}h{WIDTH}"/>'
+                   f'<text x="{LEFT - 6}" y="{y + 4:.1f}" class="e">{time(10.0 ** decade)}</text>')
+        for count in self.counts:
+            x = self.x(math.log10(count))
+            yield (f'<path class="g" d="M{x:.1f} {TOP}v{HEIGHT}"/>'
+                   f'<text x="{x:.1f}" y="{TOP + HEIGHT + 16}" class="m">{escape(axis.shown(count))}</text>')
+        for decade in range(math.floor(self.low - self.right), self.high):
+            # From the left edge or the lower one, to the upper one or the right.
+            begin, end = max(0, self.low - decade), min(self.right, self.high - decade)
+            if begin < end:
+                yield (f'<path class="d" d="M{self.x(begin):.1f} {self.y(decade + begin):.1f}'
+                       f'L{self.x(end):.1f} {self.y(decade + end):.1f}"/>')
+
+    def line(self, number, steps):
+        """A line through the medians of `steps`, with a bar from the least to the most at each."""
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        at = [self.at(count, statistics.median(values)) for count, values in sorted(steps.items())]
+        path = "L".join(f"{x:.1f} {y:.1f}" for x, y in at)
+        size = max(2.5, 4.5 - number / 2)
+        yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
+        for x, y in at:
+            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{size:.1f}" fill="{colour}"/>'
+        for count, values in steps.items():
+            (x, above), (_, below) = self.at(count, max(values)), self.at(count, min(values))
+            if below - above > 2 * size:
+                yield f'<path d="M{x:.1f} {above:.1f}V{below:.1f}" stroke="{colour}"/>'
 
 
 def chart(axis):
-    """Both axes logarithmic: what grows in proportion is parallel to the dashed lines."""
-    points = [point for line in axis.lines for point in axis.medians(line)]
-    counts = sorted({count for count, _ in points})
-    low = math.floor(math.log10(min(seconds for _, seconds in points)))
-    high = max(low + 1, math.ceil(math.log10(max(seconds for _, seconds in points))))
-    right = max(math.log10(counts[-1]), 0.1)
-
-    def x(decade):
-        return LEFT + WIDTH * decade / right
-
-    def y(decade):
-        return TOP + HEIGHT * (high - decade) / (high - low)
-
-    body = [f'<text x="8" y="20" class="t">{escape(axis.title)}</text>']
-    for decade in range(low, high + 1):
-        body.append(f'<path class="g" d="M{LEFT} {y(decade):.1f}h{WIDTH}"/>'
-                    f'<text x="{LEFT - 6}" y="{y(decade) + 4:.1f}" class="e">{time(10.0 ** decade)}</text>')
-    for count in counts:
-        at = x(math.log10(count))
-        body.append(f'<path class="g" d="M{at:.1f} {TOP}v{HEIGHT}"/>'
-                    f'<text x="{at:.1f}" y="{TOP + HEIGHT + 16}" class="m">{escape(axis.shown(count))}</text>')
-    for decade in range(math.floor(low - right), high):
-        # From the left edge or the lower one, to the upper one or the right.
-        begin, end = max(0, low - decade), min(right, high - decade)
-        if begin < end:
-            body.append(f'<path class="d" d="M{x(begin):.1f} {y(decade + begin):.1f}'
-                        f'L{x(end):.1f} {y(decade + end):.1f}"/>')
-    for number, line in enumerate(axis.lines):
-        colour = COLOURS[number % len(COLOURS)]
-        at = [(x(math.log10(count)), y(math.log10(seconds))) for count, seconds in axis.medians(line)]
-        path = "L".join(f"{px:.1f} {py:.1f}" for px, py in at)
-        dots = "".join(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="3" fill="{colour}"/>' for px, py in at)
-        below = TOP + HEIGHT + 58 + 18 * number
-        body.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>{dots}'
-                    f'<path d="M{LEFT} {below - 4}h24" stroke="{colour}" stroke-width="2"/>'
-                    f'<text x="{LEFT + 32}" y="{below}">{escape(line)}</text>')
-    body.append(f'<text x="{LEFT + WIDTH / 2}" y="{TOP + HEIGHT + 36}" class="m">{escape(axis.thing)}s</text>')
-    style = ("text{font:12px sans-serif;fill:#333}.t{font-weight:bold}.m{text-anchor:middle}.e{text-anchor:end}"
-             ".g{stroke:#ddd}.d{stroke:#ccc;stroke-dasharray:3 4}rect.bg{fill:#fff}")
-    tall = TOP + HEIGHT + 58 + 18 * len(axis.lines)
-    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 40}" height="{tall}">'
-            f'<style>{style}</style><rect class="bg" width="100%" height="100%"/>{"".join(body)}</svg>\n')
+    paper = Paper(axis)
+    body = [f'<text x="8" y="20"><tspan class="t">{escape(axis.title)}</tspan> (median, and from least to most)</text>',
+            *paper.grid(axis),
+            f'<text x="{LEFT + WIDTH / 2}" y="{TOP + HEIGHT + 36}" class="m">{escape(axis.thing)}s</text>']
+    key = TOP + HEIGHT + 58
+    for number, (line, steps) in enumerate(axis.lines.items()):
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        body.extend(paper.line(number, steps))
+        body.append(f'<path d="M{LEFT} {key - 4}h36" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>'
+                    f'<text x="{LEFT + 44}" y="{key}">{escape(line)}</text>')
+        key += 18
+    body.append(f'<path class="d" d="M{LEFT} {key - 4}h36"/><text x="{LEFT + 44}" y="{key}">in proportion</text>')
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{LEFT + WIDTH + 40}" height="{key + 14}">'
+            f'<style>{STYLE}</style><rect class="bg" width="100%" height="100%"/>{"".join(body)}</svg>\n')

@@ -89,31 +89,72 @@ class Table:
             yield from row.text()
 
     def chart(self):
-        """Bars, each as long as its median beside the longest of its row; a line across ours is where
-        the bar must end or begin for a target to be met."""
-        bar, gap, left, width = 18, 6, 220, 420
-        body, y = [], 24
-        for row in self.rows:
-            body.append(f'<text x="8" y="{y}" class="t">{escape(row.title)} ({escape(row.unit)})</text>')
-            y += 10
-            middles = {name: row.median(name) for name in row.figures}
-            longest = max(middles.values()) or 1
-            for name, value in middles.items():
-                length = max(1, round(width * value / longest))
-                kind = "o" if name == row.ours() else "p"
-                body.append(f'<text x="{left - 8}" y="{y + 13}" class="n">{escape(name)}</text>'
-                            f'<rect x="{left}" y="{y}" width="{length}" height="{bar}" class="{kind}"/>'
-                            f'<text x="{left + length + 6}" y="{y + 13}">{digits(value)}</text>')
-                if kind == "o":
-                    marks = (left + width * goal / longest for goal in goals(row))
-                    body.extend(f'<line x1="{x:.0f}" x2="{x:.0f}" y1="{y - 2}" y2="{y + bar + 2}"/>'
-                                for x in marks if x <= left + width)
-                y += bar + gap
-            y += 26
-        style = ("text{font:12px sans-serif;fill:#333}.t{font-weight:bold}.n{text-anchor:end}"
-                 ".o{fill:#2a6f97}.p{fill:#bbb}rect.bg{fill:#fff}line{stroke:#c1121f;stroke-width:2}")
-        return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 90}" height="{y}">'
-                f'<style>{style}</style><rect class="bg" width="100%" height="100%"/>{"".join(body)}</svg>\n')
+        return bars(self.rows)
+
+
+WIDTH, BAR, GAP = 420, 18, 6
+# About what a character of the charts is wide.
+CHARACTER = 7
+STYLE = """\
+text{font:12px sans-serif;fill:#333}.t{font-weight:bold}.n{text-anchor:end}
+.o{fill:#4a90b8}.p{fill:#bbb}rect.bg{fill:#fff}.g{stroke:#c1121f;stroke-width:2}.s{stroke:#333;fill:none}"""
+
+
+def bars(rows):
+    """Bars, each as long as its median beside the longest of its row, with their spread; a line across ours is
+    where the bar must end or begin for a target to be met."""
+    left = 16 + CHARACTER * max(len(name) for row in rows for name in row.figures)
+    body, y = legend(left), 86
+    for row in rows:
+        body.append(f'<text x="8" y="{y}"><tspan class="t">{escape(row.title)}</tspan>'
+                    f' ({escape(row.unit)}, {row.better} is better)</text>')
+        y += 10
+        marks = list(goals(row))
+        longest = max(*marks, *(max(values) for values in row.figures.values()), 1e-9)
+        for name, values in row.figures.items():
+            ours = name == row.ours()
+            body.append(bar(name, [left + WIDTH * value / longest for value in spread(values)],
+                            [left + WIDTH * mark / longest for mark in marks if ours],
+                            digits(row.median(name)), left, y, "o" if ours else "p"))
+            y += BAR + GAP
+        y += 26
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + WIDTH + 90}" height="{y - 20}">'
+            f'<style>{STYLE}</style><rect class="bg" width="100%" height="100%"/>{"".join(body)}</svg>\n')
+
+
+def bar(name, spread, marks, label, left, y, kind):
+    """One of ours or a peer's; `spread` and `marks` are where the values are on the paper."""
+    least, middle, most = spread
+    at = most + 6
+    for mark in sorted(marks):
+        # The number gives way.
+        if at - 4 < mark < at + CHARACTER * len(label) + 4:
+            at = mark + 6
+    lines = "".join(f'<path class="g" d="M{mark:.0f} {y - 2}v{BAR + 4}"/>' for mark in marks)
+    return (f'<text x="{left - 8}" y="{y + 13}" class="n">{escape(name)}</text>'
+            f'<rect x="{left}" y="{y}" width="{max(1, middle - left):.0f}" height="{BAR}" class="{kind}"/>'
+            f'{whisker(least, most, y)}{lines}<text x="{at:.0f}" y="{y + 13}">{label}</text>')
+
+
+def whisker(least, most, y):
+    if most - least < 2:
+        return ""
+    return (f'<path class="s" d="M{least:.1f} {y + BAR / 2:g}H{most:.1f}'
+            f'M{least:.1f} {y + 5}v{BAR - 10}M{most:.1f} {y + 5}v{BAR - 10}"/>')
+
+
+def legend(left):
+    """What the signs mean."""
+    second = left + 180
+    return [f'<rect x="8" y="10" width="24" height="{BAR}" class="o"/><text x="40" y="23">ours, median</text>',
+            f'<rect x="8" y="34" width="24" height="{BAR}" class="p"/><text x="40" y="47">others, median</text>',
+            f'{whisker(second, second + 24, 10)}<text x="{second + 32}" y="23">least to most</text>',
+            f'<path class="g" d="M{second + 12} 32v{BAR + 4}"/>'
+            f'<text x="{second + 32}" y="47">target of ours, where there is one</text>']
+
+
+def spread(values):
+    return min(values), statistics.median(values), max(values)
 
 
 def goals(row):
