@@ -15,7 +15,7 @@ use crate::crypto::sodium::{KeyPair, PublicKey, Random};
 use crate::net::lan::links::{Link, scoped};
 use crate::proto::datagram::cache::BoxCache;
 use crate::proto::datagram::packet::{MessageId, Opened, PACKET_LEN, Sealer, Way};
-use crate::proto::datagram::presence::{HereBody, MAX_ADDRESSES, ProbeBody};
+use crate::proto::datagram::presence::{Body, HereBody, MAX_ADDRESSES, ProbeBody};
 use crate::proto::datagram::probe::Question;
 use crate::proto::time::Now;
 
@@ -199,26 +199,12 @@ impl Seeker {
                     target.renew(me, now.mono, rng);
                     let body = if target.is_group { &introduce } else { &plain };
                     if let Some((question, _)) = target.questions.front() {
-                        question.packet(
-                            &target.sealer,
-                            Way::Network,
-                            body.as_bytes(),
-                            now,
-                            rng,
-                            &mut packet,
-                        );
+                        ask(question, &target.sealer, body, now, rng, &mut packet);
                     }
                 }
                 None => {
                     let to = &dummies[*which - self.targets.len()];
-                    Question::new(me, rng).packet(
-                        to,
-                        Way::Network,
-                        plain.as_bytes(),
-                        now,
-                        rng,
-                        &mut packet,
-                    );
+                    ask(&Question::new(me, rng), to, &plain, now, rng, &mut packet);
                 }
             }
             self.queue.push_back((now.mono + gap * nth as u32, packet));
@@ -241,14 +227,7 @@ impl Seeker {
             for (to, question) in pursuit.due(now.mono) {
                 let introduce = target.is_group.then(|| *self.throwaway.public());
                 let body = ProbeBody { addresses: addresses.clone(), port, introduce }.encode();
-                question.packet(
-                    &target.sealer,
-                    Way::Network,
-                    body.as_bytes(),
-                    now,
-                    rng,
-                    &mut packet,
-                );
+                ask(question, &target.sealer, &body, now, rng, &mut packet);
                 send(To::One(to), &packet);
             }
         }
@@ -397,6 +376,18 @@ fn is(link: &Link, number: u32) -> bool {
 /// Ours, as many as a body takes.
 fn own_addresses(links: &[Link]) -> Vec<std::net::IpAddr> {
     links.iter().flat_map(Link::ips).take(MAX_ADDRESSES).collect()
+}
+
+/// Seals a PROBE with `body`, to go out on the local network, for whomever `to` seals for.
+fn ask(
+    question: &Question,
+    to: &Sealer,
+    body: &Body,
+    now: Now,
+    rng: &mut dyn Random,
+    packet: &mut [u8; PACKET_LEN],
+) {
+    question.packet(to, Way::Network, body.as_bytes(), now, rng, packet);
 }
 
 /// Seals for a key that nobody holds: nobody can tell that.

@@ -4,11 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, fstat, ftruncate};
+use rustix::fs::{FileType, FlockOperation, OFlags, fstat, ftruncate};
 use rustix::io::{Errno, retry_on_intr};
 
-/// Mode bits that let anybody but the owner at a file.
-const OTHERS: u32 = 0o077;
+use crate::net::private_file::{self, Exposed};
 
 /// A history opened for appending. Each write holds the file's lock, and is there as a whole or,
 /// after an error, not at all.
@@ -24,28 +23,20 @@ impl Appending {
     /// What the system says; a file that others may read or write, or that is somebody else's; and
     /// what is neither a file nor a device.
     pub fn open(path: &Path) -> io::Result<Self> {
-        // NONBLOCK: a FIFO without a reader must not hang us.
-        let flags = OFlags::WRONLY
-            | OFlags::APPEND
-            | OFlags::CREATE
-            | OFlags::CLOEXEC
-            | OFlags::NONBLOCK
-            | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        let fd = private_file::open(path, OFlags::WRONLY)?;
         let stat = fstat(&fd)?;
         let regular = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => true,
             FileType::CharacterDevice if !rustix::termios::isatty(&fd) => false,
             _ => return Err(io::Error::other("is not a regular file")),
         };
-        if regular && stat.st_mode & OTHERS != 0 {
-            let mode = stat.st_mode & 0o777;
-            return Err(io::Error::other(format!(
-                "mode {mode:04o} lets others at it: make it 0600"
-            )));
-        }
-        if regular && stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
-            return Err(io::Error::other("belongs to somebody else"));
+        if regular {
+            private_file::check(&stat).map_err(|exposed| match exposed {
+                Exposed::Mode(mode) => {
+                    io::Error::other(format!("mode {mode:04o} lets others at it: make it 0600"))
+                }
+                Exposed::Owner => io::Error::other("belongs to somebody else"),
+            })?;
         }
         Ok(Self { file: File::from(fd), regular })
     }

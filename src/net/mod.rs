@@ -29,6 +29,7 @@ mod low_water;
 pub mod output;
 pub mod pipe;
 pub mod plain_send;
+pub mod private_file;
 mod prompt;
 pub mod receiver;
 pub mod resolve;

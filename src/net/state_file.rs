@@ -19,14 +19,13 @@ use rustix::io::Errno;
 
 use super::clock::Clock;
 use super::listen::Answering;
+use super::private_file::{self, Exposed};
 use crate::crypto::sodium::random;
 use crate::proto::datagram::packet::Mac1;
 use crate::proto::datagram::past::{
     BadEntry, ENTRY_LEN, Extent, MAGIC, MAX_ALL_ENTRIES, Past, PastKey, Ran, Recall,
 };
 
-/// Mode bits that let anybody but the owner at a file.
-const OTHERS: u32 = 0o077;
 /// So many entries more than are remembered may stand in the file before it is written anew.
 const SURPLUS: usize = 65_536;
 /// The largest file that is read, in bytes: as long as none becomes that is written here.
@@ -275,14 +274,7 @@ fn temporary_beside(path: &Path) -> PathBuf {
 /// Opens the file for this process alone; one that is not there is made, for nobody else to read.
 fn open_alone(path: &Path) -> Result<File, StateError> {
     loop {
-        // NONBLOCK: a FIFO without a reader must not hang us.
-        let flags = OFlags::RDWR
-            | OFlags::APPEND
-            | OFlags::CREATE
-            | OFlags::CLOEXEC
-            | OFlags::NONBLOCK
-            | OFlags::NOCTTY;
-        let fd = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;
+        let fd = private_file::open(path, OFlags::RDWR)?;
         let opened = fstat(&fd)?;
         check(&opened)?;
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
@@ -301,11 +293,8 @@ fn check(stat: &Stat) -> Result<(), StateError> {
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(StateError::NotAFile);
     }
-    if stat.st_mode & OTHERS != 0 {
-        return Err(StateError::TooOpen(stat.st_mode & 0o777));
-    }
-    if stat.st_uid != 0 && stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Err(StateError::NotMine);
-    }
-    Ok(())
+    private_file::check(stat).map_err(|exposed| match exposed {
+        Exposed::Mode(mode) => StateError::TooOpen(mode),
+        Exposed::Owner => StateError::NotMine,
+    })
 }
