@@ -2,14 +2,12 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from .build import bench
-from .peers import Ssh
+from .peers import is_there
 from .scene import ROOT, Scene
 from .table import Table
 
@@ -62,10 +60,3 @@ class Run:
                     yield json.loads(line)
         if program.returncode != 0:
             raise RuntimeError(f"{name} ended with {program.returncode}")
-
-
-def is_there(peer):
-    # sshd wants its folder in /run, and to be root.
-    if isinstance(peer, Ssh) and os.geteuid() != 0:
-        return False
-    return all(Path(need).exists() if "/" in str(need) else shutil.which(need) for need in peer.needs)
