@@ -1,6 +1,7 @@
 """The programs that are measured beside each other, each with how it listens and how it sends."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
