@@ -40,7 +40,7 @@ impl PlainDatagrams {
     /// Adds a socket.
     ///
     /// # Errors
-    /// [`UdpEars::add`].
+    /// When the system does not tell for which address a packet came.
     pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
         self.ears.add(socket)
     }

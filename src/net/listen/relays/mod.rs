@@ -1,9 +1,9 @@
 //! Listening at relays: what lies in our mailboxes there, and who asks for us. PROTOCOL.md, 5.
 //!
-//! [`uplink`] is one relay and the link to it, [`letters`] are messages that came whole, [`meeting`]
-//! is how a circuit becomes a connection like any other. One receiver takes what comes by all relays, so that a message that comes by two is taken
-//! once. Nothing is acknowledged, to its sender or to a relay, that was not flushed; what is not
-//! acknowledged comes again.
+//! `uplink` is one relay and the link to it, `letters` are messages that came whole, [`meeting`] is how
+//! a circuit becomes a connection like any other. One receiver takes what comes by all relays, so that
+//! a message that comes by two is taken once. Nothing is acknowledged, to its sender or to a relay, that
+//! was not flushed; what is not acknowledged comes again.
 
 mod letters;
 pub mod meeting;
