@@ -10,6 +10,7 @@ use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::proto::datagram::packet::MAX_MESSAGE;
 use anonchat::proto::limits::{Network, Party};
 use anonchat::proto::mux::{Ending, HELD_BYTES, Mux, Sink, Source, Ticket};
+use anonchat::proto::turns::Turns;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -162,16 +163,24 @@ fn one_caller_cannot_fill_the_buffers_of_all() {
     assert!(!world.mux.has_room(source));
 }
 
+fn seeds() -> u64 {
+    std::env::var("AC_TEST_SEEDS").map_or(60, |n| n.parse().unwrap())
+}
+
+/// Numbers below what is asked for.
+fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut random = SeededRandom::new(seed);
+    move |n| {
+        let mut bytes = [0; 8];
+        random.fill(&mut bytes);
+        u64::from_be_bytes(bytes) % n
+    }
+}
+
 #[test]
 fn whoever_waits_sees_at_most_one_turn_of_each_other_caller() {
-    let seeds = std::env::var("AC_TEST_SEEDS").map_or(60, |n| n.parse().unwrap());
-    for seed in 0..seeds {
-        let mut dice = SeededRandom::new(seed);
-        let mut below = |n: u64| {
-            let mut bytes = [0; 8];
-            dice.fill(&mut bytes);
-            u64::from_be_bytes(bytes) % n
-        };
+    for seed in 0..seeds() {
+        let mut below = dice(seed);
         let mut world = World::new();
         let mut next = 0;
         // Since when each caller has something that waits, as a place in `began`.
@@ -209,6 +218,81 @@ fn whoever_waits_sees_at_most_one_turn_of_each_other_caller() {
                     since.entry(*who).or_insert(world.paper.began.len());
                 }
             }
+        }
+    }
+}
+
+/// What [`Turns`] does, as plainly as it can be said.
+#[derive(Default)]
+struct Circle {
+    line: Vec<u8>,
+    waiting: BTreeMap<u8, Vec<Source>>,
+    last: Option<u8>,
+}
+
+impl Circle {
+    fn push(&mut self, who: u8, source: Source) {
+        let queue = self.waiting.entry(who).or_default();
+        if queue.is_empty() && self.last != Some(who) {
+            self.line.push(who);
+        }
+        queue.push(source);
+    }
+
+    fn pop(&mut self) -> Option<Source> {
+        if let Some(last) = self.last.take().filter(|last| !self.is_done(*last)) {
+            self.line.push(last);
+        }
+        if self.line.is_empty() {
+            return None;
+        }
+        let who = self.line.remove(0);
+        self.last = Some(who);
+        Some(self.waiting.get_mut(&who).unwrap().remove(0))
+    }
+
+    fn remove(&mut self, who: u8, source: Source) {
+        self.waiting.get_mut(&who).unwrap().retain(|other| *other != source);
+        if self.is_done(who) {
+            self.line.retain(|other| *other != who);
+        }
+    }
+
+    fn is_done(&self, who: u8) -> bool {
+        self.waiting.get(&who).is_none_or(Vec::is_empty)
+    }
+}
+
+#[test]
+fn turns_are_as_a_plain_circle_has_them() {
+    for seed in 0..seeds() {
+        let mut below = dice(seed);
+        let (mut turns, mut circle) = (Turns::default(), Circle::default());
+        let mut places = BTreeMap::new();
+        for number in 0..400 {
+            let who = below(5) as u8;
+            match below(5) {
+                0..=2 => {
+                    let source = Source(number);
+                    places.insert(source, (who, turns.push(party(who), source)));
+                    circle.push(who, source);
+                }
+                3 => {
+                    let popped = turns.pop();
+                    assert_eq!(popped, circle.pop(), "seed {seed}");
+                    popped.map(|source| places.remove(&source));
+                }
+                _ => {
+                    let Some((&source, &(who, place))) = places.iter().nth(below(7) as usize)
+                    else {
+                        continue;
+                    };
+                    places.remove(&source);
+                    turns.remove(party(who), place);
+                    circle.remove(who, source);
+                }
+            }
+            assert_eq!(turns.is_empty(), places.is_empty(), "seed {seed}");
         }
     }
 }

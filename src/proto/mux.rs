@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::datagram::packet::MAX_MESSAGE;
 use super::limits::Party;
-use super::turns::Turns;
+use super::turns::{Place, Turns};
 
 /// A message is held until this many bytes are there.
 pub const HELD_BYTES: usize = 64 * 1024;
@@ -78,8 +78,8 @@ struct Message<I> {
     ending: Option<Ending>,
     /// A part is to be confirmed once what is held was written.
     confirm_part: bool,
-    /// It owns the output or waits for it.
-    queued: bool,
+    /// Its place among those who wait for the output, since it did; who owns it has one, too.
+    place: Option<Place>,
 }
 
 impl<I> Message<I> {
@@ -164,7 +164,7 @@ impl<I> Mux<I> {
             last: now,
             ending: None,
             confirm_part: false,
-            queued: false,
+            place: None,
         };
         self.sources.entry(source).or_default().push_back(message);
         self.place_first(source);
@@ -173,7 +173,7 @@ impl<I> Mux<I> {
     /// The first message of `source` has changed: finds its place among those that are held.
     fn place_first(&mut self, source: Source) {
         let first = self.sources.get(&source).and_then(VecDeque::front);
-        let Some(message) = first.filter(|message| !message.queued) else { return };
+        let Some(message) = first.filter(|message| message.place.is_none()) else { return };
         let place = (message.began, source);
         if message.is_due() {
             self.young.remove(&place);
@@ -259,13 +259,15 @@ impl<I> Mux<I> {
             message.ending = Some(Ending::Cut);
             return;
         }
-        let (held, place) = (message.held.len(), (message.began, source));
+        let (held, young, place) = (message.held.len(), (message.began, source), message.place);
         queue.pop_back();
         if queue.is_empty() {
             self.sources.remove(&source);
-            self.young.remove(&place);
-            self.due.remove(&place);
-            self.waiting.remove(self.party(source), source);
+            self.young.remove(&young);
+            self.due.remove(&young);
+            if let Some(place) = place {
+                self.waiting.remove(self.party(source), place);
+            }
         }
         self.release(source, held);
     }
@@ -373,9 +375,8 @@ impl<I> Mux<I> {
         }
         while let Some((_, source)) = self.due.pop_first() {
             if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::front_mut) {
-                message.queued = true;
                 let party = self.parties.get(&source).copied().unwrap_or(Party::Alone(source));
-                self.waiting.push(party, source);
+                message.place = Some(self.waiting.push(party, source));
             }
         }
     }

@@ -1,18 +1,31 @@
 //! Whose turn it is, when many have something and some have much: one turn a party, in a circle.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use super::limits::Party;
 use super::mux::Source;
 
-/// Those who wait for a turn.
+/// A place among those who wait: who has the lower one came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+/// Those who wait for a turn. What is done for one does not depend on how many they are.
 #[derive(Default)]
 pub struct Turns {
     /// Parties that have somebody waiting, but for the one that had the last turn.
-    line: VecDeque<Party>,
-    waiting: BTreeMap<Party, VecDeque<Source>>,
+    line: BTreeMap<Place, Party>,
+    waiting: BTreeMap<Party, Queue>,
     /// Who had the last turn: what it has besides comes after everybody else's.
     last: Option<Party>,
+    places: u64,
+}
+
+/// Those of one party.
+#[derive(Default)]
+struct Queue {
+    /// The party's own, in the line of all, if it is in it.
+    at: Option<Place>,
+    sources: BTreeMap<Place, Source>,
 }
 
 impl Turns {
@@ -22,36 +35,47 @@ impl Turns {
     }
 
     /// `source` waits, behind others of its party.
-    pub fn push(&mut self, party: Party, source: Source) {
+    pub fn push(&mut self, party: Party, source: Source) -> Place {
+        let place = Place(self.places);
+        self.places += 1;
         let queue = self.waiting.entry(party).or_default();
-        if queue.is_empty() && self.last != Some(party) {
-            self.line.push_back(party);
+        if queue.sources.is_empty() && self.last != Some(party) {
+            queue.at = Some(place);
+            self.line.insert(place, party);
         }
-        queue.push_back(source);
+        queue.sources.insert(place, source);
+        place
     }
 
     /// The former turn is over, and the next one begins: whose it is.
     pub fn pop(&mut self) -> Option<Source> {
-        if let Some(last) = self.last.take().filter(|last| self.waiting.contains_key(last)) {
-            self.line.push_back(last);
+        if let Some(last) = self.last.take()
+            && let Some(queue) = self.waiting.get_mut(&last)
+        {
+            queue.at = Some(Place(self.places));
+            self.line.insert(Place(self.places), last);
+            self.places += 1;
         }
-        let party = self.line.pop_front()?;
+        let (_, party) = self.line.pop_first()?;
         self.last = Some(party);
         let queue = self.waiting.get_mut(&party)?;
-        let source = queue.pop_front();
-        if queue.is_empty() {
+        queue.at = None;
+        let (_, source) = queue.sources.pop_first()?;
+        if queue.sources.is_empty() {
             self.waiting.remove(&party);
         }
-        source
+        Some(source)
     }
 
-    /// `source` does not wait any more.
-    pub fn remove(&mut self, party: Party, source: Source) {
+    /// Whoever has that place among those of `party` does not wait any more.
+    pub fn remove(&mut self, party: Party, place: Place) {
         let Some(queue) = self.waiting.get_mut(&party) else { return };
-        queue.retain(|s| *s != source);
-        if queue.is_empty() {
+        queue.sources.remove(&place);
+        if queue.sources.is_empty() {
+            if let Some(at) = queue.at {
+                self.line.remove(&at);
+            }
             self.waiting.remove(&party);
-            self.line.retain(|p| *p != party);
         }
     }
 }
