@@ -4,20 +4,20 @@
 mod common;
 
 use std::io;
-use std::sync::Arc;
 use std::time::Instant;
 
+use anonchat::net::hub::Bell;
 use anonchat::net::output::Output;
 use common::{DEADLINE, eventually};
-use mio::{Poll, Token, Waker};
+use mio::Poll;
 
 #[test]
 fn finishing_an_output_that_has_failed_ends_at_once() {
     let poll = Poll::new().unwrap();
-    let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+    let bell = Bell::new(poll.registry()).unwrap();
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
-    let mut output = Output::by_thread(writer, waker).unwrap();
+    let mut output = Output::by_thread(writer, bell).unwrap();
     output.write(b"nobody reads this");
     output.push();
     let error = eventually("the error", DEADLINE, || output.take_error());

@@ -12,10 +12,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anonchat::net::feed::{Answer, Feed, Next};
+use anonchat::net::hub::Bell;
 use anonchat::net::input::Got;
 use anonchat::net::receiver::{Progress, Receiver};
 use anonchat::proto::stream::meta::{Meta, RESUMED};
@@ -24,7 +24,7 @@ use anonchat::transfer::beneath::Resolution;
 use anonchat::transfer::feed::{self, FileFeed};
 use anonchat::transfer::inbox::{Inbox, Limits};
 use anonchat::transfer::intake::{self, Intake};
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll};
 use transfer::tree::{describe, plant};
 use transfer::{Dir, NOW, STAMP, alice, bytes, open};
 
@@ -64,10 +64,10 @@ enum Phase {
 impl Session {
     fn new(paths: Vec<PathBuf>, inbox: &Inbox) -> Self {
         let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let bell = Bell::new(poll.registry()).unwrap();
         let told = Telling::default();
-        let feed = FileFeed::new(paths, None, Arc::clone(&waker), tell_sender(&told)).unwrap();
-        let intake = Intake::new(alice(inbox), waker, tell_receiver(&told));
+        let feed = FileFeed::new(paths, None, bell.clone(), tell_sender(&told)).unwrap();
+        let intake = Intake::new(alice(inbox), bell, tell_receiver(&told));
         let (open, metas) = (VecDeque::new(), Vec::new());
         Self { poll, feed, intake, open, current: None, told, metas, turns: u64::MAX }
     }
@@ -367,8 +367,8 @@ fn of_a_message_that_was_given_up_nothing_more_is_said() {
     for size in [2_000_000, 4_000_000] {
         for waits in [true, false] {
             let mut poll = Poll::new().unwrap();
-            let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
-            let mut intake = Intake::new(alice(&inbox), waker, tell_receiver(&Telling::default()));
+            let bell = Bell::new(poll.registry()).unwrap();
+            let mut intake = Intake::new(alice(&inbox), bell, tell_receiver(&Telling::default()));
             intake.begin(&long(size), NOW);
             let mut events = Events::with_capacity(8);
             if waits {

@@ -6,21 +6,21 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anonchat::net::duplex::Duplex;
+use anonchat::net::hub::Bell;
 use anonchat::net::output::Output;
 use anonchat::net::receiver::{Progress, Receiver};
 use anonchat::proto::stream::meta::{MessageKind, Meta};
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
 struct Pipe {
     poll: Poll,
-    /// It wakes for as long as somebody has it.
-    _waker: Arc<Waker>,
+    /// It rings for as long as somebody has it.
+    _bell: Bell,
     reader: File,
     listening: Box<dyn Receiver>,
     output: Rc<RefCell<Output>>,
@@ -29,12 +29,12 @@ struct Pipe {
 impl Pipe {
     fn new() -> Self {
         let poll = Poll::new().unwrap();
-        let waker = Arc::new(Waker::new(poll.registry(), Token(0)).unwrap());
+        let bell = Bell::new(poll.registry()).unwrap();
         let (reader, writer) = std::io::pipe().unwrap();
-        let output = Output::new(File::from(OwnedFd::from(writer)), Arc::clone(&waker)).unwrap();
+        let output = Output::new(File::from(OwnedFd::from(writer)), bell.clone()).unwrap();
         let output = Rc::new(RefCell::new(output));
         let listening = Duplex::default().listening(Rc::clone(&output), None);
-        Self { poll, _waker: waker, reader: File::from(OwnedFd::from(reader)), listening, output }
+        Self { poll, _bell: bell, reader: File::from(OwnedFd::from(reader)), listening, output }
     }
 
     fn until<T>(&mut self, condition: impl Fn(&mut dyn Receiver) -> Option<T>) -> T {

@@ -4,10 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
-
-use mio::Waker;
 
 use super::common::CommonOptions;
 use super::failure::{Code, Failure, system};
@@ -15,7 +12,7 @@ use super::sanitize::sanitize_line;
 use crate::crypto::sodium::PublicKey;
 use crate::history::record::{CannotRecord, Recorder};
 use crate::keys::Keyring;
-use crate::net::hub::Hub;
+use crate::net::hub::{Bell, Hub};
 use crate::net::state_file::CannotRemember;
 
 /// After a signal the last entries may take this long to be written.
@@ -37,10 +34,10 @@ pub fn owner(keyring: &Keyring, path: Option<&Path>) -> Result<Option<PublicKey>
 pub fn open(
     path: Option<&Path>,
     owner: Option<PublicKey>,
-    waker: Arc<Waker>,
+    bell: Bell,
 ) -> Result<Option<Recorder>, Failure> {
     let (Some(path), Some(owner)) = (path, owner) else { return Ok(None) };
-    let recorder = Recorder::open(path, owner, waker);
+    let recorder = Recorder::open(path, owner, bell);
     recorder.map(Some).map_err(|e| cannot("write the history", &e))
 }
 
@@ -54,7 +51,7 @@ pub fn open_shared(
     owner: Option<PublicKey>,
     hub: &Hub,
 ) -> Result<Option<Rc<RefCell<Recorder>>>, Failure> {
-    let recorder = options.prepare(|| open(path, owner, hub.waker()))?;
+    let recorder = options.prepare(|| open(path, owner, hub.bell()))?;
     Ok(recorder.map(|recorder| Rc::new(RefCell::new(recorder))))
 }
 

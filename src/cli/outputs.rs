@@ -33,7 +33,7 @@ impl Outputs {
     /// # Errors
     /// [`Code::Usage`] for a descriptor that is not open, [`Code::Local`] for what the system says.
     pub fn open(options: &CommonOptions, hub: &Hub) -> Result<Self, Failure> {
-        Self::with(Output::stdout(hub.waker()), options, hub)
+        Self::with(Output::stdout(hub.bell()), options, hub)
     }
 
     /// The same where messages are a stream, see [`Output::stream`].
@@ -50,7 +50,7 @@ impl Outputs {
         hub: &Hub,
     ) -> Result<Self, Failure> {
         let messages = messages.map_err(local)?;
-        let stderr = Output::stderr(hub.waker()).map_err(local)?;
+        let stderr = Output::stderr(hub.bell()).map_err(local)?;
         Self::around(messages, Some(stderr), None, options, hub)
     }
 
@@ -72,7 +72,7 @@ impl Outputs {
             reports.push(Rc::clone(&messages));
         }
         if let Some(file) = options.status_file()? {
-            let status = Output::new(file, hub.waker()).map_err(local)?;
+            let status = Output::new(file, hub.bell()).map_err(local)?;
             reports.push(Rc::new(RefCell::new(status)));
         }
         let stderr =

@@ -5,14 +5,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use mio::Waker;
 
 use super::append::Appending;
 use super::entry::{Head, MAX_CONTENT, State, seal};
 use crate::crypto::sodium::PublicKey;
+use crate::net::hub::Bell;
 use crate::net::input::Copyist;
 use crate::net::output::Output;
 use crate::net::sockets::Transport;
@@ -62,8 +60,8 @@ impl Recorder {
     ///
     /// # Errors
     /// [`CannotRecord`].
-    pub fn open(path: &Path, owner: PublicKey, waker: Arc<Waker>) -> io::Result<Self> {
-        let output = Appending::open(path).and_then(|file| Output::by_thread(file, waker));
+    pub fn open(path: &Path, owner: PublicKey, bell: Bell) -> io::Result<Self> {
+        let output = Appending::open(path).and_then(|file| Output::by_thread(file, bell));
         let output = output.map_err(|e| cannot_record(path, e))?;
         Ok(Self { path: path.to_owned(), owner, output, current: None, failed: false })
     }

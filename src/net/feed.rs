@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::hub::Bell;
 use super::input::{Got, Input};
 use crate::proto::stream::meta::Meta;
 
@@ -10,7 +11,7 @@ use crate::proto::stream::meta::Meta;
 pub enum Next {
     /// A message that begins like this.
     Message(Meta),
-    /// Nothing yet; the waker tells when.
+    /// Nothing yet; the bell tells when.
     Later,
     /// Nothing any more: the session is over once everything is answered.
     End,
@@ -29,8 +30,15 @@ pub enum Answer {
 }
 
 /// Where the messages of one session come from. It never waits: what does is done by a thread, and
-/// the hub's waker tells when there is more.
+/// the bell tells when there is more.
 pub trait Feed {
+    /// A session is to say it, of which `bell` is. Whether that rings from now on whenever there is
+    /// more; if not, it is asked whenever any bell rings.
+    fn rings(&mut self, bell: Bell) -> bool {
+        drop(bell);
+        false
+    }
+
     /// The next message. It is asked for after the end of the former, or after it was refused or
     /// could not be read.
     ///
@@ -46,7 +54,7 @@ pub trait Feed {
     }
 
     /// After [`Feed::offered`]: where the bytes begin, that offset or 0. `None`: not known yet; the
-    /// waker tells when.
+    /// bell tells when.
     ///
     /// # Errors
     /// The message cannot be read; it is given up.

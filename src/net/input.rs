@@ -10,7 +10,7 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use mio::{Interest, Waker};
+use mio::Interest;
 use rustix::event::PollFlags;
 
 use super::fan::Reader;
@@ -28,7 +28,7 @@ const CHUNK: usize = 64 * 1024;
 pub enum Got {
     /// So many bytes, at least one.
     Bytes(usize),
-    /// Nothing yet; the waker tells when.
+    /// Nothing yet; the bell tells when.
     Later,
     /// There is no more.
     End,
@@ -41,7 +41,7 @@ pub trait Copyist {
     fn begin(&mut self, id: [u8; 16]);
     /// The message goes by a relay.
     fn by_relay(&mut self);
-    /// Whether it takes more now; if not, the waker tells when.
+    /// Whether it takes more now; if not, the bell tells when.
     ///
     /// # Errors
     /// What keeping the copy said.
@@ -50,7 +50,7 @@ pub trait Copyist {
     fn take(&mut self, bytes: &[u8]);
     /// Nothing more comes for now.
     fn settle(&mut self);
-    /// Whether all of it is kept; if not, the waker tells when. There is no more.
+    /// Whether all of it is kept; if not, the bell tells when. There is no more.
     ///
     /// # Errors
     /// As for [`Copyist::has_room`].
@@ -101,7 +101,7 @@ impl Input {
             true => Way::Direct(file),
             false => match Prompt::new(file, bell, Interest::READABLE) {
                 Ok(prompt) => Way::Prompt(Box::new(prompt)),
-                Err(file) => Way::threaded(file, bell.waker())?,
+                Err(file) => Way::threaded(file, bell.clone())?,
             },
         };
         Ok(Self { head: None, way, copyist: None })
@@ -172,12 +172,12 @@ impl Input {
 }
 
 impl Way {
-    fn threaded(file: File, waker: Arc<Waker>) -> io::Result<Self> {
+    fn threaded(file: File, bell: Bell) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name("stdin".into())
-            .spawn(move || theirs.fill_from(file, &waker))?;
+            .spawn(move || theirs.fill_from(file, &bell))?;
         Ok(Self::Threaded { shared, taken: Vec::new(), used: 0 })
     }
 
@@ -196,7 +196,7 @@ impl Way {
                 Ok(n) => Ok(Got::Bytes(n)),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(Got::Later),
                 Err(e) if is_never_prompt(&e) => {
-                    *self = Self::threaded(prompt.to_file()?, prompt.bell().waker())?;
+                    *self = Self::threaded(prompt.to_file()?, prompt.bell().clone())?;
                     self.read(space)
                 }
                 Err(e) => Err(e),
@@ -256,7 +256,7 @@ impl Shared {
         self.room.notify_one();
     }
 
-    fn fill_from(&self, mut file: File, waker: &Waker) {
+    fn fill_from(&self, mut file: File, bell: &Bell) {
         let mut chunk = vec![0; CHUNK];
         loop {
             let read = file.read(&mut chunk);
@@ -278,8 +278,7 @@ impl Shared {
                 Err(e) => state.error = Some(e),
             }
             if std::mem::take(&mut state.starving) {
-                // A loop that is gone needs no waking.
-                let _ = waker.wake();
+                bell.ring();
             }
             if state.ended || state.error.is_some() {
                 return;

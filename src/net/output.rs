@@ -11,7 +11,6 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mio::Waker;
 use rustix::event::PollFlags;
 
 use super::hub::Bell;
@@ -47,8 +46,8 @@ impl Output {
     ///
     /// # Errors
     /// When the descriptor cannot be duplicated or a thread cannot be started.
-    pub fn stdout(waker: Arc<Waker>) -> io::Result<Self> {
-        Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?), waker)
+    pub fn stdout(bell: Bell) -> io::Result<Self> {
+        Self::new(File::from(io::stdout().as_fd().try_clone_to_owned()?), bell)
     }
 
     /// stdout, where a stream goes: its user calls [`Output::push`] in every turn of the loop.
@@ -58,7 +57,7 @@ impl Output {
     pub fn stream(bell: &Bell) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         Ok(match Pending::new(file, bell)? {
-            Err(file) => Self::new(file, bell.waker())?,
+            Err(file) => Self::new(file, bell.clone())?,
             Ok(pending) => Self::over(Way::Prompt(Box::new(pending))),
         })
     }
@@ -67,20 +66,20 @@ impl Output {
     ///
     /// # Errors
     /// As [`Output::stdout`].
-    pub fn stderr(waker: Arc<Waker>) -> io::Result<Self> {
-        Self::new(File::from(io::stderr().as_fd().try_clone_to_owned()?), waker)
+    pub fn stderr(bell: Bell) -> io::Result<Self> {
+        Self::new(File::from(io::stderr().as_fd().try_clone_to_owned()?), bell)
     }
 
     /// Any descriptor.
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn new(file: File, waker: Arc<Waker>) -> io::Result<Self> {
+    pub fn new(file: File, bell: Bell) -> io::Result<Self> {
         let way = if never_waits(&file) {
             Way::Direct { file, error: None, flushed: 0 }
         } else {
             let watched = Some(file.try_clone()?);
-            Way::Threaded { shared: Shared::start("stdout", Waiting(file), waker)?, watched }
+            Way::Threaded { shared: Shared::start("stdout", Waiting(file), bell)?, watched }
         };
         Ok(Self::over(way))
     }
@@ -90,8 +89,8 @@ impl Output {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn by_thread(writer: impl Write + Send + 'static, waker: Arc<Waker>) -> io::Result<Self> {
-        let shared = Shared::start("writer", writer, waker)?;
+    pub fn by_thread(writer: impl Write + Send + 'static, bell: Bell) -> io::Result<Self> {
+        let shared = Shared::start("writer", writer, bell)?;
         let way = Way::Threaded { shared, watched: None };
         Ok(Self::over(way))
     }
@@ -207,7 +206,7 @@ impl Output {
         let Way::Prompt(pending) = &mut self.way else { return };
         let Some(mut rest) = pending.given_up() else { return };
         let watched = rest.file.as_ref().ok().and_then(|file| file.try_clone().ok());
-        match rest.file.and_then(|file| Shared::start("stdout", Waiting(file), rest.waker)) {
+        match rest.file.and_then(|file| Shared::start("stdout", Waiting(file), rest.bell)) {
             Err(error) => pending.fail(error),
             Ok(shared) => {
                 shared.push_bytes(&mut rest.bytes);
@@ -299,16 +298,12 @@ struct State {
 
 impl Shared {
     /// A thread named `name` writes to `writer`, and wakes the loop.
-    fn start(
-        name: &str,
-        writer: impl Write + Send + 'static,
-        waker: Arc<Waker>,
-    ) -> io::Result<Arc<Self>> {
+    fn start(name: &str, writer: impl Write + Send + 'static, bell: Bell) -> io::Result<Arc<Self>> {
         let shared = Arc::new(Self::default());
         let theirs = Arc::clone(&shared);
         std::thread::Builder::new()
             .name(name.into())
-            .spawn(move || theirs.drain_to(writer, &waker))?;
+            .spawn(move || theirs.drain_to(writer, &bell))?;
         Ok(shared)
     }
 
@@ -343,11 +338,11 @@ impl Shared {
         drop(self.progress.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner));
     }
 
-    fn drain_to(&self, mut file: impl Write, waker: &Waker) {
-        while self.drain_one(&mut file, waker).is_ok() {}
+    fn drain_to(&self, mut file: impl Write, bell: &Bell) {
+        while self.drain_one(&mut file, bell).is_ok() {}
     }
 
-    fn drain_one(&self, file: &mut impl Write, waker: &Waker) -> Result<(), ()> {
+    fn drain_one(&self, file: &mut impl Write, bell: &Bell) -> Result<(), ()> {
         let mut state = self.lock();
         let item = loop {
             match state.items.pop_front() {
@@ -366,8 +361,7 @@ impl Shared {
         };
         if wake {
             self.progress.notify_all();
-            // A loop that is gone needs no waking.
-            let _ = waker.wake();
+            bell.ring();
         }
         result
     }

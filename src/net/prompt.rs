@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
-use std::sync::Arc;
 
-use mio::{Interest, Waker};
+use mio::Interest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
@@ -151,7 +150,7 @@ pub(super) struct GivenUp {
     /// To where.
     pub file: io::Result<File>,
     /// Who wants to know of progress.
-    pub waker: Arc<Waker>,
+    pub bell: Bell,
     /// What.
     pub bytes: Vec<u8>,
     /// What is flushed with it.
@@ -215,10 +214,10 @@ impl Pending {
     /// never written to.
     pub fn given_up(&mut self) -> Option<GivenUp> {
         let bell = &self.prompt.bell;
-        let taken = || (self.prompt.to_file(), bell.waker());
-        let (file, waker) = self.never_prompt.then(taken)?;
+        let taken = || (self.prompt.to_file(), bell.clone());
+        let (file, bell) = self.never_prompt.then(taken)?;
         let tickets = self.marks.iter().map(|mark| mark.ticket).collect();
-        Some(GivenUp { file, waker, bytes: self.waiting.pending().to_vec(), tickets })
+        Some(GivenUp { file, bell, bytes: self.waiting.pending().to_vec(), tickets })
     }
 
     /// It takes nothing any more.
@@ -238,8 +237,7 @@ impl Pending {
         self.write_on(bytes);
         let news = self.has_room() != had_room || self.failed != had_failed;
         if self.settle() || news {
-            // A loop that is gone needs no waking.
-            let _ = self.prompt.bell.waker().wake();
+            self.prompt.bell.ring();
         }
     }
 

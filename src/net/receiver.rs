@@ -26,8 +26,8 @@ pub enum Progress {
     Refused(RefuseCode, String),
 }
 
-/// Takes the messages of one session. It never waits: what does is done by a thread, which wakes
-/// the loop through the hub's waker whenever [`Receiver::progress`] or [`Receiver::has_room`] has
+/// Takes the messages of one session. It never waits: what does is done by a thread, which rings
+/// a bell whenever [`Receiver::progress`] or [`Receiver::has_room`] has
 /// news. Dropped, it leaves what was not whole as the end of the connection would.
 pub trait Receiver {
     /// A message begins, at `now_ms` of our clock (Unix ms).
@@ -58,6 +58,11 @@ pub trait Receiver {
 
     /// Whether more of the session should be read now.
     fn has_room(&self) -> bool;
+
+    /// Whether all its news ring the session's own bell; if not, it is asked whenever any bell rings.
+    fn rings(&self) -> bool {
+        false
+    }
 
     /// What there is to say, one at a time.
     fn progress(&mut self) -> Option<Progress>;

@@ -2,10 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
-use mio::Waker;
+use super::hub::Bell;
 
 /// Where somebody listens, as a user writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,7 +38,7 @@ impl Lookup {
     ///
     /// # Errors
     /// When a thread cannot be started.
-    pub fn start(target: &HostPort, waker: Arc<Waker>) -> io::Result<Self> {
+    pub fn start(target: &HostPort, bell: Bell) -> io::Result<Self> {
         if let Ok(ip) = target.host.parse::<IpAddr>() {
             return Ok(Self::Done(vec![SocketAddr::new(ip, target.port)]));
         }
@@ -50,7 +49,7 @@ impl Lookup {
             let addresses = found.map(Iterator::collect).map_err(|e| not_found(&host, &e));
             // Nobody listens any more if the program gave up meanwhile.
             let _ = tell.send(addresses);
-            let _ = waker.wake();
+            bell.ring();
         })?;
         Ok(Self::Asking(answer))
     }

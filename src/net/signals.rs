@@ -13,8 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mio::Waker;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use super::hub::Bell;
 
 /// A tenth of what the note of a signal's number may take; an ignored signal has none.
 const NOTE_TIME: Duration = Duration::from_millis(1);
@@ -27,14 +28,14 @@ const STATUS_SPACE: usize = 4096;
 /// The signal that arrived last, if any did.
 pub struct Signals {
     last: Arc<AtomicUsize>,
-    waker: Arc<Waker>,
+    bell: Bell,
     armed: Cell<bool>,
 }
 
 impl Signals {
-    /// A signal wakes `waker` once they are armed. Until then it ends the program.
-    pub fn new(waker: Arc<Waker>) -> Self {
-        Self { last: Arc::new(AtomicUsize::new(0)), waker, armed: Cell::new(false) }
+    /// A signal rings `bell` once they are armed. Until then it ends the program.
+    pub fn new(bell: Bell) -> Self {
+        Self { last: Arc::new(AtomicUsize::new(0)), bell, armed: Cell::new(false) }
     }
 
     /// Installs the handlers, unless they are.
@@ -46,7 +47,7 @@ impl Signals {
     }
 
     fn install(&self) -> io::Result<()> {
-        let (last, waker) = (&self.last, Arc::clone(&self.waker));
+        let (last, bell) = (&self.last, self.bell.clone());
         let ignored = ignored_at_start();
         let any_ignored = HANDLED.into_iter().any(|signal| is_in(ignored, signal));
         let installed = Arc::new(AtomicBool::new(false));
@@ -60,8 +61,7 @@ impl Signals {
                 // It came between the two handlers: which one it was is lost, that it came is not.
                 note.store(SIGTERM as usize, Ordering::SeqCst);
             }
-            // Nothing is left to do if the loop cannot be woken.
-            let _ = waker.wake();
+            bell.ring();
         })
         .map_err(io::Error::other)?;
         for signal in HANDLED.into_iter().filter(|signal| !is_in(ignored, *signal)) {

@@ -3,12 +3,11 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use mio::Waker;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::incoming::Resume;
 use super::walk::Skip;
+use crate::net::hub::Bell;
 use crate::proto::stream::meta::Meta;
 
 /// Bytes in one batch. There are three: one is read, one is ready, one is filled.
@@ -118,10 +117,8 @@ pub(super) struct Shared {
     state: Mutex<State>,
     /// The thread waits here: for room, for an offer.
     changed: Condvar,
-    waker: Arc<Waker>,
 }
 
-#[derive(Default)]
 struct State {
     ready: Option<Batch>,
     spare: Option<Batch>,
@@ -131,6 +128,8 @@ struct State {
     skipped: u64,
     /// The folder that began with the message of this number is not wanted any more.
     unwanted: u64,
+    /// Wakes the loop.
+    bell: Bell,
     /// The loop found nothing, and wants to be woken.
     starving: bool,
     /// The thread has read everything.
@@ -153,9 +152,24 @@ pub(super) enum Taken {
 }
 
 impl Shared {
-    pub(super) fn new(waker: Arc<Waker>) -> Self {
-        let state = State { spare: Some(Batch::new()), ..State::default() };
-        Self { state: Mutex::new(state), changed: Condvar::new(), waker }
+    pub(super) fn new(bell: Bell) -> Self {
+        let state = State {
+            ready: None,
+            spare: Some(Batch::new()),
+            offer: None,
+            skipped: 0,
+            unwanted: 0,
+            bell,
+            starving: false,
+            over: false,
+            closed: false,
+        };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// From now on `bell` wakes the loop.
+    pub(super) fn rings(&self, bell: Bell) {
+        self.lock().bell = bell;
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -261,8 +275,7 @@ impl Shared {
 
     fn wake_starving(&self, state: &mut State) {
         if std::mem::take(&mut state.starving) {
-            // A loop that is gone needs no waking.
-            let _: io::Result<()> = self.waker.wake();
+            state.bell.ring();
         }
     }
 }

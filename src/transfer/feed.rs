@@ -6,13 +6,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mio::Waker;
-
 pub use super::batch::Missing;
 use super::batch::{Batch, Shared, Step, Taken};
 use super::incoming::Resume;
 use super::reader::Reader;
 use crate::net::feed::{Answer, Feed, Next};
+use crate::net::hub::Bell;
 use crate::net::input::Got;
 use crate::net::send::Held;
 use crate::proto::stream::meta::{MessageKind, Meta};
@@ -108,17 +107,17 @@ struct Tally {
 
 impl FileFeed {
     /// What lies at `paths`, which a thread opens from now on. Each META asks for a sign of life
-    /// every `keepalive_ms`. `waker` is the hub's.
+    /// every `keepalive_ms`. `bell` wakes the loop, until the session has one: [`Feed::rings`].
     ///
     /// # Errors
     /// When no thread can be started.
     pub fn new(
         paths: Vec<PathBuf>,
         keepalive_ms: Option<u64>,
-        waker: Arc<Waker>,
+        bell: Bell,
         witness: Witness,
     ) -> io::Result<Self> {
-        let shared = Arc::new(Shared::new(waker));
+        let shared = Arc::new(Shared::new(bell));
         let reader = Reader::new(Arc::clone(&shared), paths, keepalive_ms);
         std::thread::Builder::new().name("files".into()).spawn(|| reader.run())?;
         Ok(Self {
@@ -182,6 +181,11 @@ impl FileFeed {
 }
 
 impl Feed for FileFeed {
+    fn rings(&mut self, bell: Bell) -> bool {
+        self.shared.rings(bell);
+        true
+    }
+
     fn next(&mut self) -> io::Result<Next> {
         self.leave();
         loop {

@@ -3,11 +3,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-
-use mio::Waker;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::declined::Declined;
+use crate::net::hub::Bell;
 use crate::proto::stream::meta::Meta;
 
 /// Bytes that wait to be written; with as many, the session is not read. The thread has as many
@@ -59,7 +58,7 @@ impl Said {
 pub(super) struct Shared {
     state: Mutex<State>,
     work: Condvar,
-    waker: Arc<Waker>,
+    bell: Bell,
 }
 
 #[derive(Default)]
@@ -80,8 +79,8 @@ struct State {
 }
 
 impl Shared {
-    pub(super) fn new(waker: Arc<Waker>) -> Self {
-        Self { state: Mutex::default(), work: Condvar::new(), waker }
+    pub(super) fn new(bell: Bell) -> Self {
+        Self { state: Mutex::default(), work: Condvar::new(), bell }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -123,7 +122,7 @@ impl Shared {
     /// The thread ends.
     pub(super) fn leave(&self) {
         self.lock().gone = true;
-        self.wake();
+        self.bell.ring();
     }
 
     pub(super) fn ask(&self, step: Step, bytes: &[u8]) {
@@ -148,7 +147,7 @@ impl Shared {
         std::mem::swap(&mut state.steps, steps);
         std::mem::swap(&mut state.bytes, bytes);
         if std::mem::take(&mut state.stalled) {
-            self.wake();
+            self.bell.ring();
         }
         !steps.is_empty()
     }
@@ -177,7 +176,7 @@ impl Shared {
         let given_up = |(n, said): &(u64, Said)| said.is_answer() && aborted.contains(n);
         said.extend(news.drain(..).filter(|item| !given_up(item)));
         if !unread {
-            self.wake();
+            self.bell.ring();
         }
     }
 
@@ -185,10 +184,5 @@ impl Shared {
     pub(super) fn know_aborted(&self, number: u64) {
         let mut state = self.lock();
         state.aborted.retain(|aborted| *aborted > number);
-    }
-
-    fn wake(&self) {
-        // A loop that is gone needs no waking.
-        let _: io::Result<()> = self.waker.wake();
     }
 }

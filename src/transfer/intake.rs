@@ -5,12 +5,11 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use mio::Waker;
-
 use super::declined::Declined;
 use super::delivery::Delivery;
 use super::handover::{Said, Shared, Step};
 use super::worker::Worker;
+use crate::net::hub::Bell;
 use crate::net::receiver::{Progress, Receiver};
 use crate::proto::stream::meta::{MessageKind, Meta};
 
@@ -90,10 +89,10 @@ struct Tally {
 }
 
 impl Intake {
-    /// Takes what `delivery`'s session brings. `waker` is the hub's.
-    pub fn new(delivery: Delivery, waker: Arc<Waker>, witness: Witness) -> Self {
+    /// Takes what `delivery`'s session brings. `bell` is that of the session.
+    pub fn new(delivery: Delivery, bell: Bell, witness: Witness) -> Self {
         Self {
-            shared: Arc::new(Shared::new(waker)),
+            shared: Arc::new(Shared::new(bell)),
             delivery: Some(delivery),
             witness,
             headings: VecDeque::new(),
@@ -230,6 +229,10 @@ impl Receiver for Intake {
 
     fn has_room(&self) -> bool {
         self.shared.has_room()
+    }
+
+    fn rings(&self) -> bool {
+        true
     }
 
     fn progress(&mut self) -> Option<Progress> {

@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::Waker;
 use rustix::process::{Signal, getpgrp, kill_current_process_group};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
 use rustyline::completion::Completer;
@@ -32,6 +31,7 @@ use rustyline::{
 
 use super::complete::{Offer, complete};
 use super::recall::Recall;
+use crate::net::hub::Bell;
 
 /// What stands before the line.
 const PROMPT: &str = "> ";
@@ -106,7 +106,7 @@ struct Keys {
     waiting: Mutex<VecDeque<Key>>,
     recall: Mutex<Recall>,
     names: Mutex<Vec<String>>,
-    waker: Arc<Waker>,
+    bell: Bell,
     /// The editor has the terminal in its mode.
     began: AtomicBool,
     /// The editor has left its call, and the terminal as it was.
@@ -118,12 +118,12 @@ impl Editor {
     ///
     /// # Errors
     /// When there is no terminal, or no thread to be had.
-    pub fn start(waker: Arc<Waker>) -> io::Result<(Self, Above)> {
+    pub fn start(bell: Bell) -> io::Result<(Self, Above)> {
         let keys = Arc::new(Keys {
             waiting: Mutex::default(),
             recall: Mutex::default(),
             names: Mutex::default(),
-            waker,
+            bell,
             began: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         });
@@ -183,8 +183,7 @@ impl Keys {
             waiting.push_back(key);
         }
         drop(waiting);
-        // A loop that is gone needs no waking.
-        let _ = self.waker.wake();
+        self.bell.ring();
         room
     }
 

@@ -28,7 +28,7 @@ impl Keyboard {
         Ok(Self::Stdin(Lines { input: Input::stdin(bell)?, pending: Vec::new(), ended: false }))
     }
 
-    /// What was typed next; `None`: the waker tells.
+    /// What was typed next; `None`: the bell tells.
     ///
     /// # Errors
     /// What reading stdin said.

@@ -72,11 +72,11 @@ impl Surface {
 
 /// What is told on the terminal stands above the line, too.
 fn edited(options: &CommonOptions, hub: &Hub) -> Result<(Keyboard, Outputs), Failure> {
-    let (editor, above) = Editor::start(hub.waker()).map_err(local)?;
-    let messages = Output::by_thread(above, hub.waker()).map_err(local)?;
+    let (editor, above) = Editor::start(hub.bell()).map_err(local)?;
+    let messages = Output::by_thread(above, hub.bell()).map_err(local)?;
     let stderr = match io::stderr().is_terminal() {
         true => None,
-        false => Some(Output::stderr(hub.waker()).map_err(local)?),
+        false => Some(Output::stderr(hub.bell()).map_err(local)?),
     };
     let outputs = Outputs::around(messages, stderr, Some(SHOWING_TIME), options, hub)?;
     Ok((Keyboard::Editor(editor), outputs))

@@ -429,6 +429,11 @@ impl Talk {
         peer.sessions.last().map(|session| session.id)
     }
 
+    /// The sessions that take the lines of those who are here.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+        self.peers.iter().filter_map(|peer| peer.sessions.last().map(|session| session.id))
+    }
+
     /// Who takes part, in the order in which they came.
     pub fn present(&self) -> Vec<Present> {
         let present = |peer: &Peer| Present {

@@ -4,14 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
-
-use mio::Waker;
 
 use super::host::fetch::Notes;
 use super::talk::{Line, SessionId, Talk};
 use crate::cli::send::why;
 use crate::net::feed::{Answer, Feed, Next};
+use crate::net::hub::Bell;
 use crate::net::input::Got;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
@@ -23,7 +21,7 @@ pub struct Mouth {
     /// What waits to be fetched.
     pub notes: Rc<RefCell<Notes>>,
     /// Wakes the loop, so that what an answer means is shown.
-    pub waker: Arc<Waker>,
+    pub bell: Bell,
 }
 
 /// A feed of lines.
@@ -74,6 +72,11 @@ impl Voice {
 }
 
 impl Feed for Voice {
+    /// Whoever types rings it.
+    fn rings(&mut self, _: Bell) -> bool {
+        true
+    }
+
     fn next(&mut self) -> io::Result<Next> {
         if let Greeting::Due(meta) = &self.greeting {
             let meta = meta.clone();
@@ -84,7 +87,7 @@ impl Feed for Voice {
         if matches!(self.greeting, Greeting::Refused) {
             self.greeting = Greeting::Over;
             self.mouth.talk.borrow_mut().mute(session);
-            let _ = self.mouth.waker.wake();
+            self.mouth.bell.ring();
         }
         if let Some(meta) = self.mouth.notes.borrow_mut().next(session) {
             self.said.push_back(Some(meta.id));
@@ -126,8 +129,7 @@ impl Feed for Voice {
             return;
         }
         let Some(session) = self.session.get() else { return };
-        // A loop that cannot be woken shows it later.
-        let _ = self.mouth.waker.wake();
+        self.mouth.bell.ring();
         if let Some(Some(id)) = self.said.pop_front() {
             return self.mouth.notes.borrow_mut().answered(id, answer);
         }

@@ -273,8 +273,9 @@ impl Host for Front<'_> {
         self.contacts.iter().filter(|(_, name)| heard(name)).map(|(key, _)| *key).collect()
     }
 
-    fn hire(&mut self, number: usize, _: SessionId, caller: &Caller) -> io::Result<Hired> {
-        self.work.hire(number, caller).unwrap_or_else(|| self.files.hire(caller))
+    fn hire(&mut self, number: usize, session: SessionId, caller: &Caller) -> io::Result<Hired> {
+        let hired = self.work.hire(number, session, caller);
+        hired.unwrap_or_else(|| self.files.hire(session, caller))
     }
 
     fn is_over(&self) -> bool {

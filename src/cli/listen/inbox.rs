@@ -2,11 +2,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
 use jiff::tz::TimeZone;
-use mio::Waker;
 use rustix::fs::{Access, access};
 
 use crate::cli::config::Config;
@@ -17,6 +15,7 @@ use crate::cli::outputs::Told;
 use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
 use crate::net::clock::Clock;
+use crate::net::hub::Bell;
 use crate::net::listen::{Caller, Origin, SessionId};
 use crate::net::receiver::{Hired, Route};
 use crate::proto::stream::meta::{MessageKind, Meta};
@@ -102,7 +101,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> Failure {
 pub struct Desk {
     /// Nothing is taken without one.
     inbox: Option<(Inbox, PathBuf)>,
-    waker: Arc<Waker>,
+    bell: Bell,
     told: Told,
     quiet: bool,
     /// Stands before what goes to stderr.
@@ -121,13 +120,13 @@ impl Desk {
     pub fn new(
         inbox: Option<Inbox>,
         options: &InboxOptions,
-        waker: Arc<Waker>,
+        bell: Bell,
         told: Told,
         quiet: bool,
         program: &'static str,
     ) -> Self {
         let inbox = inbox.zip(options.directory.clone());
-        Self { inbox, waker, told, quiet, program, declined: None }
+        Self { inbox, bell, told, quiet, program, declined: None }
     }
 
     /// Whether files are taken.
@@ -157,13 +156,13 @@ impl Desk {
     ///
     /// # Errors
     /// None that [`Desk::route`] does not exclude.
-    pub fn hire(&self, caller: &Caller) -> io::Result<Hired> {
+    pub fn hire(&self, session: SessionId, caller: &Caller) -> io::Result<Hired> {
         let unsupported = io::ErrorKind::Unsupported;
         let (inbox, directory) = self.inbox.as_ref().ok_or(unsupported)?;
         let Origin::Key(key) = caller.origin else { return Err(unsupported.into()) };
         let sender = Sender { key: *key.as_bytes(), name: caller.name.clone() };
         let witness = self.witness(caller, directory.clone());
-        let intake = Intake::new(inbox.delivery(sender), Arc::clone(&self.waker), witness);
+        let intake = Intake::new(inbox.delivery(sender), self.bell.of(session.0), witness);
         Ok(Hired { receiver: Box::new(intake), feed: None })
     }
 

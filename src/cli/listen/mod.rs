@@ -74,7 +74,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let (outputs, typing) = surface(options, inbox.is_some(), &hub)?;
     let told = outputs.told();
     let desk =
-        Desk::new(inbox, &settings.inbox, hub.waker(), told.clone(), options.common.quiet, PROGRAM);
+        Desk::new(inbox, &settings.inbox, hub.bell(), told.clone(), options.common.quiet, PROGRAM);
     let work = options.common.prepare(|| Work::new(options, &outputs, &hub))?;
     let mut front = options.common.prepare(|| admitting(options, &locals, told, desk))?.doing(work);
     let mut once = Once::new(stage(options, &outputs, recorder.as_ref())).ringing(
@@ -101,7 +101,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
                     ways: Ways { via: &options.via, anonymous: false },
                     recorder: recorder.clone(),
                     clock: hub.clock,
-                    waker: hub.waker(),
+                    bell: hub.bell(),
                     // The ears have it.
                     desk: None,
                     takes_files,

@@ -164,7 +164,12 @@ impl Work {
 
     /// Somebody for those messages of a session that go to receiver `number`; `None` if that is
     /// none of ours.
-    pub fn hire(&mut self, number: usize, caller: &Caller) -> Option<io::Result<Hired>> {
+    pub fn hire(
+        &mut self,
+        number: usize,
+        session: SessionId,
+        caller: &Caller,
+    ) -> Option<io::Result<Hired>> {
         let kind = match number {
             MESSAGES => MessageKind::Message,
             LINES => MessageKind::ChatLine,
@@ -173,7 +178,7 @@ impl Work {
         };
         match self {
             Self::Print => None,
-            Self::Commands(commands) => Some(Ok(commands.hire(caller, kind))),
+            Self::Commands(commands) => Some(Ok(commands.hire(session, caller, kind))),
             Self::Stream(stream) => Some(stream.hire()),
         }
     }

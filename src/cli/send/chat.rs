@@ -63,7 +63,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     // Bars would be in an editor's way.
     let told = || Told { bars: None, ..outputs.told() };
     let takes_files = opened.is_some();
-    let desk = Desk::new(opened, &inbox, hub.waker(), told(), options.common.quiet, PROGRAM);
+    let desk = Desk::new(opened, &inbox, hub.bell(), told(), options.common.quiet, PROGRAM);
     let mut chat = Chatting::new(Parts {
         keyboard,
         view,
@@ -73,7 +73,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
         ways: Ways { via: &options.via, anonymous: options.anonymous },
         recorder: recorder.clone(),
         clock: hub.clock,
-        waker: hub.waker(),
+        bell: hub.bell(),
         desk: Some(desk),
         takes_files,
         silence,

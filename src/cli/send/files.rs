@@ -5,9 +5,6 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
-
-use mio::Waker;
 
 use super::{Options, PROGRAM, call, conclude, terms, why};
 use crate::cli::destination::{self, Destination};
@@ -20,6 +17,7 @@ use crate::cli::units;
 use crate::cli::{history, json, trace};
 use crate::crypto::sodium::KeyPair;
 use crate::net::feed::Feed;
+use crate::net::hub::Bell;
 use crate::net::hub::Hub;
 use crate::net::send::{Held, Limits, SendError};
 use crate::net::several::{send_to_one, token};
@@ -103,7 +101,7 @@ pub fn run(
     let outputs = outputs.with_bars(&options.common, options.common.json);
     // As long as the list of files.
     let told = Told { keeps_all: true, ..outputs.told() };
-    let (cargo, sending) = Sending::start(options, &to.name, told, hub.waker());
+    let (cargo, sending) = Sending::start(options, &to.name, told, hub.bell());
     let shown = outputs.told();
     let mut show = |crossing: &_| shown.say(&trace::lines(crossing));
     let trace: Option<&mut dyn FnMut(&_)> =
@@ -144,7 +142,7 @@ struct Verdict {
 
 impl Sending {
     /// Says how the files of `options` are read for the destination called `to`.
-    pub fn start(options: &Options, to: &str, told: Told, waker: Arc<Waker>) -> (Cargo, Self) {
+    pub fn start(options: &Options, to: &str, told: Told, bell: Bell) -> (Cargo, Self) {
         let mut moving = Moving::new(Peer::To(to.to_owned()), told.clone());
         if destination::each(&options.destination).len() > 1 {
             moving = moving.among_several();
@@ -168,7 +166,7 @@ impl Sending {
         let (theirs, often) = (Rc::clone(&verdict), options.keepalive_ms());
         let feeds = move || {
             let witness = witness(&moving, &theirs);
-            let feed = FileFeed::new(paths.clone(), often, Arc::clone(&waker), witness)?;
+            let feed = FileFeed::new(paths.clone(), often, bell.clone(), witness)?;
             Ok(Box::new(feed) as Box<dyn Feed>)
         };
         (Cargo::Files(Box::new(feeds), small), Self(verdict))

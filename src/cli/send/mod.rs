@@ -227,7 +227,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.files().next().is_some() {
         return files::run(options, &mut hub, &me, &destination);
     }
-    let open = || history::open(options.history.as_deref(), owner, hub.waker());
+    let open = || history::open(options.history.as_deref(), owner, hub.bell());
     let recorder = options.common.prepare(open)?;
     let record = recorder.map(|recorder| {
         SentRecord::new(recorder, head(options, &destination, hub.clock.now().unix_ms))
@@ -402,7 +402,7 @@ fn seal(
     let writer = BoxWriter::new(me, &to.contact.public, access, &mut OsRandom);
     let input = stdin(hub, record)?;
     let file = target.writer().map_err(SendError::Output)?;
-    let mut out = Output::new(file, hub.waker()).map_err(SendError::Local)?;
+    let mut out = Output::new(file, hub.bell()).map_err(SendError::Local)?;
     let total = box_file::seal(hub, writer, input, &mut out).map_err(|e| match e {
         SealError::Input(e) => SendError::Input(e),
         SealError::Output(e) => SendError::Output(e),

@@ -139,7 +139,7 @@ fn records(
 ) -> Result<Vec<Record>, Failure> {
     let now_ms = hub.clock.now().unix_ms;
     let record = |to: &Destination| {
-        let recorder = history::open(options.history.as_deref(), owner, hub.waker())?;
+        let recorder = history::open(options.history.as_deref(), owner, hub.bell())?;
         Ok(recorder.map(|recorder| SentRecord::new(recorder, head(options, to, now_ms))))
     };
     found.iter().map(record).collect()
@@ -203,7 +203,7 @@ fn send_files(
     let told = Told { keeps_all: true, ..outputs.told() };
     let (mut peers, mut sendings) = (Vec::new(), Vec::new());
     for (number, (call, to)) in calls.iter().zip(found).enumerate() {
-        let (cargo, sending) = Sending::start(options, &to.name, told.clone(), hub.waker());
+        let (cargo, sending) = Sending::start(options, &to.name, told.clone(), hub.bell());
         peers.push(Dispatch::new(call, &to.targets, cargo, terms(options, token(number))));
         sendings.push(Some(sending));
     }

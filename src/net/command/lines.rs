@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use super::run::{Ending, Run};
 use super::{Commands, FAILED};
+use crate::net::hub::Bell;
 use crate::net::listen::Caller;
 use crate::net::receiver::{Progress, Receiver};
 use crate::proto::mux::Ticket;
@@ -21,6 +22,7 @@ const HELD: usize = 64 * 1024;
 pub struct Lines {
     commands: Rc<Commands>,
     caller: Caller,
+    bell: Bell,
     work: Work,
     /// Those without an answer, oldest first.
     lines: VecDeque<(Meta, Line)>,
@@ -47,9 +49,9 @@ enum Line {
 }
 
 impl Lines {
-    /// Nothing yet of `caller`.
-    pub fn new(commands: Rc<Commands>, caller: Caller) -> Self {
-        Self { commands, caller, work: Work::Idle, lines: VecDeque::new() }
+    /// Nothing yet of `caller`, in whose session news ring `bell`.
+    pub fn new(commands: Rc<Commands>, caller: Caller, bell: Bell) -> Self {
+        Self { commands, caller, bell, work: Work::Idle, lines: VecDeque::new() }
     }
 
     fn advance(&mut self) {
@@ -80,7 +82,7 @@ impl Lines {
         let orders = Run::orders();
         let Some(place) = self.commands.places.take(*number, &orders.0) else { return };
         let command = self.commands.command(&self.caller, meta);
-        self.work = match self.commands.start(command, None, orders, place) {
+        self.work = match self.commands.start(command, &self.bell, None, orders, place) {
             Ok(run) => Work::Running(run),
             Err(e) => Work::Over(Ending::NotStarted(e.kind()).to_string(), Ticket(0)),
         };
@@ -106,7 +108,8 @@ impl Lines {
 impl Receiver for Lines {
     fn begin(&mut self, meta: &Meta, _now_ms: u64) {
         if let Work::Idle = self.work {
-            self.work = Work::Waiting(self.commands.places.queue_up(), meta.clone());
+            self.work =
+                Work::Waiting(self.commands.places.queue_up(self.bell.clone()), meta.clone());
         }
         self.lines.push_back((meta.clone(), Line::Coming(Vec::new())));
         self.advance();
@@ -150,6 +153,10 @@ impl Receiver for Lines {
             Work::Running(run) => run.has_room(),
             Work::Idle | Work::Over(..) => true,
         }
+    }
+
+    fn rings(&self) -> bool {
+        true
     }
 
     fn progress(&mut self) -> Option<Progress> {

@@ -7,6 +7,7 @@ use super::run::{Ending, Run};
 use super::voice::Talk;
 use super::{Commands, FAILED};
 use crate::crypto::prefix_hash::PrefixHash;
+use crate::net::hub::Bell;
 use crate::net::listen::Caller;
 use crate::net::receiver::{Progress, Receiver};
 use crate::proto::stream::meta::Meta;
@@ -18,6 +19,7 @@ const HELD: usize = 64 * 1024;
 pub struct Messages {
     commands: Rc<Commands>,
     caller: Caller,
+    bell: Bell,
     /// Those without an answer, oldest first. Only the first one runs.
     jobs: VecDeque<Job>,
     /// What is to be said at once.
@@ -42,35 +44,39 @@ enum Work {
 }
 
 impl Messages {
-    /// Nothing yet of `caller`; what the commands say goes through `talk`, or to our stdout.
-    pub fn new(commands: Rc<Commands>, caller: Caller, talk: Option<Rc<Talk>>) -> Self {
-        Self { commands, caller, jobs: VecDeque::new(), said: VecDeque::new(), talk, begun: false }
+    /// Nothing yet of `caller`, in whose session news ring `bell`; what the commands say goes through
+    /// `talk`, or to our stdout.
+    pub fn new(commands: Rc<Commands>, caller: Caller, bell: Bell, talk: Option<Rc<Talk>>) -> Self {
+        let (jobs, said) = (VecDeque::new(), VecDeque::new());
+        Self { commands, caller, bell, jobs, said, talk, begun: false }
     }
 
     /// Starts the first job if there is a place for it.
     fn advance(&mut self) {
         let Some(job) = self.jobs.front_mut() else { return };
         let Work::Waiting(number, held) = &mut job.work else { return };
-        let number = *number.get_or_insert_with(|| self.commands.places.queue_up());
+        let number =
+            *number.get_or_insert_with(|| self.commands.places.queue_up(self.bell.clone()));
         let orders = Run::orders();
         let Some(place) = self.commands.places.take(number, &orders.0) else { return };
         let command = self.commands.command(&self.caller, &job.meta);
         let held = std::mem::take(held);
-        job.work = match self.commands.start(command, self.talk.as_deref(), orders, place) {
-            Ok(mut run) => {
-                run.write(&held);
-                if job.whole {
-                    run.close();
+        job.work =
+            match self.commands.start(command, &self.bell, self.talk.as_deref(), orders, place) {
+                Ok(mut run) => {
+                    run.write(&held);
+                    if job.whole {
+                        run.close();
+                    }
+                    Work::Running(run)
                 }
-                Work::Running(run)
-            }
-            Err(e) => {
-                if let Some(talk) = &self.talk {
-                    talk.end();
+                Err(e) => {
+                    if let Some(talk) = &self.talk {
+                        talk.end();
+                    }
+                    Work::Refused(Ending::NotStarted(e.kind()).to_string())
                 }
-                Work::Refused(Ending::NotStarted(e.kind()).to_string())
-            }
-        };
+            };
     }
 
     /// What became of the first job, once nothing of it can change any more.
@@ -157,6 +163,10 @@ impl Receiver for Messages {
             Work::Running(_) | Work::Refused(_) => 0,
         };
         self.jobs.iter().map(held).sum::<usize>() < HELD
+    }
+
+    fn rings(&self) -> bool {
+        true
     }
 
     fn progress(&mut self) -> Option<Progress> {

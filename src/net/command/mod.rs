@@ -28,7 +28,7 @@ use self::voice::{Talk, Voice};
 use super::clock::Clock;
 use super::hub::Bell;
 use super::input::Input;
-use super::listen::{Caller, Origin};
+use super::listen::{Caller, Origin, SessionId};
 use super::receiver::Hired;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::proto::stream::meta::{MessageKind, Meta};
@@ -115,28 +115,28 @@ impl Commands {
         bell: Bell,
         tell: Tell,
     ) -> Rc<Self> {
-        let places = Places::new(at_once, bell.waker());
+        let places = Places::new(at_once);
         Rc::new(Self { line, timeout, places, bell, tell })
     }
 
-    /// Who takes the messages of this kind in one session of `caller`. Commands that have no place
+    /// Who takes the messages of this kind in `session`, which is one of `caller`'s. Commands that have no place
     /// yet wait for one, in the order in which they came; their messages are not read meanwhile.
-    pub fn hire(self: &Rc<Self>, caller: &Caller, kind: MessageKind) -> Hired {
-        let commands = Rc::clone(self);
+    pub fn hire(self: &Rc<Self>, session: SessionId, caller: &Caller, kind: MessageKind) -> Hired {
+        let (commands, bell) = (Rc::clone(self), self.bell.of(session.0));
         match kind {
             MessageKind::ChatLine => {
-                Hired { receiver: Box::new(Lines::new(commands, caller.clone())), feed: None }
+                Hired { receiver: Box::new(Lines::new(commands, caller.clone(), bell)), feed: None }
             }
             MessageKind::Duplex => {
                 let talk = Rc::<Talk>::default();
-                let voice = Voice::new(Rc::clone(&talk), self.bell.waker());
+                let voice = Voice::new(Rc::clone(&talk), bell.clone());
                 Hired {
-                    receiver: Box::new(Messages::new(commands, caller.clone(), Some(talk))),
+                    receiver: Box::new(Messages::new(commands, caller.clone(), bell, Some(talk))),
                     feed: Some(Box::new(voice)),
                 }
             }
             _ => Hired {
-                receiver: Box::new(Messages::new(commands, caller.clone(), None)),
+                receiver: Box::new(Messages::new(commands, caller.clone(), bell, None)),
                 feed: None,
             },
         }
@@ -149,22 +149,23 @@ impl Commands {
         self.places.end();
     }
 
-    /// Starts a command that has a place. If it is to `talk`, what it says goes there.
+    /// Starts a command that has a place, and whose news ring `bell`. If it is to `talk`, what it
+    /// says goes there.
     fn start(
         &self,
         command: process::Command,
+        bell: &Bell,
         talk: Option<&Talk>,
         orders: (Sender<Order>, Receiver<Order>),
         place: Place,
     ) -> io::Result<Run> {
         let keeper = orders.0.clone();
         let speaks = talk.is_some();
-        let (run, stdout) =
-            Run::start(command, speaks, self.timeout, orders, place, &self.bell.waker())?;
+        let (run, stdout) = Run::start(command, speaks, self.timeout, orders, place, bell)?;
         if let (Some(talk), Some(stdout)) = (talk, stdout) {
             let kind = MessageKind::Duplex as u8;
             let meta = Meta { kind, ..Meta::message(random(), Clock::default().now().unix_ms) };
-            talk.begin(meta, Input::new(stdout, &self.bell)?, keeper);
+            talk.begin(meta, Input::new(stdout, bell)?, keeper);
         }
         Ok(run)
     }

@@ -1,13 +1,12 @@
 //! How many commands run at once: who comes first has the first place that is free.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mio::Waker;
-
 use super::run::{GRACE, Order};
+use crate::net::hub::Bell;
 
 /// How often somebody who waits for commands looks whether to give up.
 const LOOK: Duration = Duration::from_millis(50);
@@ -19,14 +18,14 @@ struct Shared {
     state: Mutex<State>,
     freed: Condvar,
     at_once: usize,
-    waker: Arc<Waker>,
 }
 
 #[derive(Default)]
 struct State {
     /// Who runs, and how each is told to end.
     running: BTreeMap<u64, Sender<Order>>,
-    waiting: VecDeque<u64>,
+    /// Who waits, and what tells each that it has a place.
+    waiting: BTreeMap<u64, Bell>,
     next: u64,
 }
 
@@ -38,39 +37,37 @@ pub struct Place {
 
 impl Places {
     /// So many places.
-    pub fn new(at_once: usize, waker: Arc<Waker>) -> Self {
+    pub fn new(at_once: usize) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(Shared { state, freed: Condvar::new(), at_once, waker }))
+        Self(Arc::new(Shared { state, freed: Condvar::new(), at_once }))
     }
 
-    /// A number in the queue.
-    pub fn queue_up(&self) -> u64 {
+    /// A number in the queue; `bell` rings when it may [`Places::take`] its place.
+    pub fn queue_up(&self, bell: Bell) -> u64 {
         let mut state = self.0.lock();
         let number = state.next;
         state.next += 1;
-        state.waiting.push_back(number);
+        state.waiting.insert(number, bell);
         number
     }
 
     /// This number waits no longer.
     pub fn leave(&self, number: u64) {
-        self.0.lock().waiting.retain(|waiting| *waiting != number);
-        self.0.wake();
+        let mut state = self.0.lock();
+        state.waiting.remove(&number);
+        state.call_next(self.0.at_once);
     }
 
     /// A place for this number, if it is its turn. `orders` reach who runs there.
     pub fn take(&self, number: u64, orders: &Sender<Order>) -> Option<Place> {
         let mut state = self.0.lock();
-        let is_next = state.waiting.front() == Some(&number);
-        if !is_next || state.running.len() >= self.0.at_once {
+        let next = state.waiting.first_key_value().map(|(next, _)| *next);
+        if next != Some(number) || state.running.len() >= self.0.at_once {
             return None;
         }
-        state.waiting.pop_front();
+        state.waiting.pop_first();
         state.running.insert(number, orders.clone());
-        // There may be a place for the next one, too.
-        if !state.waiting.is_empty() {
-            self.0.wake();
-        }
+        state.call_next(self.0.at_once);
         Some(Place { shared: Arc::clone(&self.0), number })
     }
 
@@ -94,21 +91,27 @@ impl Places {
     }
 }
 
+impl State {
+    /// Tells the first who waits, if there is a place.
+    fn call_next(&self, at_once: usize) {
+        let free = self.running.len() < at_once;
+        if let Some((_, bell)) = self.waiting.first_key_value().filter(|_| free) {
+            bell.ring();
+        }
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wake(&self) {
-        // A loop that is gone needs no waking.
-        let _ = self.waker.wake();
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.shared.lock().running.remove(&self.number);
+        let mut state = self.shared.lock();
+        state.running.remove(&self.number);
+        state.call_next(self.shared.at_once);
         self.shared.freed.notify_all();
-        self.shared.wake();
     }
 }

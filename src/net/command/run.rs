@@ -14,11 +14,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mio::Waker;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::places::Place;
+use crate::net::hub::Bell;
 use crate::net::output::Output;
 use crate::proto::mux::Ticket;
 
@@ -100,7 +100,7 @@ impl Run {
         timeout: Option<Duration>,
         (orders, told): (Sender<Order>, Receiver<Order>),
         place: Place,
-        waker: &Arc<Waker>,
+        bell: &Bell,
     ) -> io::Result<(Self, Option<File>)> {
         let (stdin, writer) = io::pipe()?;
         let writer = File::from(OwnedFd::from(writer));
@@ -114,7 +114,7 @@ impl Run {
             command.stdout(Stdio::inherit());
             None
         };
-        let output = Output::by_thread(writer, Arc::clone(waker))?;
+        let output = Output::by_thread(writer, bell.clone())?;
         let ended = Arc::new(OnceLock::new());
         let keeper = Keeper {
             orders: orders.clone(),
@@ -124,7 +124,7 @@ impl Run {
             silent: !speaks,
             ended: Arc::clone(&ended),
             place,
-            waker: Arc::clone(waker),
+            bell: bell.clone(),
         };
         thread::Builder::new().name("command".into()).spawn(move || keeper.keep(command))?;
         let stdin = Some(Stdin { output, held });
@@ -206,7 +206,7 @@ struct Keeper {
     silent: bool,
     ended: Arc<OnceLock<Ending>>,
     place: Place,
-    waker: Arc<Waker>,
+    bell: Bell,
 }
 
 /// What was done to a process.
@@ -302,8 +302,7 @@ impl Keeper {
     fn tell(&self, ending: Ending) {
         // What ended it first is what counts.
         let _ = self.ended.set(ending);
-        // A loop that is gone needs no waking.
-        let _ = self.waker.wake();
+        self.bell.ring();
     }
 }
 

@@ -3,13 +3,11 @@
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::mpsc::Sender;
-
-use mio::Waker;
 
 use super::run::Order;
 use crate::net::feed::{Answer, Feed, Next};
+use crate::net::hub::Bell;
 use crate::net::input::{Got, Input};
 use crate::proto::stream::meta::Meta;
 
@@ -51,13 +49,13 @@ impl Talk {
 pub struct Voice {
     talk: Rc<Talk>,
     input: Option<(Input, Sender<Order>)>,
-    waker: Arc<Waker>,
+    bell: Bell,
 }
 
 impl Voice {
     /// What is heard through `talk`.
-    pub fn new(talk: Rc<Talk>, waker: Arc<Waker>) -> Self {
-        Self { talk, input: None, waker }
+    pub fn new(talk: Rc<Talk>, bell: Bell) -> Self {
+        Self { talk, input: None, bell }
     }
 
     /// Nobody reads the command's stdout any more; it is told when it writes.
@@ -73,11 +71,16 @@ impl Voice {
         self.close();
         self.talk.end();
         // The receiver may have been waiting for this.
-        let _ = self.waker.wake();
+        self.bell.ring();
     }
 }
 
 impl Feed for Voice {
+    /// The command's does, which is the session's.
+    fn rings(&mut self, _: Bell) -> bool {
+        true
+    }
+
     fn next(&mut self) -> io::Result<Next> {
         match self.talk.0.replace(State::Within) {
             State::Before => {

@@ -62,7 +62,7 @@ impl<O: Opening> Dialing<O> {
     /// # Errors
     /// When the look-up cannot be started.
     pub fn start(hub: &Hub, opening: O, place: &Place, token: Token) -> io::Result<Self> {
-        let lookup = Some(Lookup::start(&place.at, hub.waker())?);
+        let lookup = Some(Lookup::start(&place.at, hub.bell())?);
         let until = hub.clock.now().mono + opening.patience();
         let candidates = VecDeque::new();
         let place = place.clone();

@@ -72,7 +72,7 @@ impl<'a> Calls<'a> {
                 Ok(dialed) => {
                     called.until = dialed.until;
                     let id = SessionId(token as u64);
-                    answered.push((token, Conn::called(dialed, callee, id, called)));
+                    answered.push((token, Conn::called(dialed, callee, id, called, shared)));
                 }
                 Err(error) => shared.host.notice(Notice::NotReached(called.number, &error)),
             }

@@ -12,6 +12,7 @@ use super::session::{Called, Session};
 use super::{Answering, Caller, Heard, Host, Notice, Stage};
 use crate::crypto::sodium::Random;
 use crate::net::dial::Dialed;
+use crate::net::hub::Bell;
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
 use crate::net::state_file::StateFile;
@@ -46,6 +47,8 @@ pub struct Shared<'a> {
     pub keys: &'a [Answering],
     /// Who is heard, and who is told.
     pub host: &'a mut dyn Host,
+    /// What wakes the loop.
+    pub bell: Bell,
     /// First messages answered before.
     pub replays: ReplayGuard,
     /// The messages on their way to the output.
@@ -163,9 +166,15 @@ impl Conn {
     }
 
     /// A call of ours that was answered by `callee`, who is to let us in.
-    pub fn called(dialed: Dialed, callee: Caller, id: SessionId, called: Called) -> Self {
+    pub fn called(
+        dialed: Dialed,
+        callee: Caller,
+        id: SessionId,
+        called: Called,
+        shared: &Shared<'_>,
+    ) -> Self {
         let wire = Wire::new(dialed.socket, dialed.address);
-        let session = Session::called(dialed.link, dialed.address, callee, id, called);
+        let session = Session::called(dialed.link, dialed.address, callee, id, called, shared);
         Self { ours: true, ..Self::at(State::Open(Box::new(session)), wire, id) }
     }
 
@@ -197,9 +206,9 @@ impl Conn {
         }
     }
 
-    /// Whether it may have news that only the waker tells.
-    pub fn is_lively(&self) -> bool {
-        matches!(&self.stage, State::Open(session) if session.is_lively())
+    /// Whether it may have news for which any bell rings.
+    pub fn hears_all_bells(&self) -> bool {
+        matches!(&self.stage, State::Open(session) if session.hears_all_bells())
     }
 
     /// Whether bytes of a message came since the last call.
@@ -243,14 +252,19 @@ impl Conn {
 
     /// Whether it is not read because it, or its message, has to wait.
     pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
-        if self.held && !mux.owns(source) {
-            return true;
-        }
-        match &self.stage {
+        let pauses = matches!(&self.stage, State::Open(session) if session.pauses());
+        pauses || self.waits_for_others(source, mux)
+    }
+
+    /// Whether what it waits for is that others are served, or the output: no news of its own tell
+    /// when that is over.
+    pub fn waits_for_others(&self, source: Source, mux: &Mux<Heard>) -> bool {
+        let output = match &self.stage {
             State::Gate { .. } => false,
-            State::Open(session) => session.is_stalled(source, mux),
+            State::Open(_) => !mux.has_room(source),
             State::Plain(plain) => plain.is_stalled(source, mux),
-        }
+        };
+        output || (self.held && !mux.owns(source))
     }
 
     /// Whether it was left only so that others have their turn.

@@ -9,7 +9,7 @@ use super::{Caller, Heard, Notice, Stage};
 use crate::net::feed::Feed;
 use crate::net::receiver::{Progress, Receiver, Route};
 use crate::net::sockets::Transport;
-use crate::proto::mux::{Mux, Source};
+use crate::proto::mux::Source;
 use crate::proto::stream::inbound::{Inbound, Step};
 use crate::proto::stream::link::Link;
 use crate::proto::stream::meta::Meta;
@@ -137,16 +137,20 @@ impl Hearing {
         !self.inbound.within() && !self.answered
     }
 
-    /// Whether it is not read because its message waits for the output or its receiver.
-    pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
-        !mux.has_room(source)
-            || self.dues.len() >= MAX_UNANSWERED
+    /// Whether it is not read because whoever takes its messages is busy.
+    pub fn pauses(&self) -> bool {
+        self.dues.len() >= MAX_UNANSWERED
             || self.receivers.values().any(|receiver| !receiver.has_room())
     }
 
-    /// Whether somebody was hired, whose news come through the waker.
+    /// Whether somebody was hired.
     pub fn has_receivers(&self) -> bool {
         !self.receivers.is_empty()
+    }
+
+    /// Whether news of a message may ring any bell.
+    pub fn hears_all_bells(&self) -> bool {
+        self.receivers.values().any(|receiver| !receiver.rings())
     }
 
     /// Takes a record. Whether it belonged to a message.

@@ -217,7 +217,7 @@ pub trait Host {
         None
     }
 
-    /// The next call to make. Asked for once a turn; the waker tells when there is a new one.
+    /// The next call to make. Asked for once a turn; the bell tells when there is a new one.
     fn next_call(&mut self) -> Option<Outgoing> {
         None
     }

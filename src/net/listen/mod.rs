@@ -45,7 +45,7 @@ use self::policy::seat;
 use self::relays::{AtRelays, Relays};
 use super::descriptors::descriptors;
 use super::ears::Ears;
-use super::hub::{Hub, WAKE};
+use super::hub::{Hub, WAKE, rung_for};
 use super::state_file::StateFile;
 use super::timers::Timers;
 use super::wire::Wire;
@@ -94,10 +94,12 @@ pub struct Listener<'a> {
     max_conns: usize,
     /// Connections to be driven in this turn.
     runnable: Vec<usize>,
-    /// Connections that are not read because their messages wait.
+    /// Connections that are not read because their messages, or they themselves, wait for others.
     stalled: BTreeSet<usize>,
-    /// Connections that may have news which only the waker tells.
-    lively: BTreeSet<usize>,
+    /// Connections that are not read because who takes their messages is busy: a bell tells them.
+    pausing: BTreeSet<usize>,
+    /// Connections that may have news for which any bell rings.
+    all_ears: BTreeSet<usize>,
     /// Connections of which a message was on its way or unacknowledged when they were driven last.
     busy: BTreeSet<usize>,
     calls: Calls<'a>,
@@ -125,6 +127,7 @@ impl<'a> Listener<'a> {
         let mut bounds = limits.bounds;
         bounds.clients = bounds.clients.min(most_clients());
         let last_heard = hub.clock.now().mono;
+        let bell = hub.bell();
         Self {
             hub,
             ears: Ears::default(),
@@ -136,7 +139,8 @@ impl<'a> Listener<'a> {
             max_conns: descriptors / 2,
             runnable: Vec::new(),
             stalled: BTreeSet::new(),
-            lively: BTreeSet::new(),
+            pausing: BTreeSet::new(),
+            all_ears: BTreeSet::new(),
             busy: BTreeSet::new(),
             calls: Calls::default(),
             timers: Timers::default(),
@@ -146,6 +150,7 @@ impl<'a> Listener<'a> {
             shared: Shared {
                 keys,
                 host,
+                bell,
                 replays: ReplayGuard::default(),
                 mux: Mux::new(limits.count, limits.silence),
                 plain: Some(plain_buffer_for(READ_RECORDS)),
@@ -247,6 +252,7 @@ impl<'a> Listener<'a> {
             }
             let until = self.deadline();
             self.hub.wait(&mut events, until).map_err(ListenError::Local)?;
+            self.runnable.extend(self.hub.rung());
             if events.iter().any(|event| self.on_event(event)) {
                 self.finish(RefuseCode::CannotWrite, &mut space);
                 return Err(ListenError::Output(io::ErrorKind::BrokenPipe.into()));
@@ -272,7 +278,10 @@ impl<'a> Listener<'a> {
     fn on_event(&mut self, event: &Event) -> bool {
         let Token(token) = event.token();
         match token {
-            _ if event.token() == WAKE => self.runnable.extend(&self.lively),
+            _ if event.token() == WAKE => self.runnable.extend(&self.all_ears),
+            _ if rung_for(event.token()).is_some() => {
+                self.runnable.extend(rung_for(event.token()));
+            }
             _ if event.token() == STDOUT => return event.is_error() || event.is_write_closed(),
             FIRST_CONN.. => {
                 if self.calls.on_event(token, event)
@@ -420,6 +429,9 @@ impl<'a> Listener<'a> {
         let Some(conn) = self.conns.get_mut(&token) else { return };
         let source = Source(token as u64);
         conn.hold(self.shared.seats.keeps_waiting(source, now.mono).is_some());
+        if self.pausing.remove(&token) && !conn.is_stalled(source, &self.shared.mux) {
+            conn.excuse_silence(now);
+        }
         let done = conn.drive(source, now, space, &mut self.shared, self.stage);
         if conn.heard_message() {
             self.last_heard = now.mono;
@@ -433,16 +445,18 @@ impl<'a> Listener<'a> {
             self.door.leave(token, now.mono);
             seat(conn, source, now.mono, &mut self.shared);
         }
-        if conn.is_lively() {
-            self.lively.insert(token);
+        if conn.hears_all_bells() {
+            self.all_ears.insert(token);
         }
         if conn.is_busy() {
             self.busy.insert(token);
         } else {
             self.busy.remove(&token);
         }
-        if conn.is_stalled(source, &self.shared.mux) {
+        if conn.waits_for_others(source, &self.shared.mux) {
             self.stalled.insert(token);
+        } else if conn.is_stalled(source, &self.shared.mux) {
+            self.pausing.insert(token);
         } else if conn.has_more() {
             self.runnable.push(token);
         }
@@ -454,7 +468,9 @@ impl<'a> Listener<'a> {
 
     fn remove(&mut self, token: usize, now: Duration) {
         self.door.leave(token, now);
-        self.lively.remove(&token);
+        self.stalled.remove(&token);
+        self.pausing.remove(&token);
+        self.all_ears.remove(&token);
         self.busy.remove(&token);
         self.timers.clear(token);
         if let Some(mut conn) = self.conns.remove(&token) {

@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::conn::Shared;
 use super::hearing::{Hearing, Taking};
 use super::host::{Parting, SessionId};
-use super::{Caller, Heard, Notice, Stage};
+use super::{Caller, Notice, Stage};
 use crate::net::dial::{DialError, NoProof};
 use crate::net::feed::Feed;
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
 use crate::net::speaker::{MOST_AHEAD, Speaker};
 use crate::net::wire::{Wire, Wrote};
-use crate::proto::mux::{Mux, Source};
+use crate::proto::mux::Source;
 use crate::proto::stream::link::{KEEPALIVE, Link};
 use crate::proto::stream::meta::Welcome;
 use crate::proto::stream::record::{AbortCode, Kind, OFFER_LEN, RefuseCode, Violation};
@@ -37,6 +37,8 @@ pub struct Session {
     id: SessionId,
     hearing: Hearing,
     speaker: Option<Speaker>,
+    /// What it says may be told of by any bell.
+    hears_all_bells: bool,
     /// There is more to seal, as soon as the socket takes it.
     more_to_say: bool,
     /// We called, and were not let in yet.
@@ -76,8 +78,11 @@ impl Session {
         now: Now,
         shared: &mut Shared<'_>,
     ) -> Self {
-        let speaker = shared.host.feed(id, &caller).map(Speaker::new);
-        let mut session = Self::new(link, address, caller, id, speaker);
+        let feed = shared.host.feed(id, &caller);
+        let mut session = Self::new(link, address, caller, id);
+        if let Some(feed) = feed {
+            session.give_voice(feed, Speaker::new, shared);
+        }
         session.link.send(Kind::Welcome, &welcome(shared).encode(), now);
         session
     }
@@ -89,11 +94,14 @@ impl Session {
         callee: Caller,
         id: SessionId,
         called: Called,
+        shared: &Shared<'_>,
     ) -> Self {
         let Called { number, until, feed, once } = called;
-        let speaker = Some(Speaker::knocking(feed));
         let knocking = Some(Knocking { number, until });
-        Self { knocking, outgoing: true, once, ..Self::new(link, address, callee, id, speaker) }
+        let session = Self::new(link, address, callee, id);
+        let mut session = Self { knocking, outgoing: true, once, ..session };
+        session.give_voice(feed, Speaker::knocking, shared);
+        session
     }
 
     /// The same, which came about in another way than TCP.
@@ -103,19 +111,25 @@ impl Session {
         self
     }
 
-    fn new(
-        link: Link,
-        address: SocketAddr,
-        caller: Caller,
-        id: SessionId,
-        speaker: Option<Speaker>,
-    ) -> Self {
+    /// From now on it says what `feed` has, as `speaker` does.
+    fn give_voice(
+        &mut self,
+        mut feed: Box<dyn Feed>,
+        speaker: fn(Box<dyn Feed>) -> Speaker,
+        shared: &Shared<'_>,
+    ) {
+        self.hears_all_bells = !feed.rings(shared.bell.of(self.id.0));
+        self.speaker = Some(speaker(feed));
+    }
+
+    fn new(link: Link, address: SocketAddr, caller: Caller, id: SessionId) -> Self {
         Self {
             link,
             address,
             id,
             hearing: Hearing::new(id, caller),
-            speaker,
+            speaker: None,
+            hears_all_bells: false,
             more_to_say: false,
             knocking: None,
             outgoing: false,
@@ -144,9 +158,9 @@ impl Session {
         !self.outgoing && self.hearing.is_new()
     }
 
-    /// Whether it is not read because its message waits for the output or its receiver.
-    pub fn is_stalled(&self, source: Source, mux: &Mux<Heard>) -> bool {
-        self.hearing.is_stalled(source, mux)
+    /// Whether it is not read because whoever takes its messages is busy.
+    pub fn pauses(&self) -> bool {
+        self.hearing.pauses()
     }
 
     /// Whether it is not read because it does not read. This excuses no silence.
@@ -165,9 +179,9 @@ impl Session {
         self.hearing.has_receivers()
     }
 
-    /// Whether it may have news that only the waker tells.
-    pub fn is_lively(&self) -> bool {
-        self.speaker.is_some() || self.hearing.has_receivers()
+    /// Whether it may have news for which any bell rings.
+    pub fn hears_all_bells(&self) -> bool {
+        self.hears_all_bells || self.hearing.hears_all_bells()
     }
 
     /// Whether it ends by our own will, and everything is written.
@@ -322,8 +336,10 @@ impl Session {
         if let Some(ms) = asked.or(self.hearing.keepalive_ms.take()) {
             self.link.ask_keepalive(ms);
         }
-        if let Some(feed) = self.hearing.feed.take() {
-            self.speaker.get_or_insert_with(|| Speaker::new(feed));
+        if let Some(feed) = self.hearing.feed.take()
+            && self.speaker.is_none()
+        {
+            self.give_voice(feed, Speaker::new, shared);
         }
         if let Err(violation) = fed {
             self.part(Parting::Cut(Cut::Broken(violation)));

@@ -31,12 +31,12 @@ impl Search {
         Self { targets, lookup: None, found: Vec::new(), failure: None, until }
     }
 
-    /// Goes as far as it can. `None`: wait for the waker, or `until`.
+    /// Goes as far as it can. `None`: wait for the bell, or `until`.
     pub fn advance(&mut self, hub: &Hub) -> Result<Option<Vec<SocketAddr>>, SendError> {
         loop {
             let Some(lookup) = &mut self.lookup else {
                 let Some(target) = self.targets.pop_front() else { break };
-                let started = Lookup::start(&target, hub.waker()).map_err(SendError::Local)?;
+                let started = Lookup::start(&target, hub.bell()).map_err(SendError::Local)?;
                 self.lookup = Some(started);
                 continue;
             };

@@ -62,7 +62,7 @@ impl Chatting<'_> {
         }
         self.tell();
         // What was typed before anybody was here is looked at now.
-        let _ = self.parts.waker.wake();
+        self.parts.bell.of(session).ring();
         opened
     }
 
@@ -129,7 +129,9 @@ impl Chatting<'_> {
         self.fetching_over(session, &key);
         self.tell();
         // Another session with them may have something to say now.
-        let _ = self.parts.waker.wake();
+        let other = self.talk.borrow().session(&key);
+        other.into_iter().for_each(|other| self.parts.bell.of(other).ring());
+        self.parts.bell.ring();
     }
 
     /// How often those whom we call should show that they live, ms, if that is oftener than they do

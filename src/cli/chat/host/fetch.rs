@@ -15,6 +15,7 @@ use crate::cli::send::why;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::net::dial::DialError;
 use crate::net::feed::{Answer, Feed, Next};
+use crate::net::hub::Bell;
 use crate::net::input::Got;
 use crate::net::listen::{Caller, Origin, Outgoing};
 use crate::net::receiver::{Hired, Progress, Receiver, Route};
@@ -107,8 +108,7 @@ impl Chatting<'_> {
         self.fetching.offers.insert(id, Offer { to, errand, feed, until });
         let mut notes = self.fetching.notes.borrow_mut();
         notes.due.entry(session).or_default().push_back(Meta::fetch(id, now.unix_ms));
-        // Sessions look for what they have to say when the loop is woken.
-        let _ = self.parts.waker.wake();
+        self.parts.bell.of(session).ring();
     }
 
     /// Offers that nobody wants, or that nobody came for.
@@ -187,7 +187,7 @@ impl Chatting<'_> {
                     once: true,
                 });
                 // The loop asks for calls once a turn.
-                let _ = self.parts.waker.wake();
+                self.parts.bell.ring();
                 Route::Receiver(TOLD)
             }
             None => not_wanted("you called us"),
@@ -235,6 +235,10 @@ fn not_wanted(text: &str) -> Route {
 struct Claim(Option<Meta>);
 
 impl Feed for Claim {
+    fn rings(&mut self, _: Bell) -> bool {
+        true
+    }
+
     fn next(&mut self) -> io::Result<Next> {
         Ok(self.0.take().map_or(Next::End, Next::Message))
     }
@@ -263,6 +267,10 @@ impl Receiver for Told {
         true
     }
 
+    fn rings(&self) -> bool {
+        true
+    }
+
     fn progress(&mut self) -> Option<Progress> {
         self.whole = self.whole.checked_sub(1)?;
         Some(Progress::Delivered)
@@ -288,6 +296,10 @@ impl Receiver for Fetched {
         true
     }
 
+    fn rings(&self) -> bool {
+        true
+    }
+
     fn progress(&mut self) -> Option<Progress> {
         (self.over.get() && std::mem::take(&mut self.whole)).then_some(Progress::Delivered)
     }
@@ -308,6 +320,10 @@ impl Watched {
 }
 
 impl Feed for Watched {
+    fn rings(&mut self, bell: Bell) -> bool {
+        self.feed.rings(bell)
+    }
+
     fn next(&mut self) -> io::Result<Next> {
         let next = self.feed.next()?;
         self.unanswered += usize::from(matches!(next, Next::Message(_)));

@@ -134,8 +134,8 @@ impl Chatting<'_> {
     fn errand(&mut self, to: &str, path: PathBuf, what: &str) -> Option<(Errand, FileFeed)> {
         let told = Rc::new(Cell::new(false));
         let witness = self.witness(to, Rc::clone(&told));
-        let waker = self.parts.waker.clone();
-        match FileFeed::new(vec![path], self.keepalive_ms(), waker, witness) {
+        let bell = self.parts.bell.clone();
+        match FileFeed::new(vec![path], self.keepalive_ms(), bell, witness) {
             Ok(feed) => {
                 self.parts.view.note(&format!("sending {what} to {to}"));
                 Some((Errand { to: to.to_owned(), what: what.to_owned(), told }, feed))
@@ -164,14 +164,14 @@ impl Chatting<'_> {
             once: true,
         });
         // The loop asks for calls once a turn.
-        let _ = self.parts.waker.wake();
+        self.parts.bell.ring();
     }
 
     /// Hears what becomes of the files for one recipient.
     fn witness(&self, to: &str, told: Rc<Cell<bool>>) -> Witness {
         let mut moving = Moving::new(Peer::To(to.to_owned()), self.parts.told.clone());
         let (to, reports) = (to.to_owned(), self.parts.told.clone());
-        let (news, waker) = (Rc::clone(&self.errands.news), self.parts.waker.clone());
+        let (news, bell) = (Rc::clone(&self.errands.news), self.parts.bell.clone());
         Box::new(move |event| {
             match event {
                 Event::Begun(meta) => return moving.begin(meta),
@@ -188,8 +188,7 @@ impl Chatting<'_> {
                 told.set(told.get() || !name.contains('/'));
             }
             news.borrow_mut().extend(verdict(&event, &to, &reports));
-            // A loop that cannot be woken shows it later.
-            let _ = waker.wake();
+            bell.ring();
         })
     }
 

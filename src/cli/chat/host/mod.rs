@@ -14,10 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
-
-use mio::Waker;
 
 use self::calls::Callee;
 use self::fetch::Fetching;
@@ -38,6 +35,7 @@ use crate::history::record::Recorder;
 use crate::keys::Keyring;
 use crate::net::clock::Clock;
 use crate::net::feed::Feed;
+use crate::net::hub::Bell;
 use crate::net::listen::{self, Caller, Host, Notice, Origin, Outgoing};
 use crate::net::receiver::{Hired, Route};
 use crate::net::sockets::Transport;
@@ -66,7 +64,7 @@ pub struct Parts<'a> {
     /// The loop's clock.
     pub clock: Clock,
     /// Wakes the loop.
-    pub waker: Arc<Waker>,
+    pub bell: Bell,
     /// Who takes the files of sessions that we begin, where nobody can call us.
     pub desk: Option<Desk>,
     /// Whether files are taken.
@@ -245,8 +243,15 @@ impl<'a> Chatting<'a> {
         Mouth {
             talk: Rc::clone(&self.talk),
             notes: Rc::clone(&self.fetching.notes),
-            waker: Arc::clone(&self.parts.waker),
+            bell: self.parts.bell.clone(),
         }
+    }
+
+    /// Those who are here look for what they have to say.
+    fn ring_all(&self) {
+        let talk = self.talk.borrow();
+        talk.sessions().for_each(|session| self.parts.bell.of(session).ring());
+        self.parts.bell.ring();
     }
 
     fn all_were_reached(&self) -> bool {
@@ -320,7 +325,7 @@ impl Host for Chatting<'_> {
         }
         match (&mut self.parts.ears, &mut self.parts.desk) {
             (Some(ears), _) => ears.hire(number, session, caller),
-            (None, Some(desk)) => desk.hire(caller),
+            (None, Some(desk)) => desk.hire(session, caller),
             (None, None) => Err(io::ErrorKind::Unsupported.into()),
         }
     }

@@ -116,8 +116,7 @@ impl Chatting<'_> {
                 }
             }
         }
-        // Sessions look for what they have to say when the loop is woken.
-        let _ = self.parts.waker.wake();
+        self.ring_all();
     }
 
     fn said(&mut self, line: &Line, said: &Said) {
