@@ -101,7 +101,7 @@ fn killed_ten_times_it_arrives(scene: &Scene, name: &str) {
         kills += 1;
         if kill_sender {
             sender.kill();
-            // Between two entries of a folder nothing is cut off, and nothing told.
+            // What has come whole by then is not cut off, and nothing told.
             eventually("the end is noticed", DEADLINE, || {
                 (sockets(&listener) == idle).then_some(())
             });

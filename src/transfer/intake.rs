@@ -67,6 +67,8 @@ pub struct Intake {
     /// Number of the message that began last.
     number: u64,
     within: bool,
+    /// The folder that began and has not come to its last message: its id and name.
+    open: Option<([u8; 16], String)>,
     folder: Tally,
     /// There was no thread to be had, so that nothing is taken.
     crippled: bool,
@@ -78,7 +80,10 @@ struct Heading {
     id: [u8; 16],
     name: String,
     bytes: u64,
+    /// The first or last of a folder.
     is_folder: bool,
+    /// The last.
+    closes: bool,
 }
 
 /// A folder that is coming.
@@ -98,6 +103,7 @@ impl Intake {
             headings: VecDeque::new(),
             number: 0,
             within: false,
+            open: None,
             folder: Tally::default(),
             crippled: false,
         }
@@ -139,7 +145,8 @@ impl Intake {
         debug_assert_eq!(heading.number, number, "answers come in the order of messages");
         Some(match said {
             Said::Declined(why) => {
-                let Heading { id, name, .. } = &heading;
+                let Heading { id, name, closes, .. } = &heading;
+                self.open.take_if(|(open, _)| *closes || open == id);
                 (self.witness)(Event::Declined { id: *id, name, why: &why });
                 Progress::Refused(why.code(), why.to_string())
             }
@@ -173,7 +180,15 @@ impl Intake {
 
     fn cut(&mut self) {
         self.within = false;
-        if let Some(Heading { id, name, .. }) = self.headings.pop_back() {
+        if let Some(Heading { id, name, is_folder, .. }) = self.headings.pop_back() {
+            self.open.take_if(|_| is_folder);
+            (self.witness)(Event::Cut { id, name: &name });
+        }
+    }
+
+    /// The folder that is open will not come to its end.
+    fn leave_folder(&mut self) {
+        if let Some((id, name)) = self.open.take() {
             (self.witness)(Event::Cut { id, name: &name });
         }
     }
@@ -184,7 +199,12 @@ impl Intake {
         let name = meta.name.clone().unwrap_or_default();
         let is_folder = meta.kind == MessageKind::DirectoryEntry as u8 && !name.contains('/');
         let (number, id) = (self.number, meta.id);
-        self.headings.push_back(Heading { number, id, name, bytes: 0, is_folder });
+        let closes = is_folder && meta.size.is_none();
+        if is_folder && !closes {
+            self.leave_folder();
+            self.open = Some((id, name.clone()));
+        }
+        self.headings.push_back(Heading { number, id, name, bytes: 0, is_folder, closes });
         (self.witness)(Event::Begun(meta));
         self.start_thread();
         self.ask(Step::Begin { meta: meta.clone(), now_ms, number, once }, &[]);
@@ -214,6 +234,9 @@ impl Receiver for Intake {
 
     fn end(&mut self) {
         self.within = false;
+        if self.headings.back().is_some_and(|h| h.number == self.number && h.closes) {
+            self.open = None;
+        }
         self.ask(Step::End, &[]);
     }
 
@@ -252,5 +275,7 @@ impl Drop for Intake {
         if self.within && self.headings.back().is_some_and(|h| h.number == self.number) {
             self.cut();
         }
+        // Of an entry's fate that of its folder follows.
+        self.leave_folder();
     }
 }
