@@ -4,8 +4,8 @@
     bench/scale.py [--short] [--out DIR] [--only NAME]... [--most NUMBER]
     bench/scale.py --draw [--out DIR]
 
-Time against size, clients, recipients and files: straight lines on logarithmic paper, or the table says how
-much more one more costs at the end. --short runs every path with little to do and looks at no time: for CI.
+Time against size, clients, senders, recipients and files: straight lines on logarithmic paper, or the table
+says how much more one more costs at the end. --short runs every path with little to do and looks at no time: for CI.
 --draw measures nothing and draws the charts anew, from the figures that the last run has left.
 """
 
@@ -49,7 +49,7 @@ def main():
     signal.signal(signal.SIGALRM, out_of_patience)
     names = [name for name in AXES if not chosen.only or name in chosen.only]
     build.programs()
-    if "clients" in names:
+    if "clients" in names or "senders" in names:
         build.bench("clients")
     folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=folder) as folder:

@@ -1,12 +1,14 @@
 //! What a listener pays for each of many clients that are there at once: `cargo bench --bench
-//! clients`. Each is a contact of its own with a session of its own, which says short messages. The
-//! sizes come from the environment:
+//! clients`. Each is a contact of its own with a session of its own, which says one message after
+//! the other. What they are comes from the environment:
 //!
 //! | variable | | default |
 //! | --- | --- | --- |
 //! | `AC_BENCH_CLIENTS` | the numbers of clients | 1,10,100,1000,10000 |
 //! | `AC_BENCH_ROUNDS` | listeners for each number, of which the median counts | 3 |
 //! | `AC_BENCH_MESSAGES` | messages of one round, at least | 10000 |
+//! | `AC_BENCH_KIND` | `messages`, `files` (for `-d`) or `lines` (of chat, for `-i`) | messages |
+//! | `AC_BENCH_BYTES` | length of a message, in bytes, 1 MiB at most | 3 |
 //!
 //! A listener lets 1,000 callers a second in, so that what an opened session costs is its processor
 //! time and not the time that passes. Messages have their time beside it, when they come one after
@@ -28,16 +30,45 @@ use std::time::{Duration, Instant};
 use anonchat::crypto::sodium::{KeyPair, random};
 use anonchat::keys::file::KeyedFile;
 use anonchat::keys::{Access, Contact, Hints, KeyFile};
-use anonchat::proto::stream::meta::Meta;
+use anonchat::proto::stream::meta::{MessageKind, Meta, RESUMED};
 use anonchat::proto::stream::outgoing::Outgoing;
-use anonchat::proto::stream::record::Kind;
+use anonchat::proto::stream::record::{Kind, MAX_BODY};
 use anonchat::proto::stream::session::{PlainBuffer, Session, plain_buffer};
 
 use programs::{Running, home, raise_descriptors, ready};
 use shake::{failed, read_record, shake};
 
-/// What one message says.
-const SAID: &[u8] = b"hi\n";
+/// What the messages are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Says {
+    Messages,
+    Files,
+    Lines,
+}
+
+impl Says {
+    fn told() -> Self {
+        match std::env::var("AC_BENCH_KIND").as_deref() {
+            Ok("files") => Self::Files,
+            Ok("lines") => Self::Lines,
+            _ => Self::Messages,
+        }
+    }
+
+    fn meta(self, len: usize) -> Meta {
+        let message = Meta::message(random(), 0);
+        let size = Some(len as u64);
+        match self {
+            Self::Messages => message,
+            Self::Files => {
+                // Of one name there would be many in a second, and each would look for a free one.
+                let name = Some(format!("file{}", u64::from_be_bytes(random())));
+                Meta { kind: MessageKind::File as u8, name, size, ..message }
+            }
+            Self::Lines => Meta { kind: MessageKind::ChatLine as u8, size, ..message },
+        }
+    }
+}
 
 /// ac-listen, and the keys of those whom it hears.
 struct Scene {
@@ -49,7 +80,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn set(clients: usize) -> io::Result<Self> {
+    fn set(clients: usize, says: Says) -> io::Result<Self> {
         let home = home()?;
         let (pair, access) = (KeyPair::generate(), Access::random());
         let identity = KeyedFile::identity(&pair, access.clone(), Hints::default());
@@ -65,7 +96,15 @@ impl Scene {
             let text = KeyFile::Public(contact).to_toml();
             write(contacts.join(format!("client{number}.pub")), &text[..])?;
         }
-        let mut listener = Command::new(env!("CARGO_BIN_EXE_ac-listen"))
+        let inbox = home.path().join("inbox");
+        create_dir(&inbox)?;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ac-listen"));
+        match says {
+            Says::Messages => {}
+            Says::Files => drop(command.arg("-d").arg(inbox)),
+            Says::Lines => drop(command.arg("-i")),
+        }
+        let mut listener = command
             .args(["-w", "10m", "127.0.0.1:0"])
             .env("AC_HOME", home.path())
             .stdin(Stdio::null())
@@ -82,6 +121,19 @@ fn contact(key: &KeyPair, access: Access) -> Contact {
     Contact { public: *key.public(), access, hints: Hints::default() }
 }
 
+/// What each client says.
+struct Said {
+    says: Says,
+    content: Vec<u8>,
+}
+
+impl Said {
+    fn told() -> Self {
+        let len = size("AC_BENCH_BYTES", 3).min(RESUMED as usize);
+        Self { says: Says::told(), content: b"hi\n".iter().copied().cycle().take(len).collect() }
+    }
+}
+
 /// One client, whose session is open.
 struct Client {
     socket: TcpStream,
@@ -89,19 +141,30 @@ struct Client {
 }
 
 impl Client {
-    fn call(scene: &Scene, me: &KeyPair, plain: &mut PlainBuffer) -> io::Result<Self> {
+    fn call(scene: &Scene, says: Says, me: &KeyPair, plain: &mut PlainBuffer) -> io::Result<Self> {
         let mut socket = TcpStream::connect(scene.at)?;
         socket.set_nodelay(true)?;
         let (session, _) = shake(&mut socket, me, &scene.callee, plain)?;
-        Ok(Self { socket, session })
+        let mut client = Self { socket, session };
+        if says == Says::Lines {
+            client.send(&Meta::greeting(random(), 0), &[], &mut Outgoing::default())?;
+            client.answered(plain)?;
+        }
+        Ok(client)
     }
 
-    fn say(&mut self, out: &mut Outgoing) -> io::Result<()> {
+    fn say(&mut self, said: &Said, out: &mut Outgoing) -> io::Result<()> {
+        let meta = said.says.meta(said.content.len());
+        self.send(&meta, &said.content, out)
+    }
+
+    fn send(&mut self, meta: &Meta, content: &[u8], out: &mut Outgoing) -> io::Result<()> {
         out.clear();
-        let meta = Meta::message(random(), 0);
         self.session.seal(Kind::Meta, &meta.encode(), out);
-        self.session.seal(Kind::Data, SAID, out);
-        self.session.seal(Kind::End, &(SAID.len() as u64).to_be_bytes(), out);
+        for piece in content.chunks(MAX_BODY) {
+            self.session.seal(Kind::Data, piece, out);
+        }
+        self.session.seal(Kind::End, &(content.len() as u64).to_be_bytes(), out);
         self.socket.write_all(out.pending())
     }
 
@@ -142,25 +205,26 @@ fn each(time: Duration, count: usize) -> f64 {
 impl Cost {
     /// Adds what `clients` cost at a new listener, with `messages` from them at least.
     fn add(&mut self, clients: usize, messages: usize) -> io::Result<()> {
-        let scene = Scene::set(clients)?;
+        let said = &Said::told();
+        let scene = Scene::set(clients, said.says)?;
         let (listener, mut plain) = (&scene.listener, plain_buffer());
         let (before, memory) = (listener.processor_time()?, listener.resident()?);
         let called: io::Result<Vec<_>> =
-            scene.keys.iter().map(|key| Client::call(&scene, key, &mut plain)).collect();
+            scene.keys.iter().map(|key| Client::call(&scene, said.says, key, &mut plain)).collect();
         let mut called = called?;
         self.opened.push(each(listener.processor_time()? - before, clients));
         self.resident.push((listener.resident()? - memory) as f64 / clients as f64);
         let mut out = Outgoing::default();
         // Whoever speaks first is given buffers that others use after it.
         for client in &mut called {
-            client.say(&mut out)?;
+            client.say(said, &mut out)?;
             client.answered(&mut plain)?;
         }
         let count = messages.div_ceil(clients) * clients;
         let (began, before) = (Instant::now(), listener.processor_time()?);
         for _ in 0..count / clients {
             for client in &mut called {
-                client.say(&mut out)?;
+                client.say(said, &mut out)?;
                 client.answered(&mut plain)?;
             }
         }
@@ -168,7 +232,7 @@ impl Cost {
         self.singly_processor.push(each(listener.processor_time()? - before, count));
         let (began, before) = (Instant::now(), listener.processor_time()?);
         for _ in 0..count / clients {
-            called.iter_mut().try_for_each(|client| client.say(&mut out))?;
+            called.iter_mut().try_for_each(|client| client.say(said, &mut out))?;
             called.iter_mut().try_for_each(|client| client.answered(&mut plain))?;
         }
         self.at_once.push(each(began.elapsed(), count));

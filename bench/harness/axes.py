@@ -167,6 +167,35 @@ def clients(run):
     return axis
 
 
+# The same of those who send files.
+SENDER_LINES = {
+    "a file of each, one after the other": "us for a message singly",
+    "the same: processor of the listener": "us of processor for it",
+    "a file of each, all at once": "us for a message all at once",
+    "all at once: processor of the listener": "us of processor for that",
+}
+
+
+def senders(run):
+    """Sessions that are open at once, and send files."""
+    length = 64 << 10
+    axis = Axis(
+        "senders", "Time for a file of each sender against their number", "sender",
+        f"Sessions that are all open at one `ac-listen -d`, each of another contact, by `benches/clients.rs`. Each "
+        f"sends a file of {size_shown(length)}, one after the other, each acknowledged before the next, so that all "
+        "but one are idle; and all at once. The files land on a disk in memory, each written by its session's own "
+        "thread.")
+    most = run.most or (10 if run.short else 1000)
+    counts = [count for count in (1, 10, 100, 1000) if count <= most]
+    sizes = {"CLIENTS": ",".join(map(str, counts)), "ROUNDS": min(run.rounds, 3), "KIND": "files",
+             "BYTES": length, "MESSAGES": 10 if run.short else 1000}
+    for figure in run.figures("clients", sizes, run.scene.folder):
+        count = figure["clients"]
+        for line, name in SENDER_LINES.items():
+            axis.add(line, count, [value * count / 1e6 for value in figure[name]])
+    return axis
+
+
 class Separately:
     """One ac-listen for each recipient."""
 
@@ -288,4 +317,4 @@ def files(run):
 
 
 # Name, as for --only, to what measures it, in the order of the report.
-AXES = {"size": size, "clients": clients, "recipients": recipients, "files": files}
+AXES = {"size": size, "clients": clients, "senders": senders, "recipients": recipients, "files": files}

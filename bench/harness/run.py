@@ -47,11 +47,14 @@ class Run:
                 values[peer.name].append(measure(peer))
         return values
 
-    def figures(self, name, sizes):
-        """The lines of JSON of a program in `benches/` that takes turns itself. `sizes` are those of its
-        `AC_BENCH_...`, unless the environment has others; what else it prints is told."""
+    def figures(self, name, sizes, folder=None):
+        """The lines of JSON of a program in `benches/` that takes turns itself, and puts its files into
+        `folder`. `sizes` are those of its `AC_BENCH_...`, unless the environment has others; what else it
+        prints is told."""
         given = {f"AC_BENCH_{name}": str(value) for name, value in sizes.items()}
         given = {**given, **os.environ, "AC_BENCH_JSON": "1"}
+        if folder:
+            given["TMPDIR"] = str(folder)
         words = [bench(name), "--bench"]
         with subprocess.Popen(words, cwd=ROOT, env=given, stdout=subprocess.PIPE, text=True) as program:
             for line in program.stdout:
