@@ -95,7 +95,7 @@ impl Link {
         if !input.is_empty() {
             self.heard = now.mono;
         }
-        let mut data = 0;
+        let mut data = None;
         if !self.partial.is_empty() {
             let missing = missing(&self.partial);
             let (head, rest) = input.split_at(missing.min(input.len()));
@@ -126,18 +126,20 @@ impl Link {
         self.partial.len()
     }
 
-    /// Opens a record behind the `data` bytes of DATA that stand in `plain` and are not handed on.
+    /// Opens a record behind the `data` bytes of DATA that stand in `plain` and are not handed on: 0 is
+    /// an empty record, which has its place in the order like any other.
     fn open_one(
         &mut self,
         record: &[u8],
         plain: &mut [u8],
-        data: &mut usize,
+        data: &mut Option<usize>,
         each: &mut impl FnMut(Kind, &[u8]) -> Result<(), Violation>,
     ) -> Result<(), Violation> {
-        if plain.len() - *data < record.len() {
+        if plain.len() - data.unwrap_or(0) < record.len() {
             hand_on(plain, data, each)?;
         }
-        let space = &mut plain[*data..];
+        let before = data.unwrap_or(0);
+        let space = &mut plain[before..];
         // The record's header comes to stand where DATA ends.
         let (head, _) = space.split_at(HEADER_LEN);
         let end = [head[0], head[1], head[2]];
@@ -149,11 +151,11 @@ impl Link {
         space[..HEADER_LEN].copy_from_slice(&end);
         match opened {
             Ok((Kind::Data, len)) => {
-                *data += len;
+                *data = Some(before + len);
                 Ok(())
             }
             Ok((kind, len)) => {
-                let begin = *data + HEADER_LEN;
+                let begin = before + HEADER_LEN;
                 hand_on(plain, data, each)?;
                 each(kind, &plain[begin..begin + len])
             }
@@ -263,12 +265,12 @@ impl Link {
 /// Hands on the `data` bytes of DATA that stand in `plain`.
 fn hand_on(
     plain: &[u8],
-    data: &mut usize,
+    data: &mut Option<usize>,
     each: &mut impl FnMut(Kind, &[u8]) -> Result<(), Violation>,
 ) -> Result<(), Violation> {
-    match std::mem::take(data) {
-        0 => Ok(()),
-        len => each(Kind::Data, &plain[HEADER_LEN..HEADER_LEN + len]),
+    match data.take() {
+        None => Ok(()),
+        Some(len) => each(Kind::Data, &plain[HEADER_LEN..HEADER_LEN + len]),
     }
 }
 
