@@ -5,20 +5,24 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
-use std::time::Duration;
+use std::io::{ErrorKind, PipeWriter, Seek as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::net::fan::{BOUND, Fan, GRACE, Laggard, PATIENCE};
 use anonchat::net::hub::Bell;
 use anonchat::net::input::{Got, Input};
 use mio::{Events, Poll};
+use rustix::fs::{OFlags, fcntl_setfl};
 
 /// A record's content at most.
 const SPACE: usize = 65_516;
 const MIB: usize = 1024 * 1024;
 /// One turn of the loop.
 const TURN: Duration = Duration::from_millis(10);
+/// After so long, in our own time, a world is stuck.
+const DEADLINE: Duration = Duration::from_secs(30);
 
 struct Dice(SeededRandom);
 
@@ -87,6 +91,8 @@ struct World {
     turn: usize,
     now: Duration,
     space: Vec<u8>,
+    /// Who fills the input, if that is a pipe.
+    filler: Option<Filler>,
 }
 
 impl World {
@@ -101,14 +107,15 @@ impl World {
             cut: None,
         };
         let takers = inputs.into_iter().zip(paces).map(taker).collect();
-        Self { fan, takers, turn: 0, now: Duration::ZERO, space: vec![0; SPACE] }
+        Self { fan, takers, turn: 0, now: Duration::ZERO, space: vec![0; SPACE], filler: None }
     }
 
     /// Plays until everybody is over, cut or gone, or stuck for good.
     fn play(&mut self, dice: &mut Dice, turns: usize) {
-        while self.turn < turns && self.takers.iter().any(|taker| taker.input.is_some()) {
+        while self.turn < turns && self.goes_on() {
             self.turn += 1;
             self.now += TURN;
+            self.filler.iter_mut().for_each(Filler::fill);
             let mut budgets: Vec<_> =
                 self.takers.iter_mut().map(|taker| budget(taker, self.turn, dice)).collect();
             loop {
@@ -153,6 +160,16 @@ impl World {
                 taker.input = None;
             }
         }
+    }
+
+    fn goes_on(&self) -> bool {
+        self.takers.iter().any(|taker| taker.input.is_some())
+    }
+
+    /// Somebody who takes bytes all the time and is neither over nor cut.
+    fn stuck(&self) -> Option<&Taker> {
+        let steady = |taker: &&Taker| matches!(taker.pace, Pace::Steady(n) if n > 1000);
+        self.takers.iter().filter(steady).find(|t| t.over.is_none() && t.cut.is_none())
     }
 
     /// Nobody is further behind than what is kept.
@@ -332,30 +349,52 @@ fn world_of(seed: u64) {
         });
     }
     let (mut poll, bell) = bell();
-    let input = if dice.one_in(2) {
-        Input::new(file(&content), &bell).unwrap()
+    let (input, filler) = if dice.one_in(2) {
+        (Input::new(file(&content), &bell).unwrap(), None)
     } else {
-        pipe(&content, &bell)
+        let (input, filler) = pipe(&content, &bell);
+        (input, Some(filler))
     };
-    let mut world = World::new(input, &paces);
-    // A pipe is filled in a time that is not the world's.
-    for _ in 0..100 {
+    let mut world = World { filler, ..World::new(input, &paces) };
+    // Where a pipe can only be read by a thread, that takes a time that is not the world's.
+    let deadline = Instant::now() + DEADLINE;
+    while world.goes_on()
+        && (world.turn < 10_000 || world.stuck().is_some() && Instant::now() < deadline)
+    {
         let until = world.turn + 100;
         world.play(&mut dice, until);
         poll.poll(&mut Events::with_capacity(4), Some(Duration::ZERO)).unwrap();
     }
     world.check_bytes(&content);
-    for (taker, pace) in world.takers.iter().zip(&paces) {
-        let steady = matches!(pace, Pace::Steady(n) if *n > 1000);
-        let done = taker.over.is_some() || taker.cut.is_some();
-        assert!(done || !steady, "{pace:?} is stuck at {} of {}", taker.got.len(), content.len());
+    if let Some(Taker { pace, got, .. }) = world.stuck() {
+        panic!("{pace:?} is stuck at {} of {}", got.len(), content.len());
     }
 }
 
-fn pipe(content: &[u8], bell: &Bell) -> Input {
-    let (reader, mut writer) = std::io::pipe().unwrap();
-    let content = content.to_vec();
-    // Readers that are gone end it early.
-    std::thread::spawn(move || drop(writer.write_all(&content)));
-    Input::new(File::from(std::os::fd::OwnedFd::from(reader)), bell).unwrap()
+/// Fills a pipe as far as it goes, once a turn: in the world's own time, so that a seed plays the
+/// same each time.
+struct Filler {
+    writer: Option<PipeWriter>,
+    content: Vec<u8>,
+    written: usize,
+}
+
+impl Filler {
+    fn fill(&mut self) {
+        while let Some(writer) = &mut self.writer {
+            match writer.write(&self.content[self.written..]) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                // Readers that are gone end it early.
+                Ok(0) | Err(_) => self.writer = None,
+                Ok(n) => self.written += n,
+            }
+        }
+    }
+}
+
+fn pipe(content: &[u8], bell: &Bell) -> (Input, Filler) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+    let input = Input::new(File::from(OwnedFd::from(reader)), bell).unwrap();
+    (input, Filler { writer: Some(writer), content: content.to_vec(), written: 0 })
 }
