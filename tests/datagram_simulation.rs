@@ -398,3 +398,40 @@ fn a_recipient_that_is_killed_is_noticed() {
     assert_eq!(talker.sender.last_proof(), None);
     assert!(sent < 300, "silence slows a sender down: {sent} packets");
 }
+
+/// What `sender` has to send at `ms`.
+fn transmitted(sender: &mut Sender, ms: u64, dice: &mut Dice) -> Vec<[u8; PACKET_LEN]> {
+    let mut packet = [0; PACKET_LEN];
+    let mut all = Vec::new();
+    while sender.transmit(at(ms), &mut dice.0, &mut packet) {
+        all.push(packet);
+    }
+    all
+}
+
+#[test]
+fn a_fragment_that_is_lost_again_is_sent_again_before_its_time_is_out() {
+    let mut dice = Dice(SeededRandom::new(78));
+    let (mut sender, mut bob) = (sender("alice", &mut dice.0), listener());
+    sender.offer(&[7; 16 * 990], false, at(0), &mut dice.0).unwrap();
+    let hear = |packets: &[[u8; PACKET_LEN]], sender: &mut Sender, bob: &mut Receiver<u16>, ms| {
+        let mut events = Vec::new();
+        for packet in packets {
+            bob.feed(packet, 1, at(ms), &mut |_| Admission::Contact, &mut events);
+        }
+        for acks in bob.take_acks() {
+            sender.feed_ack(&acks.bytes, at(ms));
+        }
+        events
+    };
+    let first = transmitted(&mut sender, 0, &mut dice);
+    assert_eq!(first.len(), 16);
+    hear(&first[9..], &mut sender, &mut bob, 1);
+    let second = transmitted(&mut sender, 1, &mut dice);
+    assert_eq!(second.len(), 9, "those that were overtaken");
+    hear(&second[1..], &mut sender, &mut bob, 2);
+    let third = transmitted(&mut sender, 2, &mut dice);
+    assert_eq!(third.len(), 1, "the one that was overtaken again");
+    let events = hear(&third, &mut sender, &mut bob, 3);
+    assert!(events.iter().any(|event| matches!(event, Event::Message(_))), "it is whole");
+}

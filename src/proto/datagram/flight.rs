@@ -56,7 +56,7 @@ pub(super) struct Flight {
     /// Every ack that may come, computed once.
     acks: HashMap<Ack, (u16, Status)>,
     transmissions: u64,
-    /// The latest first transmission that was acked.
+    /// The latest transmission that was acked.
     newest_acked: u64,
     /// When fragment 0 is sent again to ask for the status of the whole, and the pause after that.
     ask_at: Duration,
@@ -122,13 +122,15 @@ impl Flight {
         self.answered = true;
         let fragment = &mut self.fragments[usize::from(index)];
         let fresh = !std::mem::replace(&mut fragment.acked, true);
-        if fresh && fragment.transmissions == 1 {
+        let after = now.saturating_sub(fragment.sent_at);
+        let is_early = fragment.transmissions > 1 && path.is_early(after);
+        // As RFC 8985, 6.2, has it: what is acked so soon was acked for an earlier transmission.
+        if fresh && !is_early {
             self.newest_acked = self.newest_acked.max(fragment.number);
         }
-        let after = now.saturating_sub(fragment.sent_at);
         let sample = match fragment.transmissions {
             1 if fresh => Some(after),
-            2 if fresh && path.is_early(after) => Some(now.saturating_sub(fragment.sent_before)),
+            2 if fresh && is_early => Some(now.saturating_sub(fragment.sent_before)),
             _ => None,
         };
         path.on_ack(now, fresh, sample);
