@@ -1,6 +1,6 @@
 //! Whose turn it is, when many have something and some have much: one turn a party, in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::limits::Party;
 use super::mux::Source;
@@ -9,11 +9,11 @@ use super::mux::Source;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place(u64);
 
-/// Those who wait for a turn. What is done for one does not depend on how many they are.
+/// Those who wait for a turn. Whoever leaves is found by halving: places only grow.
 #[derive(Default)]
 pub struct Turns {
     /// Parties that have somebody waiting, but for the one that had the last turn.
-    line: BTreeMap<Place, Party>,
+    line: VecDeque<(Place, Party)>,
     waiting: BTreeMap<Party, Queue>,
     /// Who had the last turn: what it has besides comes after everybody else's.
     last: Option<Party>,
@@ -25,7 +25,7 @@ pub struct Turns {
 struct Queue {
     /// The party's own, in the line of all, if it is in it.
     at: Option<Place>,
-    sources: BTreeMap<Place, Source>,
+    sources: VecDeque<(Place, Source)>,
 }
 
 impl Turns {
@@ -41,9 +41,9 @@ impl Turns {
         let queue = self.waiting.entry(party).or_default();
         if queue.sources.is_empty() && self.last != Some(party) {
             queue.at = Some(place);
-            self.line.insert(place, party);
+            self.line.push_back((place, party));
         }
-        queue.sources.insert(place, source);
+        queue.sources.push_back((place, source));
         place
     }
 
@@ -53,14 +53,14 @@ impl Turns {
             && let Some(queue) = self.waiting.get_mut(&last)
         {
             queue.at = Some(Place(self.places));
-            self.line.insert(Place(self.places), last);
+            self.line.push_back((Place(self.places), last));
             self.places += 1;
         }
-        let (_, party) = self.line.pop_first()?;
+        let (_, party) = self.line.pop_front()?;
         self.last = Some(party);
         let queue = self.waiting.get_mut(&party)?;
         queue.at = None;
-        let (_, source) = queue.sources.pop_first()?;
+        let (_, source) = queue.sources.pop_front()?;
         if queue.sources.is_empty() {
             self.waiting.remove(&party);
         }
@@ -70,12 +70,18 @@ impl Turns {
     /// Whoever has that place among those of `party` does not wait any more.
     pub fn remove(&mut self, party: Party, place: Place) {
         let Some(queue) = self.waiting.get_mut(&party) else { return };
-        queue.sources.remove(&place);
+        take_out(&mut queue.sources, place);
         if queue.sources.is_empty() {
             if let Some(at) = queue.at {
-                self.line.remove(&at);
+                take_out(&mut self.line, at);
             }
             self.waiting.remove(&party);
         }
+    }
+}
+
+fn take_out<T>(queue: &mut VecDeque<(Place, T)>, place: Place) {
+    if let Ok(at) = queue.binary_search_by_key(&place, |(place, _)| *place) {
+        queue.remove(at);
     }
 }
