@@ -31,7 +31,7 @@ def options():
     parser.add_argument("--draw", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--size", type=int, default=1024, help="MiB")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench")
+    parser.add_argument("--out", type=Path, help="where to write; by default bench/, and nowhere if some rows are chosen")
     parser.add_argument("--only", choices=ROWS, action="append", help="can be given several times")
     return parser.parse_args()
 
@@ -51,8 +51,9 @@ def draw(folder, table):
 
 def main():
     chosen = options()
+    folder = chosen.out or ROOT / "bench"
     if chosen.draw:
-        draw(chosen.out, store.table(chosen.out / FIGURES))
+        draw(folder, store.table(folder / FIGURES))
         return
     rounds, size = (1, 4) if chosen.short else (chosen.rounds, chosen.size)
     rows = [row for row in ROWS if not chosen.only or row in chosen.only]
@@ -63,9 +64,9 @@ def main():
     build.check()
     for row in BENCHES.keys() & rows:
         build.bench(BENCHES[row])
-    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=folder) as folder:
-        run = Run(folder, size << 20, rounds, chosen.short)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=memory) as scratch:
+        run = Run(scratch, size << 20, rounds, chosen.short)
         try:
             for row in rows:
                 ROWS[row](run)
@@ -73,11 +74,12 @@ def main():
             run.scene.close()
     text = report(run)
     sys.stdout.write(text)
-    if not chosen.short:
-        chosen.out.mkdir(exist_ok=True)
-        (chosen.out / "RESULTS.md").write_text(text.replace("# Measured\n", "# Measured\n\n![chart](results.svg)\n"))
-        store.keep_table(chosen.out / FIGURES, run.table)
-        draw(chosen.out, run.table)
+    # A part of the rows is no page of the project's.
+    if not chosen.short and (chosen.out or not chosen.only):
+        folder.mkdir(exist_ok=True)
+        (folder / "RESULTS.md").write_text(text.replace("# Measured\n", "# Measured\n\n![chart](results.svg)\n"))
+        store.keep_table(folder / FIGURES, run.table)
+        draw(folder, run.table)
 
 
 if __name__ == "__main__":

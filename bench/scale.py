@@ -29,7 +29,7 @@ def options():
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--draw", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=ROOT / "bench")
+    parser.add_argument("--out", type=Path, help="where to write; by default bench/, and nowhere if a part is chosen")
     parser.add_argument("--only", choices=AXES, action="append", help="can be given several times")
     parser.add_argument("--most", type=int, help="the largest count that is measured")
     return parser.parse_args()
@@ -42,8 +42,9 @@ def draw(folder, axes):
 
 def main():
     chosen = options()
+    folder = chosen.out or ROOT / "bench"
     if chosen.draw:
-        draw(chosen.out, store.axes(chosen.out / FIGURES))
+        draw(folder, store.axes(folder / FIGURES))
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.signal(signal.SIGALRM, out_of_patience)
@@ -51,9 +52,9 @@ def main():
     build.programs()
     if "clients" in names or "senders" in names:
         build.bench("clients")
-    folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=folder) as folder:
-        run = Run(folder, 1 << 20, 1 if chosen.short else chosen.rounds, chosen.short)
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="ac-bench-", dir=memory) as scratch:
+        run = Run(scratch, 1 << 20, 1 if chosen.short else chosen.rounds, chosen.short)
         run.most = chosen.most
         try:
             axes = [AXES[name](run) for name in names]
@@ -65,11 +66,12 @@ def main():
         lines.append(f"* not there, and so not measured: {', '.join(sorted(run.missing))}")
     text = "\n".join([*lines, *(line for axis in axes for line in axis.text())]) + "\n"
     sys.stdout.write(text)
-    if not chosen.short:
-        chosen.out.mkdir(exist_ok=True)
-        (chosen.out / "SCALE.md").write_text(text)
-        store.keep_axes(chosen.out / FIGURES, axes)
-        draw(chosen.out, axes)
+    # A part of the axes is no page of the project's.
+    if not chosen.short and (chosen.out or not (chosen.only or chosen.most)):
+        folder.mkdir(exist_ok=True)
+        (folder / "SCALE.md").write_text(text)
+        store.keep_axes(folder / FIGURES, axes)
+        draw(folder, axes)
 
 
 if __name__ == "__main__":
