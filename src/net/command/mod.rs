@@ -119,8 +119,9 @@ impl Commands {
         Rc::new(Self { line, timeout, places, bell, tell })
     }
 
-    /// Who takes the messages of this kind in `session`, which is one of `caller`'s. Commands that have no place
-    /// yet wait for one, in the order in which they came; their messages are not read meanwhile.
+    /// Who takes the messages of this kind in `session`, which is one of `caller`'s. Commands that
+    /// have no place yet wait for one, in the order in which they came; their messages are not read
+    /// meanwhile.
     pub fn hire(self: &Rc<Self>, session: SessionId, caller: &Caller, kind: MessageKind) -> Hired {
         let (commands, bell) = (Rc::clone(self), self.bell.of(session.0));
         match kind {
