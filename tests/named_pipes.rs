@@ -105,6 +105,12 @@ fn go_on_for(time: Duration, all: &mut [&mut Running]) {
     }
 }
 
+fn succeed(all: [&mut Running; 2]) {
+    for running in all {
+        assert!(running.wait_exit(DEADLINE).success(), "{}", running.stderr());
+    }
+}
+
 fn same(heard: &[u8], said: &[u8]) {
     assert_eq!(heard.len(), said.len());
     assert!(heard == said, "other bytes");
@@ -127,9 +133,7 @@ fn a_listener_writes_into_a_fifo_whose_reader_pauses() {
         assert_code(&send(&alice, &["-z", &to], b""), 0);
         reader.read_to_end(&mut heard).unwrap();
         same(&heard, &long());
-        for running in [&mut sender, &mut *listener] {
-            assert!(running.wait_exit(DEADLINE).success(), "{}", running.stderr());
-        }
+        succeed([&mut sender, &mut *listener]);
     }
 }
 
@@ -197,9 +201,7 @@ fn another_reader_goes_on_with_a_fifo_that_the_listener_holds_itself() {
     go_on_for(PAUSE, &mut [&mut sender, &mut *listener]);
     fifo.reader().read_to_end(&mut heard).unwrap();
     same(&heard, &long());
-    for running in [&mut sender, &mut *listener] {
-        assert!(running.wait_exit(DEADLINE).success(), "{}", running.stderr());
-    }
+    succeed([&mut sender, &mut *listener]);
 }
 
 #[test]
@@ -210,9 +212,7 @@ fn a_sender_reads_a_fifo_whose_writer_pauses() {
     let (stdin, writer) = (fifo.reader(), fifo.writer());
     let mut sender = send_from(&alice, &listener.destination("bob"), stdin);
     say_with_a_pause(writer, long()).join().unwrap();
-    for running in [&mut sender, &mut *listener] {
-        assert!(running.wait_exit(DEADLINE).success(), "{}", running.stderr());
-    }
+    succeed([&mut sender, &mut *listener]);
     same(&listener.stdout(), &long());
 }
 
