@@ -41,6 +41,7 @@ fn complaint(value: &Value, schema: &Value, root: &Value) -> Option<String> {
                     "string" => value.is_string(),
                     "integer" => value.is_u64(),
                     "boolean" => value.is_boolean(),
+                    "array" => value.is_array(),
                     other => panic!("unknown type {other}"),
                 };
                 if right { None } else { no(format!("of type {wanted}")) }
@@ -61,6 +62,9 @@ fn complaint(value: &Value, schema: &Value, root: &Value) -> Option<String> {
             "properties" => wanted.as_object().unwrap().iter().find_map(|(key, wanted)| {
                 value.get(key).and_then(|value| complaint(value, wanted, root))
             }),
+            "items" => value
+                .as_array()
+                .and_then(|items| items.iter().find_map(|item| complaint(item, wanted, root))),
             "minimum" if value.as_u64() >= wanted.as_u64() => None,
             "maximum" if value.as_u64() <= wanted.as_u64() => None,
             "minLength" if value.as_str().map(str::len) >= Some(length(wanted)) => None,
@@ -564,7 +568,10 @@ fn what_keygen_shows_is_described_too() {
     let names: Vec<_> = listed.iter().map(|o| o["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["identity", "contacts/alice"]);
     assert!(listed.iter().all(|o| o["event"] == "key"));
-    assert_eq!(events_of(&["--verify", "alice", "--json"])[0]["event"], "safety_number");
+    assert!(listed.iter().all(|o| o["hints"]["address"].is_array()));
+    let verified = &events_of(&["--verify", "alice", "--json"])[0];
+    assert_eq!(verified["event"], "safety_number");
+    assert!(verified["a_hints"].is_object() && verified["b_hints"].is_object());
     let file = alice.public_key_file();
     let imported = events_of(&["--import", file.to_str().unwrap(), "--as", "ally", "--json"]);
     assert_eq!((&imported[0]["event"], &imported[0]["name"]), (&"imported".into(), &"ally".into()));

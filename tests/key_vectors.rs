@@ -4,7 +4,8 @@
 
 use anonchat::crypto::sodium::{KeyPair, PublicKey, Secret};
 use anonchat::keys::{
-    Hints, KeyErrorKind, KeyFile, KeyedFile, Passphrase, fingerprint, group, line, safety_number,
+    Access, Contact, Hints, KeyErrorKind, KeyFile, KeyedFile, Passphrase, RelayHint, fingerprint,
+    group, line, party_number, safety_number,
 };
 use serde_json::Value;
 
@@ -40,13 +41,38 @@ fn public_keys_and_fingerprints() {
     }
 }
 
+/// The public key of one of the vectors' identities with the `access` of another.
+fn party(key: usize, access: usize) -> Contact {
+    let identities = &vectors()["identities"];
+    Contact {
+        public: PublicKey::from_bytes(&hex(&identities[key]["public"])).unwrap(),
+        access: Access::from(Secret::from_slice(&hex(&identities[access]["access"])).unwrap()),
+        hints: Hints::default(),
+    }
+}
+
 #[test]
 fn the_safety_number_is_the_same_from_both_ends() {
     let v = vectors();
-    let key = |i: usize| PublicKey::from_bytes(&hex(&v["identities"][i]["public"])).unwrap();
-    assert_eq!(safety_number(&key(0), &key(1)), v["safety_number_of_0_and_1"]);
-    assert_eq!(safety_number(&key(1), &key(0)), v["safety_number_of_0_and_1"]);
-    assert_ne!(safety_number(&key(1), &key(2)), v["safety_number_of_0_and_1"]);
+    let (a, b) = (party(0, 0), party(1, 1));
+    assert_eq!(party_number(&a), v["identities"][0]["party"]);
+    assert_eq!(safety_number(&a, &b), v["safety_number_of_0_and_1"]);
+    assert_eq!(safety_number(&b, &a), v["safety_number_of_0_and_1"]);
+    assert_ne!(safety_number(&b, &party(2, 2)), v["safety_number_of_0_and_1"]);
+}
+
+#[test]
+fn the_safety_number_covers_the_access_of_both_and_no_hints() {
+    let v = vectors();
+    let (a, b) = (party(0, 0), party(1, 1));
+    let changed = safety_number(&a, &party(1, 2));
+    assert_eq!(changed, v["safety_number_of_0_and_1_with_the_access_of_2"]);
+    assert_ne!(changed, v["safety_number_of_0_and_1"]);
+    assert_ne!(safety_number(&party(0, 2), &b), v["safety_number_of_0_and_1"]);
+    let mut hinted = b;
+    hinted.hints.address.push("10.0.0.5:1234".into());
+    hinted.hints.relay = Some(RelayHint::Name("home".into()));
+    assert_eq!(safety_number(&a, &hinted), v["safety_number_of_0_and_1"]);
 }
 
 #[test]

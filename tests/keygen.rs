@@ -387,6 +387,114 @@ fn both_ends_of_a_pair_see_one_safety_number() {
     assert_eq!(json["number"], number.trim_end());
 }
 
+/// A relay's key file at `address`, and the digits that name it.
+fn relay_file(m: &Machine, name: &str, address: &str) -> (String, String) {
+    let text = m.good(&["-o", &format!("{name}.key")]).stdout;
+    let text = text.replace("anonchat-public", "anonchat-relay");
+    m.write(&format!("{name}.pub"), &format!("{text}address = [\"{address}\"]\n"), 0o644);
+    let listed = m.good(&["-l", &format!("{name}.pub")]).stdout;
+    (format!("./{name}.pub"), listed[..47].to_owned())
+}
+
+/// The lines of claims on stderr.
+fn claims(outcome: &Outcome) -> Vec<&str> {
+    outcome.stderr.lines().filter_map(|line| line.strip_prefix("  ")).collect()
+}
+
+#[test]
+fn a_file_whose_access_was_changed_on_its_way_has_another_safety_number() {
+    let (alice, bob) = (Machine::with_identity(), Machine::with_identity());
+    let file = bob.good(&["-y"]).stdout;
+    let other = alice.good(&["-y"]).stdout;
+    let access = |file: &str| file.lines().find(|l| l.starts_with("access")).unwrap().to_owned();
+    alice.write("b.pub", &file, 0o644);
+    alice.write("changed.pub", &file.replace(&access(&file), &access(&other)), 0o644);
+    bob.write("a.pub", &other, 0o644);
+    let theirs = bob.good(&["--verify", "./a.pub"]).stdout;
+    assert_eq!(alice.good(&["--verify", "./b.pub"]).stdout, theirs);
+    assert_ne!(alice.good(&["--verify", "./changed.pub"]).stdout, theirs);
+    let prints =
+        ["./b.pub", "./changed.pub"].map(|f| alice.good(&["-l", f]).stdout[..47].to_owned());
+    assert_eq!(prints[0], prints[1], "a fingerprint names the key alone");
+    alice.good(&["--import", "b.pub", "--as", "bob"]);
+    let refused = alice.refused(&["--import", "changed.pub", "--as", "bob"], 1, "exists already");
+    assert!(refused.stderr.contains("the same key with another access"), "{}", refused.stderr);
+}
+
+#[test]
+fn import_and_verify_show_where_a_file_has_packets_sent_as_its_claim() {
+    let (alice, bob) = (Machine::with_identity(), Machine::new());
+    let (home, digits) = relay_file(&bob, "home", "relay.example.org:7000");
+    bob.good(&["--name", "bobby", "--address", "10.0.0.5:1234", "--relay", &home]);
+    alice.write("b.pub", &bob.text("ring/identity.pub"), 0o644);
+    let filed = alice.good(&["--import", "b.pub", "--as", "bob"]);
+    let shown = claims(&filed);
+    assert!(filed.stderr.contains("contacts/bob: the file claims this, and nothing proves it:"));
+    assert_eq!(
+        shown[..3],
+        ["name: bobby", "address: 10.0.0.5:1234", "relay address: relay.example.org:7000"]
+    );
+    assert_eq!(shown[3], format!("relay fingerprint: {digits}"));
+    assert_eq!(claims(&alice.good(&["--verify", "bob"])).last(), shown.last());
+    // What bob compares it with is shown at his end.
+    bob.write("a.pub", &alice.good(&["-y"]).stdout, 0o644);
+    let verified = bob.good(&["--verify", "./a.pub"]);
+    assert!(shown.iter().all(|line| claims(&verified).contains(line)), "{}", verified.stderr);
+    let json = alice.good(&["--verify", "bob", "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["b_hints"]["relay"]["fingerprint"], digits);
+    assert_eq!(json["b_hints"]["address"][0], "10.0.0.5:1234");
+}
+
+#[test]
+fn whatever_else_was_changed_in_a_file_on_its_way_is_shown() {
+    let (alice, bob) = (Machine::with_identity(), Machine::new());
+    let (home, _) = relay_file(&bob, "home", "relay.example.org:7000");
+    let (planted, _) = relay_file(&bob, "planted", "relay.example.org:7000");
+    bob.good(&["--name", "bobby", "--address", "10.0.0.5:1234", "--relay", &home]);
+    let file = bob.text("ring/identity.pub");
+    let table = file.find("[relay]").unwrap();
+    let other = bob.text("planted.pub");
+    let line =
+        |text: &str, field: &str| text.lines().find(|l| l.starts_with(field)).unwrap().to_owned();
+    let within = |field: &str| {
+        let (head, tail) = file.split_at(table);
+        format!("{head}{}", tail.replace(&line(tail, field), &line(&other, field)))
+    };
+    let changed = [
+        file.replace("bobby", "bob"),
+        file.replace("10.0.0.5", "10.0.0.6"),
+        file.replace("relay.example.org", "relay.example.net"),
+        file[..table].to_owned(),
+        format!("{}relay = \"home\"\n", &file[..table]),
+        within("public"),
+        within("access"),
+        bob.good(&["-y", "--relay", &planted]).stdout,
+    ];
+    let seen = |text: &str| {
+        alice.write("b.pub", text, 0o644);
+        let verified = alice.good(&["--verify", "./b.pub"]);
+        let imported = alice.good(&["--import", "b.pub", "--as", "bob", "--force"]);
+        let lines = |outcome: &Outcome| claims(outcome).join("\n");
+        (verified.stdout.clone(), lines(&verified), lines(&imported))
+    };
+    let (number, verified, imported) = seen(&file);
+    for text in &changed {
+        let now = seen(text);
+        assert_eq!(now.0, number, "hints are not in the number");
+        assert_ne!(now.1, verified, "{text}");
+        assert_ne!(now.2, imported, "{text}");
+    }
+    // Brought up to date without --force, it says what was there before.
+    alice.write("b.pub", &file, 0o644);
+    alice.good(&["--import", "b.pub", "--as", "bob", "--force"]);
+    alice.write("b.pub", &changed[1], 0o644);
+    let updated = alice.good(&["--import", "b.pub", "--as", "bob"]);
+    let addresses =
+        claims(&updated).into_iter().filter(|l| l.starts_with("address")).collect::<Vec<_>>();
+    assert_eq!(addresses, ["address: 10.0.0.5:1234", "address: 10.0.0.6:1234"]);
+}
+
 #[test]
 fn without_an_identity_it_says_how_to_make_one() {
     let m = Machine::new();

@@ -21,6 +21,39 @@ struct Record<'a> {
     event: &'a Event<'a>,
 }
 
+/// What a key file claims beside its key; nothing proves it.
+#[derive(Serialize)]
+pub struct Hints<'a> {
+    /// The petname that its owner suggests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<&'a str>,
+    /// `HOST:PORT` each, in the order in which they are tried.
+    pub address: &'a [String],
+    /// Where messages go when no address works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub relay: Option<HintedRelay<'a>>,
+}
+
+/// The relay that a key file names.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum HintedRelay<'a> {
+    /// One of the reader's own keyring.
+    Petname {
+        /// Its petname there.
+        name: &'a str,
+    },
+    /// One that the file describes.
+    Inline {
+        /// `HOST:PORT` each.
+        address: &'a [String],
+        /// Of its key: 8 groups of 5 digits.
+        fingerprint: String,
+        /// Of its key and access: 8 groups of 5 digits.
+        party: String,
+    },
+}
+
 /// What happened.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -107,6 +140,9 @@ pub enum Event<'a> {
         /// In a list: its petname or path.
         #[serde(skip_serializing_if = "Option::is_none")]
         name: Option<&'a str>,
+        /// In a list: what the file claims.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        hints: Option<Hints<'a>>,
     },
     /// A key was filed.
     Imported {
@@ -118,6 +154,8 @@ pub enum Event<'a> {
         fingerprint: &'a str,
         /// Where it is filed.
         file: &'a str,
+        /// What the file claims.
+        hints: Hints<'a>,
     },
     /// What two people compare over the phone.
     SafetyNumber {
@@ -127,6 +165,10 @@ pub enum Event<'a> {
         b: &'a str,
         /// 8 groups of 5 digits, the same at both ends.
         number: &'a str,
+        /// What the key file of `a` claims; the number does not cover it.
+        a_hints: Hints<'a>,
+        /// What the key file of `b` claims.
+        b_hints: Hints<'a>,
     },
     /// A message, or a part of one.
     Message {

@@ -25,7 +25,7 @@ use crate::crypto::sodium::{KeyPair, PublicKey, Secret};
 
 pub use error::{KeyError, KeyErrorKind};
 pub use file::{KeyFile, KeyedFile};
-pub use fingerprint::{fingerprint, safety_number};
+pub use fingerprint::{fingerprint, party_number, safety_number};
 pub use hints::{BadAddress, Hints, MAX_ADDRESSES, RelayHint, check_address};
 pub use passphrase::{Passphrase, Passphrases};
 pub use ring::{ContactsStamp, Keyring};

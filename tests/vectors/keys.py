@@ -17,6 +17,12 @@ def groups(raw):
 def fingerprint_raw(pk):
     return H(40, b"AnonChat v1 fingerprint", pk)
 
+def party_raw(pk, access):
+    return H(40, b"AnonChat v1 party", pk + access)
+
+def safety(a, b):
+    return groups(H(40, b"AnonChat v1 safety", min(a, b) + max(a, b)))
+
 def argon2id(password, salt, ops, mem_kib):
     return bindings.crypto_pwhash_alg(32, password, salt, ops, mem_kib * 1024,
                                       bindings.crypto_pwhash_ALG_ARGON2ID13)
@@ -39,7 +45,7 @@ def line(kind, public, access, hints):
 sk = [bytes(range(i, i + 32)) for i in (1, 65, 129)]
 pk = [bindings.crypto_scalarmult_base(s) for s in sk]
 access = [bytes([b]) * 32 for b in (0xa1, 0xb2, 0xc3)]
-raw = [fingerprint_raw(p) for p in pk]
+party = [party_raw(p, a) for p, a in zip(pk, access)]
 salt, nonce = bytes(range(16)), bytes(range(100, 124))
 ops, mem_kib = 1, 64
 
@@ -70,9 +76,11 @@ relay_hints = bytes([0xa1, 1]) + array(relay_addresses)
 
 vectors = {
     "identities": [
-        {"secret": s.hex(), "public": p.hex(), "access": a.hex(), "fingerprint": groups(r)}
-        for s, p, a, r in zip(sk, pk, access, raw)],
-    "safety_number_of_0_and_1": groups(H(40, b"AnonChat v1 safety", min(raw[:2]) + max(raw[:2]))),
+        {"secret": s.hex(), "public": p.hex(), "access": a.hex(),
+         "fingerprint": groups(fingerprint_raw(p)), "party": groups(r)}
+        for s, p, a, r in zip(sk, pk, access, party)],
+    "safety_number_of_0_and_1": safety(party[0], party[1]),
+    "safety_number_of_0_and_1_with_the_access_of_2": safety(party[0], party_raw(pk[1], access[2])),
     "group": {
         "g": g.hex(),
         "secret": (gsk := H(32, g, b"AnonChat v1 group key")).hex(),

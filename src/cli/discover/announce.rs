@@ -39,7 +39,7 @@ pub fn run(options: &Options) -> Result<(), Ended> {
     }
     for digits in digits {
         say(options, &format!("fingerprint: {digits}"));
-        let event = Event::Key { fingerprint: &digits, kind: None, name: None };
+        let event = Event::Key { fingerprint: &digits, kind: None, name: None, hints: None };
         options.common.publish(&json::line(&event))?;
     }
     let shown = options.public_name.as_deref().map(|name| {

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use super::super::failure::{Code, Failure};
 use super::super::output::{note, print};
-use super::{Options, PROGRAM, show};
+use super::{Options, PROGRAM, claims, show};
 use crate::keys::disk::{self, Audience, Existing};
 use crate::keys::ring::{Shelf, name_of_file, unlock};
-use crate::keys::{Contact, KeyErrorKind, KeyFile, Keyring, LocalKind, fingerprint};
+use crate::keys::{
+    Contact, Hints, KeyErrorKind, KeyFile, Keyring, LocalKind, fingerprint, party_number,
+};
 
 /// `--import FILE`: contacts, groups or relays, by what it is.
 pub fn import(options: &Options, keyring: &Keyring, source: &Path) -> Result<(), Failure> {
@@ -41,7 +43,7 @@ pub fn import(options: &Options, keyring: &Keyring, source: &Path) -> Result<(),
         let kind = shelf.directory().trim_end_matches('s');
         return print(show::imported(&name, kind, &contact, &path).as_bytes());
     }
-    report(keyring, shelf, &name, &contact, news)
+    report(keyring, shelf, &name, &contact, &news)
 }
 
 fn shelf_of(file: &KeyFile) -> Option<Shelf> {
@@ -81,12 +83,12 @@ fn petname(options: &Options, contact: &Contact, path: Option<&Path>) -> Result<
 }
 
 /// What a file changes in the keyring.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum News {
     /// The name is free, or `--force` was given.
     File,
-    /// The same key with other hints.
-    Hints,
+    /// The same key with other hints; these were there before.
+    Hints(Hints),
     /// It is filed just so already.
     None,
 }
@@ -109,12 +111,15 @@ fn compare(
         KeyFile::Public(known) | KeyFile::Relay(known) => Some(known),
         KeyFile::Keyed(keyed) => keyed.contact(),
     };
-    if known.is_some_and(|known| known.same_key(contact)) {
-        return Ok(News::Hints);
+    let same_public = known.as_ref().is_some_and(|known| known.public == contact.public);
+    match known {
+        Some(known) if known.same_key(contact) => Ok(News::Hints(known.hints)),
+        _ => Err(Failure::from(KeyErrorKind::Exists.at(path)).hint(if same_public {
+            "it is the same key with another access: ask them, and replace the old file with --force"
+        } else {
+            "it is another key: file it with --as NAME, or replace the old one with --force"
+        })),
     }
-    let taken = KeyErrorKind::Exists.at(path);
-    Err(Failure::from(taken)
-        .hint("it is another key: file it with --as NAME, or replace the old one with --force"))
 }
 
 fn report(
@@ -122,11 +127,11 @@ fn report(
     shelf: Shelf,
     name: &str,
     contact: &Contact,
-    news: News,
+    news: &News,
 ) -> Result<(), Failure> {
     let said = match news {
         News::File => "filed",
-        News::Hints => "the same key, hints brought up to date",
+        News::Hints(_) => "the same key, hints brought up to date",
         News::None => "the same key was filed already",
     };
     let place = format!("{}/{name}", shelf.directory());
@@ -138,8 +143,20 @@ fn report(
         }
     }
     print(format!("{}  {place}\n", fingerprint(&contact.public)).as_bytes())?;
-    if shelf == Shelf::Contacts && news == News::File {
+    say_claims(keyring, shelf, &place, contact, news);
+    if shelf == Shelf::Contacts && *news == News::File {
         note(&format!("hint: compare by phone that the key is theirs: {PROGRAM} --verify {name}"));
     }
     Ok(())
+}
+
+/// What the file claims, after what the one before it claimed.
+fn say_claims(keyring: &Keyring, shelf: Shelf, place: &str, contact: &Contact, news: &News) {
+    if let News::Hints(before) = news {
+        claims::say(&format!("{place} before"), before, keyring);
+    }
+    claims::say(place, &contact.hints, keyring);
+    if shelf == Shelf::Relays {
+        note(&format!("{PROGRAM}: {place}: key and access: {}", party_number(contact)));
+    }
 }

@@ -1,5 +1,6 @@
 //! ac-keygen: which of its jobs was asked for.
 
+mod claims;
 mod import;
 mod make;
 mod protect;

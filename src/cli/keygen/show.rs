@@ -7,8 +7,7 @@ use super::super::failure::{Code, Failure, exit_with};
 use super::super::json::{self, Event};
 use super::super::output::{note, print};
 use super::super::passphrase::PassphraseSource;
-use super::{Options, PROGRAM};
-use crate::crypto::sodium::PublicKey;
+use super::{Options, PROGRAM, claims};
 use crate::keys::disk::{self, Audience};
 use crate::keys::ring::{Shelf, unlock};
 use crate::keys::{
@@ -131,49 +130,54 @@ fn listing(options: &Options, name: &str, kind: &str, contact: &Contact) -> Stri
     if !options.json {
         return format!("{fingerprint}  {name}\n");
     }
-    json::line(&Event::Key { fingerprint: &fingerprint, kind: Some(kind), name: Some(name) })
+    let hints = Some(claims::reported(&contact.hints));
+    json::line(&Event::Key { fingerprint: &fingerprint, kind: Some(kind), name: Some(name), hints })
 }
 
 /// What `--import` reports, as an object.
 pub fn imported(name: &str, kind: &str, contact: &Contact, file: &Path) -> String {
     let (fingerprint, file) = (fingerprint(&contact.public), file.to_string_lossy());
-    json::line(&Event::Imported { kind, name, fingerprint: &fingerprint, file: &file })
+    let hints = claims::reported(&contact.hints);
+    json::line(&Event::Imported { kind, name, fingerprint: &fingerprint, file: &file, hints })
 }
 
-/// `--verify`: one number for two keys.
+/// `--verify`: one number for two parties, and what their files claim beside it.
 pub fn verify(options: &Options, keyring: &Keyring, pair: &[String]) -> Result<(), Failure> {
     let mut source = options.passphrase.source();
-    let mut keys: Vec<(String, PublicKey)> = Vec::new();
+    let mut parties: Vec<(String, Contact)> = Vec::new();
     if pair.len() == 1 {
-        keys.push(("identity".into(), keyring.identity_contact()?.public));
+        parties.push(("identity".into(), keyring.identity_contact()?));
     }
     for name in pair {
-        keys.push((name.clone(), key_of(keyring, name, &mut source)?));
+        parties.push((name.clone(), party(keyring, name, &mut source)?));
     }
-    let [(a_name, a), (b_name, b)] = keys.as_slice() else {
+    let [(a_name, a), (b_name, b)] = parties.as_slice() else {
         return Err(Failure::new(Code::Usage, "--verify takes one or two names"));
     };
     let number = safety_number(a, b);
     if options.json {
-        let event = Event::SafetyNumber { a: a_name, b: b_name, number: &number };
+        let (a_hints, b_hints) = (claims::reported(&a.hints), claims::reported(&b.hints));
+        let event = Event::SafetyNumber { a: a_name, b: b_name, number: &number, a_hints, b_hints };
         return print(json::line(&event).as_bytes());
     }
     print(format!("{number}\n").as_bytes())?;
-    if a == b {
+    if a.same_key(b) {
         note(&format!("{PROGRAM}: both are the same key"));
     }
-    note("hint: read it out over the phone; the other end must see the same number");
+    for (name, party) in &parties {
+        claims::say(&names::harmless(name), &party.hints, keyring);
+    }
+    note(
+        "hint: read it out over the phone: the other end must see the same number; then ask \
+         whether the claims are right, which it does not cover",
+    );
     Ok(())
 }
 
 /// A path to any key file, else a contact or a group.
-fn key_of(
-    keyring: &Keyring,
-    name: &str,
-    source: &mut PassphraseSource,
-) -> Result<PublicKey, Failure> {
+fn party(keyring: &Keyring, name: &str, source: &mut PassphraseSource) -> Result<Contact, Failure> {
     if name.contains('/') {
-        return Ok(public_half(keyring, Path::new(name), Some(source))?.0.public);
+        return Ok(public_half(keyring, Path::new(name), Some(source))?.0);
     }
-    Ok(keyring.peer(name, source)?.1.public)
+    Ok(keyring.peer(name, source)?.1)
 }

@@ -133,7 +133,7 @@ impl<'a> Front<'a> {
     /// A key that answers here.
     pub fn say_key(&mut self, public: &PublicKey, group: Option<&str>) {
         let digits = fingerprint(public);
-        self.told.report(&Event::Key { fingerprint: &digits, kind: None, name: None });
+        self.told.report(&Event::Key { fingerprint: &digits, kind: None, name: None, hints: None });
         if !self.quiet {
             let whose = group.map_or_else(String::new, |name| format!(" of group {name}"));
             self.told.say(&format!("ac-listen: fingerprint{whose}: {digits}"));
