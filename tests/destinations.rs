@@ -157,12 +157,90 @@ fn a_host_name_is_looked_up() {
     meeting.delivers_to(&["localhost", &port]);
 }
 
+/// A command of `home` in a mount namespace whose `/etc/hosts` says that every name in `names` is here.
+fn with_hosts(home: &common::Home, names: &str, name: &str, args: &[&str]) -> Command {
+    let hosts = home.path().join("hosts");
+    std::fs::write(&hosts, format!("127.0.0.1 {names}\n")).unwrap();
+    let mut command = Command::new("unshare");
+    let script = "mount --bind \"$1\" /etc/hosts && shift && exec \"$@\"";
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(hosts).arg(program(name)).args(args);
+    home.at_home(&mut command);
+    command
+}
+
+fn can_mount() -> bool {
+    let unshare = || Command::new("unshare").args(["--mount", "true"]).output();
+    possible(unshare().is_ok_and(|done| done.status.success()), "run as root, with unshare")
+}
+
+/// Whoever asked the system for the name would be told an address, and deliver.
+#[test]
+fn an_onion_name_is_never_looked_up_and_is_said_to_need_a_proxy() {
+    if !can_mount() {
+        return;
+    }
+    let meeting = Meeting::on("127.0.0.1:0");
+    let port = meeting.port();
+    let hosts = "abc.onion ABC.Onion abc.onion. www.abc.onion onion";
+    let run_it = |name: &str, args: &[&str], code: i32| {
+        let output = run(with_hosts(&meeting.alice, hosts, name, args), b"hi\n", DEADLINE);
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{name} {args:?}: {stderr}");
+        assert!(stderr.contains("onion name needs a proxy, and none is set"), "{args:?}: {stderr}");
+        assert!(output.stdout.is_empty());
+    };
+    for name in ["abc.onion", "ABC.Onion", "abc.onion.", "www.abc.onion", "onion"] {
+        let (to, number) = (format!("bob@{name}:{port}"), port.to_string());
+        for args in [&[][..], &["-u"], &["-z"], &["-i"]] {
+            run_it("ac-send", &[args, &[&to]].concat(), 4);
+        }
+        run_it("ac-send", &[name, &number], 4);
+        run_it("ac-send", &["--plain", name, &number], 4);
+        run_it("ac-send", &["--plain", "-u", name, &number], 4);
+        run_it("ac-listen", &[&format!("{name}:0")], 2);
+        run_it("ac-relay", &[&format!("{name}:0")], 2);
+        run_it("ac-relay", &["--address", &format!("{name}:7000"), "127.0.0.1:0"], 2);
+        run_it("ac-relay", &["--metrics", &format!("{name}:0"), "127.0.0.1:0"], 2);
+        run_it("ac-discover", &["--announce", &format!("{name}:1234")], 2);
+        run_it("ac-keygen", &["-y", "--address", &format!("{name}:1234")], 2);
+    }
+    // A relay.
+    let relay = std::fs::read_to_string(meeting.bob.public_key_file()).unwrap();
+    let relay = relay.replace("anonchat-public", "anonchat-relay");
+    let file = meeting.alice.path().join("home.pub");
+    std::fs::write(&file, format!("{relay}address = [\"abc.onion:{port}\"]\n")).unwrap();
+    meeting.alice.keygen(&["--import", file.to_str().unwrap(), "--as", "home"]);
+    for relay in ["home", &format!("home@abc.ONION:{port}")] {
+        run_it("ac-send", &["--via", relay, "bob"], 4);
+        run_it("ac-listen", &["--via", relay], 4);
+        run_it("ac-discover", &["--via", relay], 4);
+    }
+}
+
+#[test]
+fn a_key_file_may_name_an_onion_address_beside_others() {
+    if !can_mount() {
+        return;
+    }
+    let mut meeting = Meeting::on("127.0.0.1:0");
+    let file = meeting.alice.path().join("contacts/bob.pub");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let with = |addresses: &str| format!("{text}address = [{addresses}]\n");
+    std::fs::write(&file, with("\"abc.onion:9\"")).unwrap();
+    let sent = run(with_hosts(&meeting.alice, "abc.onion", "ac-send", &["bob"]), b"hi\n", DEADLINE);
+    assert_code(&sent, 4);
+    let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+    assert!(said.contains("bob: abc.onion: an .onion name needs a proxy"), "{said}");
+    let here = format!("\"abc.onion:9\", \"127.0.0.1:{}\"", meeting.port());
+    std::fs::write(&file, with(&here)).unwrap();
+    assert_code(&run(meeting.alice.command("ac-send", &["bob"]), b"hi\n", DEADLINE), 0);
+    assert!(meeting.listener.wait_exit(DEADLINE).success());
+}
+
 /// In a mount namespace whose `/etc/hosts` gives one name two addresses.
 #[test]
 fn every_address_of_a_host_name_is_tried_in_turn() {
-    let unshare = || Command::new("unshare").args(["--mount", "true"]).output();
-    let can = unshare().is_ok_and(|done| done.status.success());
-    if !possible(can, "run as root, with unshare") {
+    if !can_mount() {
         return;
     }
     // One of the two addresses is refused, whichever the system's resolver puts first.

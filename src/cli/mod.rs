@@ -29,5 +29,6 @@ mod sealed_file;
 pub mod send;
 mod terminal;
 mod trace;
+mod typo;
 pub mod units;
 mod via;

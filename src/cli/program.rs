@@ -7,6 +7,7 @@ use clap::Parser;
 use super::failure::{Code, Failure, exit_with};
 use super::output::{note, print};
 use super::sanitize::sanitize_line;
+use super::typo;
 use crate::crypto::noise::SEALS;
 
 /// What `--version` says behind the name.
@@ -38,12 +39,10 @@ pub fn main<O: Parser>(
 /// harmless to a terminal then.
 fn usage(program: &str, error: &clap::Error) -> Failure {
     let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n");
-    let first = paragraphs.next().unwrap_or_default();
+    let first = text.split("\n\n").next().unwrap_or_default();
     let message = one_line(first.strip_prefix("error: ").unwrap_or(first));
-    let tip = paragraphs.find_map(|p| p.trim().strip_prefix("tip: a similar"));
-    Failure::new(Code::Usage, message).hint(match tip {
-        Some(rest) => format!("a similar{}", one_line(rest)),
+    Failure::new(Code::Usage, message).hint(match typo::meant(error) {
+        Some(option) => format!("a similar argument exists: '{}'", one_line(option)),
         None => format!("{program} --help shows the options"),
     })
 }

@@ -6,15 +6,28 @@ use std::rc::Rc;
 use super::config::{self, Config};
 use super::destination::{Destination, host_port};
 use super::failure::{Code, Failure};
-use crate::keys::{Contact, Keyring, RelayHint};
+use crate::keys::{BadAddress, Contact, Keyring, RelayHint, is_onion};
 use crate::net::via::{Place, Relay, Through, To};
 
 /// The relay that `word` names.
 ///
 /// # Errors
 /// [`Code::Key`] for a key file that is missing or bad, [`Code::Usage`] for an address that is none,
-/// and for a relay of which nobody says where it is.
+/// and for a relay of which nobody says where it is; [`Code::Unreachable`] for one that only a proxy
+/// reaches.
 pub fn relay(word: &str, keyring: &Keyring) -> Result<Rc<Relay>, Failure> {
+    let relay = named(word, keyring)?;
+    match relay.targets.iter().all(|at| is_onion(&at.host)) {
+        true => Err(Failure::new(
+            Code::Unreachable,
+            format!("relay {}: {}", relay.name, BadAddress::Onion),
+        )),
+        false => Ok(relay),
+    }
+}
+
+/// The relay that `word` names, wherever it is.
+fn named(word: &str, keyring: &Keyring) -> Result<Rc<Relay>, Failure> {
     // No address has a slash: a path whose folders contain an @ is a path.
     let (name, address) = match word.rsplit_once('@').filter(|(_, a)| !a.contains('/')) {
         Some((name, address)) => (name, Some(host_port(address)?)),
@@ -34,7 +47,7 @@ pub fn relay(word: &str, keyring: &Keyring) -> Result<Rc<Relay>, Failure> {
 /// The relay that a key file names; `None` if it is not in the keyring, or nobody says where it is.
 fn hinted(hint: &RelayHint, keyring: &Keyring) -> Option<Rc<Relay>> {
     match hint {
-        RelayHint::Name(name) => relay(name, keyring).ok(),
+        RelayHint::Name(name) => named(name, keyring).ok(),
         RelayHint::Inline(contact) => {
             let name = contact.hints.address.first().cloned().unwrap_or_default();
             Some(Rc::new(from_contact(name, contact))).filter(|relay| !relay.targets.is_empty())

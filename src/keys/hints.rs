@@ -43,6 +43,8 @@ pub enum BadAddress {
     Host,
     /// An IPv6 address stands without brackets.
     Brackets,
+    /// The host is an `.onion` name.
+    Onion,
 }
 
 impl fmt::Display for BadAddress {
@@ -52,6 +54,7 @@ impl fmt::Display for BadAddress {
             Self::Port => "a port is a number from 1 to 65535",
             Self::Host => "the host is neither a name nor an address",
             Self::Brackets => "an IPv6 address stands in brackets: [IPV6]:PORT",
+            Self::Onion => "an .onion name needs a proxy, and none is set",
         })
     }
 }
@@ -72,6 +75,26 @@ pub fn check_address(address: &str) -> Result<(), BadAddress> {
     match port.parse::<u16>() {
         Ok(1..) if digits => Ok(()),
         _ => Err(BadAddress::Port),
+    }
+}
+
+/// Whether `host` is a name of the Tor network, which no name server knows: it is reached by a proxy
+/// alone, and asking a name server for it tells the network whom somebody looks for (RFC 7686).
+pub fn is_onion(host: &str) -> bool {
+    let name = host.trim_end_matches('.');
+    name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("onion"))
+}
+
+/// Checks an address that is to be put into a key file: [`check_address`], and no `.onion` name, where
+/// nobody could go yet.
+///
+/// # Errors
+/// [`BadAddress`].
+pub fn check_own_address(address: &str) -> Result<(), BadAddress> {
+    check_address(address)?;
+    match address.rsplit_once(':') {
+        Some((host, _)) if is_onion(host) => Err(BadAddress::Onion),
+        _ => Ok(()),
     }
 }
 

@@ -26,7 +26,9 @@ use crate::crypto::sodium::{KeyPair, PublicKey, Secret};
 pub use error::{KeyError, KeyErrorKind};
 pub use file::{KeyFile, KeyedFile};
 pub use fingerprint::{fingerprint, party_number, safety_number};
-pub use hints::{BadAddress, Hints, MAX_ADDRESSES, RelayHint, check_address};
+pub use hints::{
+    BadAddress, Hints, MAX_ADDRESSES, RelayHint, check_address, check_own_address, is_onion,
+};
 pub use passphrase::{Passphrase, Passphrases};
 pub use ring::{ContactsStamp, Keyring};
 pub use wiped::Wiped;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::hub::Bell;
+use crate::keys::is_onion;
 
 /// Where somebody listens, as a user writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -27,8 +28,8 @@ impl std::fmt::Display for HostPort {
 
 /// A look-up under way, or its answer.
 pub enum Lookup {
-    /// The addresses, in the order in which to try them.
-    Done(Vec<SocketAddr>),
+    /// The addresses, in the order in which to try them; an error is told once.
+    Done(io::Result<Vec<SocketAddr>>),
     /// A thread is asking.
     Asking(Receiver<io::Result<Vec<SocketAddr>>>),
 }
@@ -40,13 +41,15 @@ impl Lookup {
     /// When a thread cannot be started.
     pub fn start(target: &HostPort, bell: Bell) -> io::Result<Self> {
         if let Ok(ip) = target.host.parse::<IpAddr>() {
-            return Ok(Self::Done(vec![SocketAddr::new(ip, target.port)]));
+            return Ok(Self::Done(Ok(vec![SocketAddr::new(ip, target.port)])));
+        }
+        if is_onion(&target.host) {
+            return Ok(Self::Done(Err(needs_proxy(&target.host))));
         }
         let (tell, answer) = channel();
         let (host, port) = (target.host.clone(), target.port);
         std::thread::Builder::new().name("resolver".into()).spawn(move || {
-            let found = (host.as_str(), port).to_socket_addrs();
-            let addresses = found.map(Iterator::collect).map_err(|e| not_found(&host, &e));
+            let addresses = ask(&host, port).map_err(|e| not_found(&host, &e));
             // Nobody listens any more if the program gave up meanwhile.
             let _ = tell.send(addresses);
             bell.ring();
@@ -60,7 +63,7 @@ impl Lookup {
     /// What the system's resolver said.
     pub fn poll(&mut self) -> io::Result<Option<Vec<SocketAddr>>> {
         match self {
-            Self::Done(addresses) => Ok(Some(std::mem::take(addresses))),
+            Self::Done(found) => std::mem::replace(found, Ok(Vec::new())).map(Some),
             Self::Asking(answer) => match answer.try_recv() {
                 Ok(result) => result.map(Some),
                 Err(TryRecvError::Empty) => Ok(None),
@@ -70,6 +73,23 @@ impl Lookup {
             },
         }
     }
+}
+
+/// The addresses of `host`, from the system's resolver: it takes its time. The only place that asks it.
+///
+/// # Errors
+/// What the resolver says; [`io::ErrorKind::Unsupported`] for an `.onion` name, for which it is not
+/// asked.
+pub fn ask(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if is_onion(host) {
+        return Err(needs_proxy(host));
+    }
+    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+fn needs_proxy(host: &str) -> io::Error {
+    let why = format!("{host}: an .onion name needs a proxy, and none is set");
+    io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
 /// What the resolver said of `host`, which it does not name, in the form of our own errors.

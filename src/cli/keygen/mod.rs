@@ -14,7 +14,7 @@ use clap::{ArgGroup, Parser};
 use super::failure::{Code, EXIT_STATUS_HELP, Failure};
 use super::passphrase::{PassphraseOptions, PassphraseSource};
 use crate::keys::disk::Existing;
-use crate::keys::{Hints, Keyring, RelayHint, check_address, names};
+use crate::keys::{Hints, Keyring, RelayHint, check_own_address, names};
 
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-keygen";
@@ -115,7 +115,7 @@ fn petname(text: &str) -> Result<String, String> {
 }
 
 fn address(text: &str) -> Result<String, String> {
-    check_address(text).map(|()| text.into()).map_err(|e| e.to_string())
+    check_own_address(text).map(|()| text.into()).map_err(|e| e.to_string())
 }
 
 /// Does the one job that the options ask for.

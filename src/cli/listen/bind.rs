@@ -1,11 +1,12 @@
 //! Where ac-listen listens: its operands, and the sockets that they ask for.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 
 use mio::net::{TcpListener, UdpSocket};
 
 use crate::cli::failure::{Code, Failure, system};
+use crate::net::resolve;
 use crate::net::sockets::{Bind, Transport};
 
 /// An operand of ac-listen: where to listen.
@@ -55,8 +56,8 @@ fn on_host(host: &str, port: u16) -> Result<Vec<Bind>, String> {
     if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
         return Ok(vec![Bind { address: Some(ip), port }]);
     }
-    let found = (host, port).to_socket_addrs().map_err(|e| e.to_string())?;
-    Ok(found.map(|a| Bind { address: Some(a.ip()), port }).collect())
+    let found = resolve::ask(host, port).map_err(|e| e.to_string())?;
+    Ok(found.iter().map(|a| Bind { address: Some(a.ip()), port }).collect())
 }
 
 /// The sockets that the operands ask for.

@@ -17,7 +17,7 @@ use super::output::{check_stdout, note};
 use super::outputs::Outputs;
 use super::units;
 use crate::keys::names::harmless;
-use crate::keys::{KeyFile, Keyring, check_address};
+use crate::keys::{KeyFile, Keyring, check_own_address};
 use crate::net::descriptors;
 use crate::net::hub::Hub;
 use crate::net::sockets::{Transport, canonical};
@@ -92,7 +92,7 @@ pub struct Options {
 }
 
 fn reached_at(text: &str) -> Result<String, String> {
-    check_address(text).map(|()| text.into()).map_err(|e| e.to_string())
+    check_own_address(text).map(|()| text.into()).map_err(|e| e.to_string())
 }
 
 fn metrics(text: &str) -> Result<BindWord, String> {

@@ -58,6 +58,10 @@ fn too_slow(address: SocketAddr, behind: u64) -> Failure {
 /// Why nobody was reached.
 pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
     match error {
+        // It was not looked for.
+        DialError::NotFound(e) if e.kind() == io::ErrorKind::Unsupported => {
+            Failure::new(Code::Unreachable, system(e))
+        }
         DialError::NotFound(e) => {
             Failure::new(Code::Unreachable, format!("the host was not found: {}", system(e)))
         }
