@@ -268,6 +268,10 @@ fn a_file_that_is_no_state_of_ours_is_refused_and_left_alone() {
     std::fs::write(&state, &ours).unwrap();
     std::fs::set_permissions(&state, PermissionsExt::from_mode(0o640)).unwrap();
     assert_eq!(refusal(&bob, &state), "mode 0640 lets others at it\nhint: make it 0600\n");
+    std::fs::set_permissions(&state, PermissionsExt::from_mode(0o600)).unwrap();
+    let link = bob.path().join("link");
+    std::os::unix::fs::symlink(&state, &link).unwrap();
+    assert_eq!(refusal(&bob, &link), "is a symbolic link\n");
     assert_eq!(refusal(&bob, bob.path()), "is a directory\n");
     assert_eq!(refusal(&bob, Path::new("/dev/null")), "is not a regular file\n");
 }

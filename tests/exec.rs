@@ -194,6 +194,20 @@ fn a_file_is_a_message_with_a_name() {
 }
 
 #[test]
+fn a_name_in_the_environment_has_nothing_that_deceives_whoever_is_shown_it() {
+    let pair = Pair::new();
+    let mut listener = pair.script("cat > /dev/null; printf %s \"$AC_NAME\" > got", &["-1"]);
+    // Direction, zero width, tags, a soft hyphen, a filler, a line separator, a shorthand control.
+    let name = "a\u{202e}b\u{2066}c\u{2069}d\u{200b}e\u{200d}f\u{feff}g\u{e0041}h\u{ad}i\u{3164}j\u{2028}k\u{61c}l\u{1bca0}m\u{85}n.exé";
+    let file = pair.alice.path().join(name);
+    std::fs::write(&file, b"x").unwrap();
+    let to = listener.destination("bob");
+    assert_code(&send(&pair.alice, &[&to, "--", file.to_str().unwrap()], b""), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert_eq!(pair.file("got"), "abcdefghijklmn.exé");
+}
+
+#[test]
 fn a_folder_is_for_no_command_and_files_go_to_the_directory_if_there_is_one() {
     let pair = Pair::new();
     let folder = pair.alice.path().join("folder");

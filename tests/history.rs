@@ -227,6 +227,46 @@ fn what_is_no_file_is_no_history() {
 }
 
 #[test]
+fn a_history_is_written_and_read_through_no_symbolic_link() {
+    let friends = Friends::new();
+    let path = history(&friends.alice);
+    let (target, missing) =
+        (friends.alice.path().join("target"), friends.alice.path().join("missing"));
+    fs::write(&target, "").unwrap();
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+    for to in [&target, &missing] {
+        std::os::unix::fs::symlink(to, &path).unwrap();
+        let refused = send(&friends.alice, &["--history", &path, "bob@127.0.0.1:1"], b"hi");
+        let args = ["--history", &path, "127.0.0.1:0"];
+        let listened = run(friends.alice.command("ac-listen", &args), b"", DEADLINE);
+        for refused in [refused, listened, replay(&friends.alice, &[])] {
+            assert_code(&refused, 1);
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(said.contains("is a symbolic link"), "{said}");
+        }
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(fs::metadata(&target).unwrap().len(), 0);
+    assert!(!missing.exists());
+}
+
+#[test]
+fn a_history_that_others_can_change_or_own_is_not_replayed() {
+    let friends = Friends::new();
+    friends.talk(&[], &[b"hi"]);
+    let path = history(&friends.alice);
+    for (mode, code) in [(0o620, 1), (0o602, 1), (0o644, 0), (0o600, 0)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_code(&replay(&friends.alice, &[]), code);
+    }
+    if common::possible(std::os::unix::fs::chown(&path, Some(12345), None).is_ok(), "run as root") {
+        let replayed = replay(&friends.alice, &[]);
+        assert_code(&replayed, 1);
+        assert!(String::from_utf8(replayed.stderr).unwrap().contains("belongs to somebody else"));
+    }
+}
+
+#[test]
 fn recording_needs_no_passphrase_and_replaying_does() {
     let (alice, bob) = (Home::new(), Home::with_identity());
     let passphrase = bob.path().join("passphrase").to_str().unwrap().to_owned();

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use crate::keys::names::is_deceptive;
+
 /// A stream of text on its way to a terminal, in pieces that may split a character.
 #[derive(Default)]
 pub struct Sanitizer {
@@ -131,20 +133,10 @@ pub fn sanitize_line(text: &str) -> String {
     out
 }
 
-/// Control characters, and what is invisible by design: the Unicode property
-/// Default_Ignorable_Code_Point without the variation selectors U+FE00 to FE0F (marks, as in
-/// emoji), the format controls beside it, and the line and paragraph separators.
+/// Deceptive characters, except the variation selectors U+FE00 to FE0F: a mark behind a character, as in
+/// emoji, hides nothing on a terminal.
 pub(super) fn is_dangerous(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' // zero width, direction marks
-            | '\u{2028}'..='\u{202e}' // separators, direction embeddings and overrides
-            | '\u{2060}'..='\u{206f}' // invisible operators, direction isolates
-            | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
-            | '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e0000}'..='\u{e0fff}') // tags, and selectors that can carry hidden text
+    is_deceptive(c) && !matches!(c, '\u{fe00}'..='\u{fe0f}')
 }
 
 /// `^[` for ASCII, as terminals echo it, `\u{202e}` for others.

@@ -140,6 +140,10 @@ impl Dh for X25519 {
     /// Stricter than Noise section 12.1, which leaves an all-zero result to the application and
     /// takes every encoding of a key.
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        // No secret has an all-zero public key: ours was never set.
+        if self.public == [0; 32] {
+            return Err(snow::Error::Dh);
+        }
         let foreign = pubkey.first_chunk::<32>().ok_or(snow::Error::Dh)?;
         let shared = sodium::x25519(&self.secret, foreign).map_err(|_| snow::Error::Dh)?;
         out[..32].copy_from_slice(shared.expose());
@@ -242,5 +246,23 @@ impl Hash for Blake2bHash {
     }
     fn result(&mut self, out: &mut [u8]) {
         std::mem::replace(&mut self.0, new_blake2b()).finish(&mut out[..HASH_LEN]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_without_a_secret_of_ours_is_an_error() {
+        let Some(mut ours) = Resolver.resolve_dh(&DHChoice::Curve25519) else {
+            unreachable!("X25519 is there")
+        };
+        let theirs = KeyPair::generate();
+        let mut shared = [0; 32];
+        assert!(ours.dh(theirs.public().as_bytes(), &mut shared).is_err());
+        assert!(ours.generate(&mut SystemRandom).is_ok());
+        assert!(ours.dh(theirs.public().as_bytes(), &mut shared).is_ok());
+        assert_ne!(shared, [0; 32]);
     }
 }

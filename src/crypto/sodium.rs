@@ -111,6 +111,13 @@ impl<const N: usize> Secret<N> {
         Some(secret)
     }
 
+    /// Copies `bytes`.
+    pub fn duplicate_of(bytes: &[u8; N]) -> Self {
+        let mut secret = Self::zeroed();
+        secret.0.copy_from_slice(bytes);
+        secret
+    }
+
     /// The bytes themselves.
     pub fn expose(&self) -> &[u8; N] {
         &self.0
@@ -123,9 +130,7 @@ impl<const N: usize> Secret<N> {
 
     /// A second copy: rare enough to be spelled out.
     pub fn duplicate(&self) -> Self {
-        let mut secret = Self::zeroed();
-        secret.0.copy_from_slice(&self.0[..]);
-        secret
+        Self::duplicate_of(&self.0)
     }
 }
 
@@ -396,15 +401,17 @@ impl Blake2b {
 
     /// Adds a piece.
     pub fn update(&mut self, piece: &[u8]) {
-        // libsodium's update returns 0 always.
-        let _ = self.0.update(piece);
+        // libsodium fails here only for a state that was finished, which `finish` takes away. A hash
+        // of less than it was given must not go on, whatever it was for.
+        assert!(self.0.update(piece).is_ok(), "BLAKE2b took nothing in");
     }
 
-    /// Writes the digest to `out`, which has the length that was asked for.
+    /// Writes the digest to `out`, which has the length that was asked for. Should there be none, the
+    /// program ends: zeros in its place would pass for one.
     pub fn finish(self, out: &mut [u8]) {
-        if let Ok(digest) = self.0.finalize() {
-            out.copy_from_slice(digest.as_ref());
-        }
+        let digest = self.0.finalize();
+        let digest = digest.unwrap_or_else(|()| unreachable!("BLAKE2b gave no digest"));
+        out.copy_from_slice(digest.as_ref());
     }
 }
 

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-use rustix::fs::{FileType, FlockOperation, OFlags, fstat, ftruncate};
+use rustix::fs::{FlockOperation, fstat, ftruncate};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::net::private_file::{self, Exposed};
+use crate::net::private_file;
 
 /// A history opened for appending. Each write holds the file's lock, and is there as a whole or,
 /// after an error, not at all.
@@ -20,24 +20,9 @@ impl Appending {
     /// Opens `path`; a file that is not there is made, for nobody else to read (mode 0600).
     ///
     /// # Errors
-    /// What the system says; a file that others may read or write, or that is somebody else's; and
-    /// what is neither a file nor a device.
+    /// What the system says, and what [`private_file`] refuses; a device is nobody's.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let fd = private_file::open(path, OFlags::WRONLY)?;
-        let stat = fstat(&fd)?;
-        let regular = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => true,
-            FileType::CharacterDevice if !rustix::termios::isatty(&fd) => false,
-            _ => return Err(io::Error::other("is not a regular file")),
-        };
-        if regular {
-            private_file::check(&stat).map_err(|exposed| match exposed {
-                Exposed::Mode(mode) => {
-                    io::Error::other(format!("mode {mode:04o} lets others at it: make it 0600"))
-                }
-                Exposed::Owner => io::Error::other("belongs to somebody else"),
-            })?;
-        }
+        let (fd, regular) = private_file::open_to_append_or_device(path)?;
         Ok(Self { file: File::from(fd), regular })
     }
 

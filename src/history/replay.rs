@@ -11,6 +11,7 @@ use rustix::fs::FlockOperation;
 use super::append::lock;
 use super::entry::{self, Entry, FRAME_LEN, Head, MAX_ENTRY, SYNC, State};
 use crate::crypto::sodium::KeyPair;
+use crate::net::private_file;
 
 /// What is read at once, in bytes: several entries.
 const WINDOW: usize = 4 * MAX_ENTRY;
@@ -92,16 +93,12 @@ impl<'k> Replay<'k> {
         })
     }
 
-    /// Opens the history at `path`, which must be a regular file: it is read back and forth.
+    /// Opens the history at `path`, if nobody else can change it: they could have anybody say anything.
     ///
     /// # Errors
-    /// What the system says.
+    /// What the system says, and what [`private_file`] refuses.
     pub fn file(path: &Path) -> io::Result<File> {
-        // A FIFO would wait for somebody to write.
-        if !std::fs::metadata(path)?.is_file() {
-            return Err(io::Error::other("is not a regular file"));
-        }
-        File::open(path)
+        Ok(File::from(private_file::open_to_read(path)?))
     }
 
     /// Whether any entry was opened.

@@ -77,10 +77,17 @@ pub fn is_invisible(c: char) -> bool {
         | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// `text` with every character that a terminal would act on, or would not show, replaced by `?`.
+/// Characters that a terminal acts on or does not show: control characters, [`is_invisible`] ones, and
+/// format controls of scripts and notations that no petname needs to be kept from.
+pub fn is_deceptive(c: char) -> bool {
+    c.is_control()
+        || is_invisible(c)
+        || matches!(c, '\u{13430}'..='\u{1343f}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}')
+}
+
+/// `text` with every [`is_deceptive`] character replaced by `?`.
 pub fn harmless(text: &str) -> String {
-    let shown = |c: char| if c.is_control() || is_invisible(c) { '?' } else { c };
-    text.chars().map(shown).collect()
+    text.chars().map(|c| if is_deceptive(c) { '?' } else { c }).collect()
 }
 
 /// [`harmless`] for what a stranger wrote: cut after 100 characters.

@@ -14,12 +14,12 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, ftruncate, stat};
+use rustix::fs::{AtFlags, CWD, FlockOperation, Mode, OFlags, Stat, flock, ftruncate, statat};
 use rustix::io::Errno;
 
 use super::clock::Clock;
 use super::listen::Answering;
-use super::private_file::{self, Exposed};
+use super::private_file::{self, NotPrivate};
 use crate::crypto::sodium::random;
 use crate::proto::datagram::packet::Mac1;
 use crate::proto::datagram::past::{
@@ -38,12 +38,8 @@ const _: () = assert!(((1 + 2 * MAX_ALL_ENTRIES + 2 * SURPLUS) * ENTRY_LEN) as u
 pub enum StateError {
     /// It cannot be opened, read or written.
     System(io::Error),
-    /// It is no regular file.
-    NotAFile,
-    /// Others may read or write it: its mode.
-    TooOpen(u32),
-    /// It belongs to somebody else.
-    NotMine,
+    /// It is no file that is ours alone.
+    NotPrivate(NotPrivate),
     /// Another listener has it.
     InUse,
     /// It is too long to be one.
@@ -59,6 +55,12 @@ pub enum StateError {
 impl From<io::Error> for StateError {
     fn from(error: io::Error) -> Self {
         Self::System(error)
+    }
+}
+
+impl From<NotPrivate> for StateError {
+    fn from(why: NotPrivate) -> Self {
+        Self::NotPrivate(why)
     }
 }
 
@@ -105,8 +107,7 @@ impl StateFile {
     /// # Errors
     /// [`StateError`].
     pub fn open(path: &Path, keys: &[Answering]) -> Result<Self, StateError> {
-        // A symbolic link stays one; what it names is rewritten beside itself.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let path = path.to_owned();
         let mut file = open_alone(&path)?;
         let mut bytes = Vec::new();
         if file.metadata()?.len() > MAX_FILE_LEN {
@@ -274,27 +275,15 @@ fn temporary_beside(path: &Path) -> PathBuf {
 /// Opens the file for this process alone; one that is not there is made, for nobody else to read.
 fn open_alone(path: &Path) -> Result<File, StateError> {
     loop {
-        let fd = private_file::open(path, OFlags::RDWR)?;
-        let opened = fstat(&fd)?;
-        check(&opened)?;
+        let (fd, opened) = private_file::open_to_append(path, OFlags::RDWR)?;
         match flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(StateError::InUse),
             result => result?,
         }
         // Whoever had it may have put another in its place before we had the lock.
         let same = |a: &Stat, b: &Stat| (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino);
-        if stat(path).is_ok_and(|now| same(&now, &opened)) {
+        if statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|now| same(&now, &opened)) {
             return Ok(File::from(fd));
         }
     }
-}
-
-fn check(stat: &Stat) -> Result<(), StateError> {
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(StateError::NotAFile);
-    }
-    private_file::check(stat).map_err(|exposed| match exposed {
-        Exposed::Mode(mode) => StateError::TooOpen(mode),
-        Exposed::Owner => StateError::NotMine,
-    })
 }

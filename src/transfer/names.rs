@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 
 use jiff::civil::DateTime;
 
-use crate::keys::names::is_invisible;
+use crate::keys::names::is_deceptive;
 
 /// The longest name of one file that file systems take, in bytes.
 pub const MAX_COMPONENT: usize = 255;
@@ -131,7 +131,7 @@ fn push_component(safe: &mut String, part: &str) -> Result<(), BadPath> {
         _ => {}
     }
     for c in part.chars() {
-        if c.is_control() || is_invisible(c) { push_escaped(safe, c) } else { safe.push(c) }
+        if is_deceptive(c) { push_escaped(safe, c) } else { safe.push(c) }
     }
     Ok(())
 }
@@ -191,7 +191,7 @@ pub fn check_link(path: &str, target: &[u8]) -> Result<(), BadPath> {
 
 /// `text` with `_` for what is a slash, controls a terminal or shows nothing.
 fn harmless(text: &str) -> String {
-    let bad = |c: char| matches!(c, '/' | '\\') || c.is_control() || is_invisible(c);
+    let bad = |c: char| matches!(c, '/' | '\\') || is_deceptive(c);
     text.chars().map(|c| if bad(c) { '_' } else { c }).collect()
 }
 

@@ -30,7 +30,7 @@ pub fn file(options: &Options, people: &People, id: &Id, entry: &Entry) -> Resul
         return Ok(());
     }
     let name = name(group, &member.name, &member.public);
-    let access = Access::from(Secret::from_slice(&member.access).unwrap_or_else(Secret::zeroed));
+    let access = Access::from(Secret::duplicate_of(&member.access));
     let contact = Contact { public: member.public, access, hints: Hints::default() };
     let path = keyring.path_of(Shelf::Contacts, &name);
     if let Some(directory) = path.parent() {

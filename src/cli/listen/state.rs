@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::sanitize::sanitize_line;
 use crate::net::listen::Answering;
+use crate::net::private_file::NotPrivate;
 use crate::net::state_file::{StateError, StateFile};
 
 /// Opens the state at `path`, if one is asked for, for a listener that answers for `keys`.
@@ -25,11 +26,11 @@ pub fn open(path: Option<&Path>, keys: &[Answering]) -> Result<Option<StateFile>
 fn told(why: &StateError) -> (String, &'static str) {
     let (what, hint) = match why {
         StateError::System(e) => return (system(e), ""),
-        StateError::TooOpen(mode) => {
-            return (format!("mode {mode:04o} lets others at it"), "make it 0600");
+        StateError::NotPrivate(NotPrivate::System(e)) => return (system(&(*e).into()), ""),
+        StateError::NotPrivate(why @ NotPrivate::TooOpen(_)) => {
+            return (why.to_string(), "make it 0600");
         }
-        StateError::NotAFile => ("is not a regular file", ""),
-        StateError::NotMine => ("belongs to somebody else", ""),
+        StateError::NotPrivate(why) => return (why.to_string(), ""),
         StateError::InUse => ("another listener has it", "each needs a state of its own"),
         StateError::TooLarge => ("too long for a state", ""),
         StateError::NotState => ("is no state of ac-listen", "name a file that is not there yet"),

@@ -40,8 +40,7 @@ pub fn open(
 /// A hint that no key file may have.
 pub fn public(key: &LocalKey, open: bool, addresses: &[String]) -> Result<Contact, Failure> {
     let access = if open { open_access(key.pair.public()) } else { *key.access.as_bytes() };
-    let mut secret = Secret::zeroed();
-    secret.expose_mut().copy_from_slice(&access);
+    let secret = Secret::duplicate_of(&access);
     let mut hints = Hints { relay: None, ..key.hints.clone() };
     if !addresses.is_empty() {
         hints.address = addresses.to_vec();

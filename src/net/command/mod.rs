@@ -31,6 +31,7 @@ use super::input::Input;
 use super::listen::{Caller, Origin, SessionId};
 use super::receiver::Hired;
 use crate::crypto::sodium::{PublicKey, random};
+use crate::keys::names::is_deceptive;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
 
@@ -175,7 +176,7 @@ impl Commands {
     fn command(&self, caller: &Caller, meta: &Meta) -> process::Command {
         let mut command = process::Command::new(&self.line.program);
         command.args(&self.line.arguments);
-        command.env("AC_FROM", &caller.name);
+        command.env("AC_FROM", harmless(&caller.name));
         command.env("AC_FROM_KEY", key(caller).map_or_else(String::new, base64));
         command.env("AC_ID", hex(&meta.id));
         command.env("AC_KIND", word(meta.kind));
@@ -210,8 +211,8 @@ fn word(kind: u8) -> &'static str {
     }
 }
 
-/// A name that a peer chose, without what could not stand in an environment or would command a
-/// terminal.
+/// A name that a peer chose, without what could not stand in an environment, or would command or deceive
+/// whoever is shown it.
 fn harmless(name: &str) -> String {
-    name.chars().filter(|c| !c.is_control()).collect()
+    name.chars().filter(|c| !is_deceptive(*c)).collect()
 }
