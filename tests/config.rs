@@ -95,6 +95,7 @@ rate = \"20/s\"
 silence = \"1m\"
 max-file = \"1G\"
 max-total = 0
+reserve = \"2G\"
 ";
     let limits = LimitDefaults {
         max_clients: Some(50),
@@ -104,6 +105,7 @@ max-total = 0
         silence: Some(Duration::from_secs(60)),
         max_file: Some(1 << 30),
         max_total: Some(0),
+        reserve: Some(2 << 30),
     };
     let all = Config {
         port: Some(1234),
@@ -169,7 +171,7 @@ fn what_is_not_in_order_is_named_with_its_line_and_what_was_meant() {
             2,
             "unknown key 'limits.whatever'",
             "the keys here are max-clients, max-per-contact, max-per-address, rate, silence, \
-             max-file, max-total",
+             max-file, max-total, reserve",
         ),
         ("b-second = 1\nport = 5", 1, "unknown key 'b-second'", ""),
         ("z = 1\na = 1", 1, "unknown key 'z'", ""),

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::process::Command;
 
-use common::{DEADLINE, assert_code, run};
+use common::{DEADLINE, Listener, assert_code, run};
 use programs::{Scene, events};
 use transfer::bytes;
 use transfer::tree::describe;
@@ -74,6 +74,132 @@ fn a_disk_without_room_declines_before_a_byte_is_sent() {
     assert_code(&sent, 8);
     assert!(said(&sent).contains("no room"), "{}", said(&sent));
     assert!(scene.landed().is_empty());
+}
+
+/// A listener whose inbox is a disk of its own.
+struct SmallDisk {
+    listener: Listener,
+    inbox: std::path::PathBuf,
+}
+
+impl SmallDisk {
+    /// One that is mounted with `options`. `None`, and said so, where nothing can be mounted.
+    fn new(scene: &Scene, options: &str, args: &[&str]) -> Option<Self> {
+        let can = Command::new("unshare").args(["-m", "true"]).output();
+        if !common::possible(can.is_ok_and(|o| o.status.success()), "run as root, with unshare") {
+            return None;
+        }
+        let inbox = scene.inbox();
+        let script = "mount -t tmpfs -o \"$1\" none \"$2\" && shift 2 && exec \"$@\"";
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", script, "sh", options]).arg(&inbox);
+        command.arg(common::program("ac-listen")).arg("-d").arg(&inbox).arg("127.0.0.1:0");
+        command.args(["--max-file", "0"]).args(args);
+        scene.bob.at_home(&mut command);
+        Some(Self { listener: Listener::start(command), inbox })
+    }
+
+    /// The inbox as the listener sees it.
+    fn directory(&self) -> std::path::PathBuf {
+        let root = format!("/proc/{}/root", self.listener.pid());
+        std::path::Path::new(&root).join(self.inbox.strip_prefix("/").unwrap())
+    }
+
+    /// `(bytes, files)` that are free, and of how many.
+    fn free(&self) -> ((u64, u64), (u64, u64)) {
+        let disk = rustix::fs::statvfs(self.directory()).unwrap();
+        let bytes = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
+        (bytes, (disk.f_favail, disk.f_files))
+    }
+
+    fn landed(&self) -> Vec<std::path::PathBuf> {
+        let entries = fs::read_dir(self.directory()).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+#[test]
+fn what_a_contact_sends_leaves_a_twentieth_of_the_disk_free() {
+    let scene = Scene::new();
+    let Some(disk) = SmallDisk::new(&scene, "size=40m", &[]) else { return };
+    for n in 0..60 {
+        scene.write(&format!("{n}"), bytes(1_000_000));
+    }
+    scene.write("large", bytes(40_500_000));
+    let refused = scene.send(&disk.listener, &[], &["large"]);
+    assert_code(&refused, 8);
+    assert!(said(&refused).contains("the recipient has no room"), "{}", said(&refused));
+    assert_eq!(disk.landed().len(), 0, "it was said before a byte was sent");
+    let names: Vec<_> = (0..60).map(|n| n.to_string()).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    assert_code(&scene.send(&disk.listener, &[], &names), 8);
+    // Also as one folder, and as an item, and from somebody who tries again.
+    for n in 0..60 {
+        scene.write(&format!("folder/{n}"), bytes(100_000));
+    }
+    for _ in 0..3 {
+        assert_code(&scene.send(&disk.listener, &[], &["folder"]), 8);
+    }
+    let ((free, all), _) = disk.free();
+    assert!(free >= all / 20 && free < all / 20 + 3_000_000, "{free} of {all}");
+    disk.listener.wait_stderr("no room on the disk beside what is kept free");
+}
+
+#[test]
+fn room_is_kept_for_files_too_where_the_disk_counts_them() {
+    let scene = Scene::new();
+    let Some(disk) = SmallDisk::new(&scene, "size=40m,nr_inodes=400", &[]) else { return };
+    for n in 0..500 {
+        scene.write(&format!("many/{n}"), "");
+        scene.write(&format!("single/{n}"), "");
+        fs::create_dir_all(scene.at(&format!("deep/{n}/a/b/c"))).unwrap();
+        std::os::unix::fs::symlink("x", scene.at(&format!("many/link{n}"))).unwrap();
+    }
+    let names: Vec<_> = (0..500).map(|n| format!("single/{n}")).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    for paths in [&["many"][..], &["deep"], &names] {
+        assert_code(&scene.send(&disk.listener, &[], paths), 8);
+        let (_, (free, all)) = disk.free();
+        assert!(free >= all / 20, "{free} of {all}");
+    }
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_sent_stops_at_the_reserve() {
+    let scene = Scene::new();
+    let Some(disk) = SmallDisk::new(&scene, "size=20m", &["--reserve", "5m"]) else { return };
+    // Two that fit alone, and not together: what is announced says too little.
+    scene.write("a", bytes(10_000_000));
+    scene.write("b", bytes(10_000_000));
+    let ends: Vec<_> = std::thread::scope(|scope| {
+        let (scene, listener) = (&scene, &disk.listener);
+        let ends = ["a", "b"]
+            .map(|name| scope.spawn(move || scene.send(listener, &[], &[name]).status.code()));
+        ends.map(|end| end.join().unwrap()).to_vec()
+    });
+    assert!(ends.contains(&Some(8)), "{ends:?}");
+    let ((free, _), _) = disk.free();
+    assert!(free >= 5 << 20, "{free}");
+}
+
+#[test]
+fn how_much_is_kept_free_is_for_the_user_to_say() {
+    for (args, config, fits) in [
+        (&["--reserve", "0"][..], "", true),
+        (&["--reserve", "0"], "[limits]\nreserve = \"9M\"\n", true),
+        (&[], "[limits]\nreserve = 0\n", true),
+        (&[], "[limits]\nreserve = \"9M\"\n", false),
+        (&["--reserve", "9M"], "[limits]\nreserve = 0\n", false),
+        (&["--reserve", "1G"], "", false),
+        (&[], "", false),
+    ] {
+        let scene = Scene::new();
+        fs::write(scene.bob.path().join("config.toml"), config).unwrap();
+        let Some(disk) = SmallDisk::new(&scene, "size=10m", args) else { return };
+        scene.write("a", bytes(10_100_000));
+        let code = if fits { 0 } else { 8 };
+        assert_code(&scene.send(&disk.listener, &[], &["a"]), code);
+    }
 }
 
 #[test]

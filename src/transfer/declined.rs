@@ -17,6 +17,8 @@ pub enum Declined {
     TooLarge(u64),
     /// The disk, or the quota, is full.
     NoRoom,
+    /// The disk has no more room than what is kept free.
+    Reserved,
     /// It has a name that could leave its folder.
     Name(BadPath),
     /// Its folder has an entry of that name already; on some file systems `A` is `a`.
@@ -37,7 +39,7 @@ impl Declined {
         match self {
             Self::Kind | Self::Name(_) => RefuseCode::NotWanted,
             Self::TooLarge(_) => RefuseCode::TooLarge,
-            Self::NoRoom => RefuseCode::NoRoom,
+            Self::NoRoom | Self::Reserved => RefuseCode::NoRoom,
             Self::Exists | Self::Busy | Self::Length | Self::Order | Self::Disk(_) => {
                 RefuseCode::CannotWrite
             }
@@ -51,6 +53,7 @@ impl fmt::Display for Declined {
             Self::Kind => f.write_str("not a file, or not of a folder that was begun"),
             Self::TooLarge(limit) => write!(f, "larger than {limit} bytes"),
             Self::NoRoom => f.write_str("no room on the disk"),
+            Self::Reserved => f.write_str("no room on the disk beside what is kept free"),
             Self::Name(why) => why.fmt(f),
             Self::Exists => f.write_str("its folder has something of that name already"),
             Self::Busy => f.write_str("it is arriving in another session already"),

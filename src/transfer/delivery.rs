@@ -12,6 +12,7 @@ use super::incoming::{IncomingFile, Place, Resume};
 use super::landing;
 use super::names::entry_path;
 use super::part::{Part, PartKey};
+use super::room::Room;
 use crate::proto::stream::meta::{MessageKind, Meta};
 
 /// So many files are synced one by one; for more, all that the file system has.
@@ -22,6 +23,7 @@ const FEW: usize = 3;
 #[derive(Debug)]
 pub struct Delivery {
     shared: Arc<Shared>,
+    room: Arc<Room>,
     sender: Sender,
     /// Bytes that came, or were there when their file or folder was gone on with.
     total: u64,
@@ -47,9 +49,9 @@ enum Current {
 }
 
 impl Delivery {
-    pub(super) fn new(shared: Arc<Shared>, sender: Sender) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, room: Arc<Room>, sender: Sender) -> Self {
         let (folder, current, whole) = (None, None, Vec::new());
-        Self { shared, sender, total: 0, folder, current, whole, now_ms: 0 }
+        Self { shared, room, sender, total: 0, folder, current, whole, now_ms: 0 }
     }
 
     /// A file, a folder or an entry of it begins, at `now_ms` of our clock. There is a [`Resume`]
@@ -61,6 +63,7 @@ impl Delivery {
     pub fn begin(&mut self, meta: &Meta, now_ms: u64) -> Result<Option<Resume>, Declined> {
         self.abort();
         if meta.kind == MessageKind::File as u8 {
+            self.check_files(1)?;
             let (file, resume) = self.open_file(meta, now_ms)?;
             self.current = Some(Current::File(file));
             let there = resume.map_or(0, |resume| resume.offset);
@@ -100,6 +103,7 @@ impl Delivery {
         self.current = Some(if held.get(key).is_some() {
             Current::Again(landing::finish(key, parts, directory, &held)?)
         } else {
+            self.check_files(1)?;
             let (most, mode) = (self.most(meta)?, self.shared.file_mode(meta.mode));
             let part = self.shared.item(&self.sender, meta, now_ms)?;
             Current::File(IncomingFile::open(directory, part, meta, mode, most)?.0)
@@ -144,6 +148,7 @@ impl Delivery {
             return Err(Declined::TooLarge(left));
         }
         self.set_folder_aside();
+        self.check_files(1)?;
         let part = self.shared.part(&self.sender, meta, now_ms)?;
         let (folder, resume) = IncomingFolder::open(&self.shared.directory, part, name)?;
         let missing = size.saturating_sub(folder.there);
@@ -162,6 +167,8 @@ impl Delivery {
     ) -> Result<Option<Resume>, Declined> {
         self.folder_named(folder)?.count()?;
         let path = entry_path(path)?;
+        // Itself, and the folders that may be missing above it.
+        self.check_files(1 + path.matches('/').count() as u64)?;
         let mut resume = None;
         let entry = match type_of(meta.mode) {
             FileType::RegularFile if meta.asks_resume() => {
@@ -206,7 +213,7 @@ impl Delivery {
 
     /// Declines what was begun if the disk has no room for it.
     fn check_room(&mut self, bytes: u64) -> Result<(), Declined> {
-        let room = self.shared.check_room(bytes);
+        let room = self.room.check(self.shared.directory.directory(), bytes, 0);
         if room.is_err() {
             if let Some(Current::Opening) = self.current {
                 self.set_folder_aside();
@@ -214,6 +221,11 @@ impl Delivery {
             self.abort();
         }
         room
+    }
+
+    /// Whether the disk has room for so many more files and folders.
+    fn check_files(&self, files: u64) -> Result<(), Declined> {
+        self.room.check(self.shared.directory.directory(), 0, files)
     }
 
     /// The sender goes on at `offset`: the one of [`Resume`], or 0 since what it has is another.
@@ -243,7 +255,11 @@ impl Delivery {
     /// # Errors
     /// [`Declined`]; the part stays.
     pub fn data(&mut self, piece: &[u8]) -> Result<(), Declined> {
-        match self.current.as_mut().ok_or(Declined::Order)? {
+        let current = self.current.as_mut().ok_or(Declined::Order)?;
+        if let Current::File(_) | Current::Entry(Entry::File(..)) = current {
+            self.room.take(self.shared.directory.directory(), piece.len() as u64)?;
+        }
+        match current {
             Current::File(file) => file.data(piece)?,
             Current::Entry(entry) => entry.data(piece)?,
             Current::Again(_) => {}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use rustix::fs::{Mode, fstatvfs};
+use rustix::fs::Mode;
 
 use super::beneath::{Beneath, Resolution};
 use super::declined::Declined;
@@ -15,6 +15,7 @@ use super::landing;
 use super::names::landed_name;
 use super::part::{Part, PartKey, Parts};
 use super::received::Received;
+use super::room::{Reserve, Room};
 use crate::proto::stream::meta::Meta;
 
 /// What others may never do with what lands, whatever its sender and our umask say: write to it.
@@ -37,7 +38,10 @@ pub struct Limits {
 
 /// A directory that files land in.
 #[derive(Debug, Clone)]
-pub struct Inbox(Arc<Shared>);
+pub struct Inbox {
+    shared: Arc<Shared>,
+    room: Arc<Room>,
+}
 
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -89,17 +93,25 @@ impl Inbox {
         let umask = rustix::process::umask(Mode::from_raw_mode(0o077));
         rustix::process::umask(umask);
         let umask = umask.as_raw_mode();
-        Ok(Self(Arc::new(Shared { directory, parts, received, limits, zone, umask })))
+        let shared = Arc::new(Shared { directory, parts, received, limits, zone, umask });
+        Ok(Self { shared, room: Arc::new(Room::beside(Reserve::Nothing)) })
+    }
+
+    /// The same, keeping `reserve` free on its disk.
+    #[must_use]
+    pub fn keeping(mut self, reserve: Reserve) -> Self {
+        self.room = Arc::new(Room::beside(reserve));
+        self
     }
 
     /// Who resolves paths in it.
     pub fn resolution(&self) -> Resolution {
-        self.0.directory.resolution()
+        self.shared.directory.resolution()
     }
 
     /// What one session of `sender` brings.
     pub fn delivery(&self, sender: Sender) -> Delivery {
-        Delivery::new(Arc::clone(&self.0), sender)
+        Delivery::new(Arc::clone(&self.shared), Arc::clone(&self.room), sender)
     }
 }
 
@@ -136,12 +148,5 @@ impl Shared {
 
     fn allowed(&self, mode: u32) -> u32 {
         mode & 0o777 & !self.umask & !NEVER
-    }
-
-    /// Whether the disk has room for so many bytes.
-    pub(super) fn check_room(&self, bytes: u64) -> Result<(), Declined> {
-        let disk = fstatvfs(self.directory.directory())?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        if bytes > free { Err(Declined::NoRoom) } else { Ok(()) }
     }
 }

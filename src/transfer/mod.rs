@@ -23,5 +23,6 @@ pub mod outbox;
 pub mod part;
 mod reader;
 pub mod received;
+pub mod room;
 pub mod walk;
 mod worker;

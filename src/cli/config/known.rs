@@ -11,6 +11,7 @@ pub const LIMITS: &[&str] = &[
     "silence",
     "max-file",
     "max-total",
+    "reserve",
 ];
 
 /// What `key`, which is not among `known`, was probably meant to be; else all that there are.

@@ -58,6 +58,8 @@ pub struct LimitDefaults {
     pub max_file: Option<u64>,
     /// Of `--max-total`, in bytes.
     pub max_total: Option<u64>,
+    /// Of `--reserve`, in bytes.
+    pub reserve: Option<u64>,
 }
 
 /// What is wrong with a configuration.
@@ -133,6 +135,7 @@ impl LimitDefaults {
             silence: table.word("silence", units::duration)?,
             max_file: table.word("max-file", units::size)?,
             max_total: table.word("max-total", units::size)?,
+            reserve: table.word("reserve", units::size)?,
         };
         table.finish()?;
         Ok(limits)

@@ -22,6 +22,7 @@ use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
 use crate::transfer::inbox::{Inbox, Limits, Sender};
 use crate::transfer::intake::{self, Intake};
+use crate::transfer::room::Reserve;
 
 /// The number of the receiver that takes files.
 pub const RECEIVER: usize = 1;
@@ -42,6 +43,11 @@ pub struct InboxOptions {
     /// With -d: decline what makes a session bring more than SIZE in all (0: nothing is too much)
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     pub max_total: Option<u64>,
+
+    /// With -d: leave SIZE free on the disk, and decline what has no room beside it (a twentieth of the
+    /// disk, 1G at most; 0: nothing)
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    pub reserve: Option<u64>,
 }
 
 impl InboxOptions {
@@ -53,13 +59,15 @@ impl InboxOptions {
     pub fn or(&self, config: &Config, files_come: bool) -> Result<Self, Failure> {
         let default = config.inbox.as_deref().filter(|_| files_come).map(at_home);
         let directory = self.directory.clone().or(default);
-        if directory.is_none() && (self.max_file.is_some() || self.max_total.is_some()) {
+        let limited = [self.max_file, self.max_total, self.reserve].iter().any(Option::is_some);
+        if directory.is_none() && limited {
             return Err(Failure::new(Code::Usage, "a limit for files, and no files are taken")
                 .hint("say where they go: -d DIR"));
         }
         let max_file = self.max_file.or(config.limits.max_file);
         let max_total = self.max_total.or(config.limits.max_total);
-        Ok(Self { directory, max_file, max_total })
+        let reserve = self.reserve.or(config.limits.reserve);
+        Ok(Self { directory, max_file, max_total, reserve })
     }
 
     /// Opens the directory, if there is one. Before there are threads: it looks at the umask.
@@ -73,10 +81,15 @@ impl InboxOptions {
             max_file: limit(self.max_file.unwrap_or(MAX_FILE)),
             max_total: self.max_total.and_then(limit),
         };
+        let reserve = match self.reserve {
+            None => Reserve::Share,
+            Some(0) => Reserve::Nothing,
+            Some(bytes) => Reserve::Bytes(bytes),
+        };
         let now_ms = Clock::default().now().unix_ms;
         access(path, Access::WRITE_OK | Access::EXEC_OK)
             .and_then(|()| Inbox::open(path, limits, TimeZone::system(), now_ms))
-            .map(Some)
+            .map(|inbox| Some(inbox.keeping(reserve)))
             .map_err(|errno| cannot_open(path, &errno.into()))
     }
 }
