@@ -19,6 +19,7 @@ use anonchat::crypto::sodium::{OsRandom, random};
 use anonchat::proto::datagram::packet::{
     FRAGMENT_LEN, Head, Kind, MessageId, PACKET_LEN, Sealer, Way,
 };
+use anonchat::proto::mux::HELD_TIME;
 use common::{
     DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, program, run, send,
 };
@@ -168,6 +169,39 @@ fn an_owner_that_pauses_while_another_waits_is_cut_though_it_is_alive() {
     let mut owner = in_the_middle(&alice, &listener, &["-w", "1s"], "owner ");
     assert_code(&send(&alice, &["-u", &to], b"other\n"), 0);
     assert_eq!(owner.wait_exit(DEADLINE).code(), Some(8), "{}", owner.stderr());
+    listener.wait_stdout("the one that waited", |out| out == b"owner other\n");
+}
+
+#[test]
+fn a_sender_that_has_not_said_a_byte_keeps_nobody_waiting_though_it_is_stopped() {
+    let (alice, bob) = two();
+    let listener = listen(&bob, &["-vv", "-w", "20s"]);
+    let to = listener.destination("bob");
+    let silent = alice.command("ac-send", &["-u", "-w", "1s", &to]);
+    let mut silent = Running::start(silent);
+    // A third of its patience passes, and it says that it is there.
+    listener.wait_stderr("MESSAGE, 0 bytes");
+    pass(2 * HELD_TIME, || ());
+    silent.signal(Signal::STOP);
+    let began = Instant::now();
+    assert_code(&send(&alice, &["-u", &to], b"other\n"), 0);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    silent.signal(Signal::CONT);
+    silent.feed(b"at last\n".to_vec());
+    assert_eq!(silent.wait_exit(DEADLINE).code(), Some(0), "{}", silent.stderr());
+    listener.wait_stdout("both", |out| out == b"other\nat last\n");
+}
+
+#[test]
+fn a_sender_that_is_stopped_in_mid_run_keeps_others_waiting_for_the_listeners_patience() {
+    let (alice, bob) = two();
+    let listener = listen(&bob, &["-w", "1500ms"]);
+    let to = listener.destination("bob");
+    let mut owner = in_the_middle(&alice, &listener, &["-w", "30s"], "owner ");
+    owner.signal(Signal::STOP);
+    let began = Instant::now();
+    assert_code(&send(&alice, &["-u", &to], b"other\n"), 0);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     listener.wait_stdout("the one that waited", |out| out == b"owner other\n");
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::proto::datagram::packet::MAX_MESSAGE;
 use anonchat::proto::limits::{Network, Party};
-use anonchat::proto::mux::{Ending, HELD_BYTES, Mux, Sink, Source, Ticket};
+use anonchat::proto::mux::{Ending, HELD_BYTES, HELD_TIME, Mux, Sink, Source, Ticket};
 use anonchat::proto::turns::Turns;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -94,6 +94,38 @@ fn a_full_message_of_datagrams_is_confirmed_at_once_since_no_more_comes_before_t
         let at_once = !world.pump().is_empty();
         assert_eq!(at_once, confirmed, "{len} bytes");
     }
+}
+
+#[test]
+fn a_message_without_a_byte_keeps_nobody_waiting_and_counts_when_it_ends() {
+    let mut world = World::new();
+    for silent in 1..=3 {
+        world.begin(Source(silent), 1, 0);
+    }
+    world.now += Duration::from_secs(1);
+    world.pump();
+    assert!(world.paper.began.is_empty(), "nobody has said anything");
+    assert_eq!((world.mux.next_deadline(), world.mux.underway()), (None, 0));
+
+    world.begin(Source(50), 2, 10);
+    world.end(Source(50));
+    assert_eq!(world.pump(), BTreeSet::from([Source(50)]));
+
+    // What was announced long ago is held from its first byte on, like any other.
+    world.mux.data(Source(1), b"x", world.now, &mut world.paper);
+    world.pump();
+    assert_eq!(world.paper.began, [2]);
+    world.now += HELD_TIME;
+    world.pump();
+    assert_eq!(world.paper.began, [2, 1]);
+
+    // Those that end without a byte are messages, in the order in which they end.
+    world.end(Source(3));
+    world.end(Source(2));
+    assert!(world.pump().is_empty(), "the first one is not over");
+    world.mux.cut(Source(1));
+    assert_eq!(world.pump(), BTreeSet::from([Source(2), Source(3)]));
+    assert_eq!(world.paper.began, [2, 1, 1, 1]);
 }
 
 #[test]

@@ -7,7 +7,9 @@ mod relay_client;
 mod relay_people;
 
 use std::io::Write as _;
+use std::time::{Duration, Instant};
 
+use anonchat::proto::mux::HELD_TIME;
 use common::*;
 use relay_client::Relay;
 use relay_people::*;
@@ -143,6 +145,24 @@ fn a_command_that_fails_declines_what_came_in_a_cell() {
     let (bob, alice, relay, via) = scene();
     let _listener = listen(&bob, &relay, &["-e", "false"]);
     assert_code(&send(&alice, &["--via", &via, "bob"], b"by cell\n"), 8);
+}
+
+#[test]
+fn whoever_has_not_said_a_byte_by_circuit_keeps_no_cell_and_no_circuit_waiting() {
+    let (bob, alice, relay, via) = scene();
+    let listener = listen(&bob, &relay, &["-v", "-n", "3"]);
+    let mut silent = Running::start(alice.command("ac-send", &["--via", &via, "bob"]));
+    listener.wait_stderr("connected");
+    let connected = Instant::now();
+    eventually("time to pass", DEADLINE, || (connected.elapsed() > 2 * HELD_TIME).then_some(()));
+    for text in [b"in a cell\n".to_vec(), bytes(100_000)] {
+        let began = Instant::now();
+        assert_code(&send(&alice, &["--via", &via, "bob"], &text), 0);
+        assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    }
+    silent.feed(b"at last\n".to_vec());
+    assert!(silent.wait_exit(DEADLINE).success(), "{}", silent.stderr());
+    listener.wait_stdout("all three", |out| out.ends_with(b"at last\n"));
 }
 
 #[test]

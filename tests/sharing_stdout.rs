@@ -7,6 +7,7 @@ mod common;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use anonchat::proto::mux::HELD_TIME;
 use common::*;
 
 /// Bob, who listens, and Alice, whom he knows.
@@ -185,6 +186,55 @@ fn an_owner_that_is_silent_while_another_waits_is_cut_and_the_other_is_served() 
     listener.wait_stderr("the sender paused while others waited");
     assert!(listener.wait_exit(DEADLINE).success(), "it has heard somebody, then nobody");
     assert_eq!(listener.stdout(), b"live\nwaited\n");
+}
+
+/// A sender that is connected, as the listener with `-v` says, and has not said a byte.
+fn silent_sender(home: &Home, listener: &Listener) -> Running {
+    let connections = |said: &str| said.matches("connected from").count();
+    let before = connections(&listener.stderr());
+    let silent = sender(home, &[&listener.destination("bob")]);
+    eventually("the connection of a silent sender", DEADLINE, || {
+        (connections(&listener.stderr()) > before).then_some(())
+    });
+    // Longer than a message is held: from then on one that speaks has the output.
+    let connected = Instant::now();
+    eventually("time to pass", DEADLINE, || (connected.elapsed() > 2 * HELD_TIME).then_some(()));
+    silent
+}
+
+#[test]
+fn whoever_has_not_said_a_byte_keeps_nobody_waiting_and_is_heard_later() {
+    for form in [&[][..], &["--json"][..]] {
+        let (bob, alice) = bob_and_alice();
+        let args = [form, &["-v", "-w", "20", "-n", "3", "127.0.0.1:0"]].concat();
+        let mut listener = Listener::spawn(&bob, &args);
+        let to = listener.destination("bob");
+        let mut silent = silent_sender(&alice, &listener);
+        let mut empty = silent_sender(&alice, &listener);
+        let began = Instant::now();
+        assert_code(&send(&alice, &[&to], b"hi\n"), 0);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        empty.close_stdin();
+        ends_with_code(&mut empty, 0);
+        assert!(listener.poll_exit().is_none(), "two of three have ended");
+        silent.feed(b"at last\n".to_vec());
+        ends_with_code(&mut silent, 0);
+        assert!(listener.wait_exit(DEADLINE).success());
+        let out = String::from_utf8(listener.stdout()).unwrap();
+        let (hi, last) = (out.find("hi").unwrap(), out.find("at last").unwrap());
+        assert!(hi < last, "{out}");
+    }
+}
+
+#[test]
+fn whoever_has_not_said_a_byte_takes_no_place_of_those_that_are_wanted() {
+    let (bob, alice) = bob_and_alice();
+    let mut listener = Listener::spawn(&bob, &["-v", "-1", "127.0.0.1:0"]);
+    let mut silent = silent_sender(&alice, &listener);
+    assert_code(&send(&alice, &[&listener.destination("bob")], b"hi\n"), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    ends_with_code(&mut silent, 8);
+    assert_eq!(listener.stdout(), b"hi\n");
 }
 
 #[test]

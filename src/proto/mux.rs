@@ -1,7 +1,8 @@
 //! How messages of many senders share one output: whole, one at a time, and live once they flow.
 //!
-//! A message is held until it has ended, or until 64 KiB or 200 ms, whichever is first; then it
-//! waits for its turn, owns the output until it ends, and flows as it comes. The others wait, each
+//! A message is held until it has ended, or until 64 KiB or 200 ms after its first byte, whichever is
+//! first; then it waits for its turn, owns the output until it ends, and flows as it comes. A message
+//! that has no byte yet waits for nothing and keeps nobody waiting. The others wait, each
 //! in a small bounded buffer: a source that is [full](Mux::has_room) is not read, so that a slow
 //! output stalls only what is for it. While any waits, an owner that sends nothing is cut.
 //!
@@ -17,7 +18,7 @@ use super::turns::{Place, Turns};
 
 /// A message is held until this many bytes are there.
 pub const HELD_BYTES: usize = 64 * 1024;
-/// A message is held no longer than this.
+/// A message is held no longer than this after its first byte.
 pub const HELD_TIME: Duration = Duration::from_millis(200);
 /// What the owner may have waiting for a slow output.
 const OWNER_BYTES: usize = 256 * 1024;
@@ -73,6 +74,7 @@ struct Message<I> {
     info: I,
     held: Vec<u8>,
     total: u64,
+    /// When its first byte came; before that, when it was announced.
     began: Duration,
     last: Duration,
     ending: Option<Ending>,
@@ -83,6 +85,11 @@ struct Message<I> {
 }
 
 impl<I> Message<I> {
+    /// Whether it takes part: its first byte came, or it has ended without any.
+    fn has_spoken(&self) -> bool {
+        self.total > 0 || self.ending.is_some()
+    }
+
     /// Whether it is held no longer, however young it is. Who has filled a message of datagrams says
     /// no more until that is confirmed: there is nothing to wait for.
     fn is_due(&self) -> bool {
@@ -167,13 +174,13 @@ impl<I> Mux<I> {
             place: None,
         };
         self.sources.entry(source).or_default().push_back(message);
-        self.place_first(source);
     }
 
     /// The first message of `source` has changed: finds its place among those that are held.
     fn place_first(&mut self, source: Source) {
         let first = self.sources.get(&source).and_then(VecDeque::front);
-        let Some(message) = first.filter(|message| message.place.is_none()) else { return };
+        let unplaced = |message: &&Message<I>| message.place.is_none() && message.has_spoken();
+        let Some(message) = first.filter(unplaced) else { return };
         let place = (message.began, source);
         if message.is_due() {
             self.young.remove(&place);
@@ -183,11 +190,18 @@ impl<I> Mux<I> {
         }
     }
 
-    /// More of the newest message of `source`.
+    /// More of the newest message of `source`. No bytes are nothing said.
     pub fn data(&mut self, source: Source, bytes: &[u8], now: Duration, sink: &mut dyn Sink<I>) {
+        if bytes.is_empty() {
+            return;
+        }
         let Some(queue) = self.sources.get_mut(&source) else { return };
         let alone = queue.len() == 1;
         let Some(message) = queue.back_mut() else { return };
+        let first = message.total == 0;
+        if first {
+            message.began = now;
+        }
         message.total += bytes.len() as u64;
         message.last = now;
         // The owner's bytes go straight through: nothing is copied while the output keeps up.
@@ -197,16 +211,13 @@ impl<I> Mux<I> {
             message.held.extend_from_slice(bytes);
             let due = message.is_due();
             self.hold(source, bytes.len());
-            if due && alone {
+            if (due || first) && alone {
                 self.place_first(source);
             }
         }
     }
 
     fn hold(&mut self, source: Source, len: usize) {
-        if len == 0 {
-            return;
-        }
         self.held += len;
         *self.held_by.entry(self.party(source)).or_default() += len;
     }
@@ -222,7 +233,7 @@ impl<I> Mux<I> {
         }
     }
 
-    /// Asks for a [`Written`] once all of the newest message so far is written.
+    /// Asks for a [`Written`] once all of the newest message so far is written; some of it has come.
     pub fn confirm_part(&mut self, source: Source) {
         if let Some(message) = self.sources.get_mut(&source).and_then(VecDeque::back_mut) {
             message.confirm_part = true;
@@ -301,9 +312,10 @@ impl<I> Mux<I> {
         self.left
     }
 
-    /// How many messages are on their way.
+    /// How many messages are on their way. Those of which nothing came are not: they may never be.
     pub fn underway(&self) -> u64 {
-        self.sources.values().map(|queue| queue.len() as u64).sum()
+        let spoken = |queue: &VecDeque<Message<I>>| queue.iter().filter(|m| m.has_spoken()).count();
+        self.sources.values().map(|queue| spoken(queue) as u64).sum()
     }
 
     /// One of them has ended elsewhere.

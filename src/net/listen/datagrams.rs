@@ -47,8 +47,6 @@ struct Progress {
     held_since: Option<Duration>,
     /// That message was the last one.
     last: bool,
-    /// That message was a mere sign of life.
-    silent: bool,
     /// No message of it was flushed before that one.
     first: bool,
     /// When that message was made, by its sender's clock, Unix ms.
@@ -233,15 +231,14 @@ impl Datagrams {
         shared.seats.heard(source, now.mono);
         run.last = !message.more;
         run.time_ms = message.time_ms;
-        // A sign of life keeps the run, not its turn while others wait.
-        if !message.body.is_empty() {
-            shared.mux.data(source, &message.body, now.mono, stage);
-        }
-        run.silent = message.body.is_empty();
-        if message.more {
-            shared.mux.confirm_part(source);
-        } else {
-            shared.mux.end(source);
+        shared.mux.data(source, &message.body, now.mono, stage);
+        match message.more {
+            // A sign of life is nothing to write: it keeps the run, and no turn while others wait.
+            true if message.body.is_empty() => {
+                self.confirm(number, shared);
+            }
+            true => shared.mux.confirm_part(source),
+            false => shared.mux.end(source),
         }
     }
 
@@ -261,7 +258,6 @@ impl Datagrams {
             total: 0,
             held_since: None,
             last: false,
-            silent: true,
             first: true,
             time_ms: message.time_ms,
         };
@@ -271,22 +267,28 @@ impl Datagrams {
 
     /// The output has flushed a run's message.
     pub fn flushed(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
+        let Some(since) = self.confirm(source.0, shared) else { return };
         let Some(run) = self.runs.get_mut(source.0) else { return };
-        if !remember(run, &self.receiver, shared) {
-            return;
-        }
-        self.receiver.delivered(&run.key);
-        let since = run.state.held_since.take();
-        let waited = since.map_or(Duration::ZERO, |since| now.mono - since);
         if run.state.last {
+            let waited = now.mono - since;
             self.linger = (2 * waited).clamp(SHORTEST_LINGER, LONGEST_LINGER);
             shared.host.notice(Notice::Delivered(&run.heard, run.state.total));
             self.runs.end(source.0, now.mono, shared);
-        } else if !run.state.silent {
+        } else {
             // Only from here on is it the sender's turn to say something.
             shared.mux.alive(source, now.mono);
         }
         self.send_acks(shared);
+    }
+
+    /// All of a run's message is written: remembers and acknowledges it. Since when it was held.
+    fn confirm(&mut self, number: u64, shared: &mut Shared<'_>) -> Option<Duration> {
+        let run = self.runs.get_mut(number)?;
+        if !remember(run, &self.receiver, shared) {
+            return None;
+        }
+        self.receiver.delivered(&run.key);
+        run.state.held_since.take()
     }
 
     /// Whether a run's message waits for the output: its sender may say nothing before it is there.
