@@ -219,6 +219,42 @@ fn a_listener_that_is_killed_is_6_for_the_sender_within_its_patience() {
 }
 
 #[test]
+fn a_listener_that_is_restarted_in_the_middle_of_a_message_prints_all_of_it() {
+    let (alice, bob) = two();
+    // Its reader pauses: a message that is there stays in the middle.
+    let (reader, mut writer) = pipe().unwrap();
+    writer.write_all(&[b'.'; 1 << 16]).unwrap();
+    let mut listener = listen_to(&bob, &["-vv"], writer);
+    let body: Vec<u8> = (0..30_000).map(|n| (n % 251) as u8).collect();
+    let to = listener.destination("bob");
+    let mut sender = Running::start(alice.command("ac-send", &["-u", "-w", "3s", &to]));
+    sender.feed(body.clone());
+    listener.wait_stderr("MESSAGE, 30000 bytes");
+    let port = listener.port();
+    listener.kill();
+    drop(reader);
+    let again = format!("127.0.0.1:{port}");
+    let mut listener = Listener::spawn(&bob, &["-u", "-1", &again]);
+    assert_eq!(sender.wait_exit(DEADLINE).code(), Some(0), "{}", sender.stderr());
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert!(listener.stdout() == body);
+}
+
+#[test]
+fn a_listener_that_is_restarted_in_the_middle_of_a_run_is_6_for_the_sender_and_prints_nothing() {
+    let (alice, bob) = two();
+    let mut listener = listen(&bob, &[]);
+    let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "half");
+    let port = listener.port();
+    listener.kill();
+    let listener = Listener::spawn(&bob, &["-u", &format!("127.0.0.1:{port}")]);
+    sender.feed(b"other half".to_vec());
+    assert_eq!(sender.wait_exit(DEADLINE).code(), Some(6), "{}", sender.stderr());
+    assert!(sender.stderr().contains("was silent for 1 s"), "{}", sender.stderr());
+    assert_eq!(listener.stdout(), b"");
+}
+
+#[test]
 fn a_listener_that_is_killed_while_the_input_idles_is_6_for_the_sender_too() {
     let (alice, bob) = two();
     let mut listener = listen(&bob, &[]);

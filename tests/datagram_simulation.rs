@@ -435,3 +435,121 @@ fn a_fragment_that_is_lost_again_is_sent_again_before_its_time_is_out() {
     let events = hear(&third, &mut sender, &mut bob, 3);
     assert!(events.iter().any(|event| matches!(event, Event::Message(_))), "it is whole");
 }
+
+/// How a listener is restarted in the middle of a message.
+#[derive(Debug, Clone, Copy)]
+struct Restart {
+    /// When it ends, and for how long there is none.
+    at_ms: u64,
+    away_ms: u64,
+    /// How long the reader of the first pauses.
+    pause_ms: u64,
+    loss: u64,
+}
+
+/// What became of one run of messages to a listener that remembers nothing, after how many ms, and
+/// what was delivered after the restart.
+fn restarted(
+    messages: &[usize],
+    restart: Restart,
+    seed: u64,
+) -> (Progress, u64, Option<Duration>, Vec<usize>) {
+    let faults = Faults {
+        loss: restart.loss,
+        doubled: 0,
+        delay_ms: 3,
+        garbage: 0,
+        clock_jumps: false,
+        reader_pauses: false,
+    };
+    let mut world = World::new(seed, faults);
+    world.talkers.truncate(1);
+    world.talkers[0].messages = messages.iter().map(|len| vec![7; *len]).collect();
+    let mut ms = 0;
+    while !world.talkers[0].is_done() {
+        assert!(ms < 400_000, "seed {seed}, {restart:?}: it hangs");
+        if ms == restart.at_ms {
+            world.bob = listener();
+            world.output = Output::default();
+        }
+        let is_away = (restart.at_ms..restart.at_ms + restart.away_ms).contains(&ms);
+        world.talk(ms);
+        while let Some(parcel) = world.network.arrived(ms) {
+            match parcel {
+                Parcel::Packet(..) if is_away => {}
+                Parcel::Packet(source, packet) => world.listen(&packet, source, ms),
+                Parcel::Ack(to, acks) => world.talkers[usize::from(to)].hear(&acks, at(ms)),
+            }
+        }
+        if ms >= restart.at_ms || ms >= restart.pause_ms {
+            world.output.flush(&mut world.bob, u64::MAX);
+        }
+        world.answer(ms);
+        ms += 1;
+    }
+    let talker = &world.talkers[0];
+    let delivered = world.output.delivered.values().flatten().map(Vec::len).collect();
+    (talker.sender.progress(), ms, talker.sender.last_proof(), delivered)
+}
+
+#[test]
+fn a_listener_that_is_restarted_in_the_middle_of_a_message_is_given_all_of_it() {
+    for seed in 0..seeds() {
+        let mut dice = Dice(SeededRandom::new(seed));
+        let len = [1, 5000, MAX_MESSAGE][dice.below(3) as usize];
+        let (held, loss) = (seed % 2 == 0, [0, 0, 30][seed as usize % 3]);
+        let at_ms = 1 + dice.below(if held { 10_000 } else { 8 });
+        let pause_ms = if held { u64::MAX } else { 0 };
+        let restart = Restart { at_ms, away_ms: dice.below(2000), pause_ms, loss };
+        let (progress, ms, _, delivered) = restarted(&[len], restart, seed);
+        assert_eq!(progress, Progress::Finished, "seed {seed}, {restart:?}");
+        assert!(delivered.is_empty() || delivered == [len], "{delivered:?}");
+        // As long again as it had waited, and a few pauses; more where packets are lost.
+        let by = (2 + loss / 15) * (at_ms + restart.away_ms) + 8000;
+        assert!(ms < by, "seed {seed}, {len} bytes, {restart:?}: {ms} ms");
+    }
+}
+
+#[test]
+fn a_listener_that_is_restarted_in_the_middle_of_a_run_is_silent_and_that_is_noticed() {
+    for seed in 0..seeds() {
+        // The first message is delivered before that.
+        let restart = Restart { at_ms: 60 + seed, away_ms: 0, pause_ms: 0, loss: 0 };
+        let (progress, ms, proof, delivered) = restarted(&[MAX_MESSAGE; 60], restart, seed);
+        assert_eq!(progress, Progress::InFlight, "seed {seed}: {ms} ms");
+        let silence = Duration::from_millis(ms) - proof.unwrap();
+        assert!(silence.as_millis() as u64 <= PATIENCE_MS + 10, "{silence:?}");
+        assert!(delivered.is_empty(), "{delivered:?}");
+    }
+}
+
+/// A receiver takes 1024 packets of a message at most; beyond, it seems to be gone.
+#[test]
+fn a_reader_that_pauses_for_minutes_is_not_asked_more_than_its_listener_answers() {
+    for (patience_s, loss) in [(30, 0), (30, 30), (3, 0)] {
+        let faults = Faults {
+            loss,
+            doubled: 0,
+            delay_ms: 3,
+            garbage: 0,
+            clock_jumps: false,
+            reader_pauses: false,
+        };
+        let mut world = World::new(5, faults);
+        world.talkers.truncate(1);
+        let talker = &mut world.talkers[0];
+        talker.messages = vec![vec![7; MAX_MESSAGE]];
+        talker.sender.ask_at_least_every(Duration::from_secs(patience_s) / 3);
+        for ms in 0..290_000 {
+            world.talk(ms);
+            while let Some(parcel) = world.network.arrived(ms) {
+                match parcel {
+                    Parcel::Packet(source, packet) => world.listen(&packet, source, ms),
+                    Parcel::Ack(to, acks) => world.talkers[usize::from(to)].hear(&acks, at(ms)),
+                }
+            }
+            world.answer(ms);
+            assert!(!world.talkers[0].gave_up, "{patience_s} s, {loss} %: silent at {ms} ms");
+        }
+    }
+}

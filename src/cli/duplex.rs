@@ -70,6 +70,9 @@ fn cut_off(cut: Option<Cut>, address: Option<SocketAddr>) -> Failure {
     let what = match (cut, address) {
         (Some(cut), Some(address)) => return why::failure(&SendError::CutOff(address, cut)),
         (Some(Cut::Silence(time)), None) => format!("silent for {}", units::seconds(time)),
+        (Some(Cut::Undelivered(time)), None) => {
+            format!("nothing delivered for {}", units::seconds(time))
+        }
         (Some(Cut::Closed), None) => "the connection was closed".into(),
         (Some(Cut::TooSlow(_)), None) => "too slow".into(),
         (Some(Cut::Stopped), None) => "the sender was stopped".into(),

@@ -64,6 +64,8 @@ pub struct Held {
 pub enum Cut {
     /// Not a sign of life for so long.
     Silence(Duration),
+    /// The peer has not delivered a message for so long, which is too old now.
+    Undelivered(Duration),
     /// The connection was closed or reset.
     Closed,
     /// The recipient was stopped.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::history;
@@ -21,6 +22,7 @@ pub(in crate::cli) fn failure(error: &SendError) -> Failure {
                 Cut::Silence(time) => {
                     format!("cut off: {address} was silent for {}", units::seconds(*time))
                 }
+                Cut::Undelivered(time) => return undelivered(*address, *time),
                 Cut::Closed => format!("cut off: {address} closed the connection"),
                 Cut::Stopped => "cut off: the recipient was stopped".into(),
                 Cut::Broken(violation) => format!("cut off: {address}: {violation}"),
@@ -47,6 +49,13 @@ pub(in crate::cli) fn queued(held: &Held) -> Failure {
     };
     Failure::new(Code::Queued, format!("queued at relay {relay}: not acknowledged yet"))
         .hint(format!("they get it when they listen there{until}; with --queue this is a success"))
+}
+
+/// Messages by UDP have a limit of age.
+fn undelivered(address: SocketAddr, time: Duration) -> Failure {
+    let time = units::seconds(time);
+    let why = format!("cut off: {address} has not delivered a message within {time}");
+    Failure::new(Code::CutOff, why).hint("without -u a reader may pause for longer")
 }
 
 fn too_slow(address: SocketAddr, behind: u64) -> Failure {

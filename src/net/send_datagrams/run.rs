@@ -16,7 +16,7 @@ use crate::net::send::{Cut, Delivered, Limits, SendError};
 use crate::net::several::Turn;
 use crate::proto::datagram::ack::ACK_LEN;
 use crate::proto::datagram::packet::{MAX_MESSAGE, PACKET_LEN};
-use crate::proto::datagram::sender::{Progress, Reliability, Sender};
+use crate::proto::datagram::sender::{MESSAGE_LIFE, Progress, Reliability, Sender};
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
 
@@ -93,7 +93,7 @@ impl Run {
                 return Ok(Turn::Over(Ok(Delivered { address, total: self.total })));
             }
             Progress::Declined => return Err(SendError::Declined(0, String::new())),
-            Progress::Expired => return Err(self.silence(route, limits)),
+            Progress::Expired => return Err(self.expired(route, now)),
             Progress::Ready | Progress::InFlight => {}
         }
         self.check_silence(route, now, limits)?;
@@ -219,7 +219,7 @@ impl Run {
     /// While a message is in flight, somebody must show that it arrives.
     fn check_silence(&self, route: &Route, now: Now, limits: &Limits<'_>) -> Result<(), SendError> {
         match self.silence_at(limits) {
-            Some(at) if now.mono >= at => Err(self.silence(route, limits)),
+            Some(at) if now.mono >= at => Err(self.silence(route, now)),
             _ => Ok(()),
         }
     }
@@ -230,9 +230,20 @@ impl Run {
         Some(since + limits.silence)
     }
 
-    fn silence(&self, route: &Route, limits: &Limits<'_>) -> SendError {
+    /// A message is too old to be sent any longer.
+    fn expired(&self, route: &Route, now: Now) -> SendError {
         match self.sender.last_proof() {
-            Some(_) => SendError::CutOff(route.address(), Cut::Silence(limits.silence)),
+            Some(_) => SendError::CutOff(route.address(), Cut::Undelivered(MESSAGE_LIFE)),
+            None => self.silence(route, now),
+        }
+    }
+
+    fn silence(&self, route: &Route, now: Now) -> SendError {
+        match self.sender.last_proof() {
+            Some(proof) => {
+                let silence = now.mono.saturating_sub(proof.max(self.offered));
+                SendError::CutOff(route.address(), Cut::Silence(silence))
+            }
             None => {
                 let silence = NoProof::Silence(route.patience);
                 SendError::Dial(DialError::NoProof(route.address(), silence))

@@ -14,6 +14,11 @@ const REORDERING: u64 = 4;
 
 /// The longest pause between two questions for the status of a message that is received.
 pub(super) const MAX_ASK_PAUSE: Duration = Duration::from_secs(5);
+/// A message that waits for its status for so long is shown again whole: its recipient may have been
+/// restarted, has then only what it was shown since, and cannot say so.
+const SHOW_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// After silence it is shown again at once, no more often than this.
+const DOUBT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Without acks: packets sent back to back, and the pause after them, so that a receiver's socket
 /// buffer (about 90 packets on Linux) does not overflow.
@@ -58,9 +63,15 @@ pub(super) struct Flight {
     transmissions: u64,
     /// The latest transmission that was acked.
     newest_acked: u64,
-    /// When fragment 0 is sent again to ask for the status of the whole, and the pause after that.
+    /// When all fragments were acked for the first time.
+    received: Option<Duration>,
+    /// When a fragment is sent again to ask for the status of the whole, and the pause after that.
     ask_at: Duration,
     ask_pause: Duration,
+    /// Which fragment is sent again next.
+    again: usize,
+    /// When all that was acked was doubted last.
+    doubted: Option<Duration>,
     /// At most [`MAX_ASK_PAUSE`].
     pub(super) longest_ask: Duration,
     /// Something came back since it was last asked.
@@ -88,8 +99,11 @@ impl Flight {
             acks: HashMap::new(),
             transmissions: 0,
             newest_acked: 0,
+            received: None,
             ask_at: Duration::ZERO,
             ask_pause: Duration::ZERO,
+            again: 0,
+            doubted: None,
             longest_ask: MAX_ASK_PAUSE,
             answered: true,
         }
@@ -120,6 +134,9 @@ impl Flight {
     /// The recipient has `index`.
     pub(super) fn on_received(&mut self, index: u16, now: Duration, path: &mut Path) {
         self.answered = true;
+        if path.is_silent() {
+            self.doubt_all(now);
+        }
         let fragment = &mut self.fragments[usize::from(index)];
         let fresh = !std::mem::replace(&mut fragment.acked, true);
         let after = now.saturating_sub(fragment.sent_at);
@@ -135,9 +152,23 @@ impl Flight {
         };
         path.on_ack(now, fresh, sample);
         if fresh && self.all_received() {
-            self.answered = false;
-            self.ask_pause = path.rto();
+            if self.received.is_none() {
+                self.received = Some(now);
+                self.answered = false;
+                self.ask_pause = path.rto();
+            }
             self.ask_at = now + self.ask_pause;
+        }
+    }
+
+    /// Whoever answers after so long a silence may have been restarted, and have nothing of it.
+    fn doubt_all(&mut self, now: Duration) {
+        if self.doubted.is_some_and(|doubted| now < doubted + DOUBT_PAUSE) {
+            return;
+        }
+        for fragment in self.fragments.iter_mut().filter(|fragment| fragment.acked) {
+            *fragment = Fragment::default();
+            self.doubted = Some(now);
         }
     }
 
@@ -154,7 +185,8 @@ impl Flight {
         self.send_first_due(now)
     }
 
-    /// Fragment 0 again, until the status of the whole comes.
+    /// A fragment again, each in its turn, until the status of the whole comes; and later on others
+    /// with it.
     fn ask(&mut self, now: Duration, path: &mut Path) -> Option<u16> {
         if now < self.ask_at {
             return None;
@@ -167,7 +199,30 @@ impl Flight {
             self.ask_pause = path.rto();
         }
         self.ask_at = now + self.ask_pause;
-        Some(0)
+        let asking = self.turn();
+        for _ in 1..self.to_show(now) {
+            let doubted = self.turn();
+            self.fragments[doubted] = Fragment::default();
+        }
+        Some(asking as u16)
+    }
+
+    fn turn(&mut self) -> usize {
+        let turn = self.again;
+        self.again = (turn + 1) % self.fragments.len();
+        turn
+    }
+
+    /// How many fragments an ask sends again: so many that all have their turn before the time that
+    /// the status is waited for has doubled.
+    fn to_show(&self, now: Duration) -> usize {
+        let of = self.fragments.len();
+        let waited = now.saturating_sub(self.received.unwrap_or(now));
+        if waited < SHOW_AGAIN_AFTER {
+            return 1;
+        }
+        let share = of as f64 * self.ask_pause.as_secs_f64() / waited.as_secs_f64();
+        (share.ceil() as usize).clamp(1, of)
     }
 
     fn mark_lost(&mut self, now: Duration, path: &mut Path) {

@@ -71,9 +71,14 @@ impl Path {
         self.last_sign = now;
     }
 
+    /// Whether more time-outs in a row went by in silence than chance explains.
+    pub(super) fn is_silent(&self) -> bool {
+        self.doublings() > 0
+    }
+
     /// Packets that may be in flight.
     pub(super) fn window(&self) -> usize {
-        if self.doublings() > 0 { SILENT_WINDOW } else { self.window as usize }
+        if self.is_silent() { SILENT_WINDOW } else { self.window as usize }
     }
 
     /// How long after its transmission a packet counts as lost.

@@ -249,6 +249,7 @@ impl Chatting<'_> {
 fn cut_off(cut: Cut) -> String {
     let why = match cut {
         Cut::Silence(time) => format!("they were silent for {}", units::seconds(time)),
+        Cut::Undelivered(time) => format!("they delivered nothing for {}", units::seconds(time)),
         Cut::Closed => "the connection was closed".to_owned(),
         Cut::Stopped => "they stopped".to_owned(),
         Cut::Broken(violation) => violation.to_string(),
