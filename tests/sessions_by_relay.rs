@@ -6,12 +6,20 @@ mod common;
 mod relay_client;
 mod relay_people;
 
+use std::collections::BTreeSet;
+use std::fs;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use anonchat::crypto::sodium::{KeyPair, OsRandom, random};
+use anonchat::proto::datagram::meet::Meet;
+use anonchat::proto::datagram::packet::{PACKET_LEN, Sealer};
 use anonchat::proto::mux::HELD_TIME;
+use anonchat::proto::relay::cell::{Cell, Command};
+use anonchat::proto::relay::mailbox::{Channel, epoch};
+use anonchat::proto::time::Now;
 use common::*;
-use relay_client::Relay;
+use relay_client::{Client, Relay, address};
 use relay_people::*;
 
 /// bob, alice, a relay, and how alice calls it.
@@ -60,6 +68,98 @@ fn several_streams_at_once_arrive_whole() {
         let sent: Vec<u8> = stream(n).iter().map(|byte| byte.max(&1)).copied().collect();
         assert!(heard == sent, "stream {n}");
     }
+}
+
+/// `AC_TEST_CIRCUITS`: how many.
+fn circuits() -> usize {
+    std::env::var("AC_TEST_CIRCUITS").map_or(12, |n| n.parse().unwrap())
+}
+
+#[test]
+fn many_files_of_one_contact_at_once_all_arrive() {
+    let (bob, alice, relay, via) = scene();
+    let count = circuits();
+    let inbox = bob.path().join("inbox");
+    fs::create_dir(&inbox).unwrap();
+    let args = ["-d", inbox.to_str().unwrap(), "-n", &count.to_string()];
+    let mut listener = listen(&bob, &relay, &args);
+    let content = |n: usize| [&n.to_be_bytes()[..], &bytes(100_000)].concat();
+    let mut sending: Vec<_> = (0..count)
+        .map(|n| {
+            let file = alice.path().join(format!("{n}.bin"));
+            fs::write(&file, content(n)).unwrap();
+            let file = file.to_str().unwrap();
+            Running::start(alice.command("ac-send", &["--via", &via, "bob", "--", file]))
+        })
+        .collect();
+    let codes: Vec<_> =
+        sending.iter_mut().map(|sending| sending.wait_exit(2 * DEADLINE).code()).collect();
+    let failed = sending.iter().zip(&codes).filter(|(_, code)| **code != Some(0));
+    let failed: Vec<_> = failed.map(|(sending, code)| (code, sending.stderr())).collect();
+    assert!(failed.is_empty(), "{} of {count}: {failed:#?}", failed.len());
+    assert!(listener.wait_exit(DEADLINE).success());
+    let landed: BTreeSet<Vec<u8>> =
+        fs::read_dir(&inbox).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap()).collect();
+    assert!(landed == (0..count).map(content).collect());
+}
+
+/// So many MEETs of `sender` to which nobody comes, all of which the relay has passed on.
+fn empty_meetings(sender: &Sender, to: Box, client: &mut Client, count: u64) {
+    let sealer = Sealer::new(&sender.me, &sender.to, &sender.access);
+    let now = Now { mono: Duration::ZERO, unix_ms: unix_ms() };
+    for id in 0..count {
+        let mut packet = [0; PACKET_LEN];
+        let meet = Meet { rendezvous: random(), instance: None };
+        meet.seal(&sealer, now, &mut OsRandom, &mut packet);
+        client.queue(&Cell::post(id, sender.mailbox(to, now.unix_ms), &packet).volatile());
+    }
+    assert!(client.flush());
+    // What is held is confirmed, after all that was said before it.
+    let own = address(&Channel::open(&random()), &sender.to, epoch(now.unix_ms));
+    client.post(count, own, &relay_client::packet(0));
+    while client.next_cell().command != Command::Ack {}
+}
+
+#[test]
+fn callers_who_are_gone_keep_no_other_circuit_of_a_contact_away() {
+    let (bob, alice, relay, via) = scene();
+    let listener = listen(&bob, &relay, &[]);
+    empty_meetings(&Sender::new(&alice, &bob), Box::Pair, &mut relay.client(), 12);
+    assert_code(&send(&alice, &["--via", &via, "bob"], &bytes(100_000)), 0);
+    listener.wait_stdout("the file", |out| out == bytes(100_000));
+}
+
+#[test]
+fn strangers_who_are_gone_keep_no_circuit_of_a_contact_away() {
+    let (bob, alice, relay, via) = scene();
+    let listener = listen(&bob, &relay, &["--accept-unknown"]);
+    let mut client = relay.client();
+    for _ in 0..25 {
+        let stranger = Sender::with_key(KeyPair::generate(), &bob.public_key_file());
+        empty_meetings(&stranger, Box::Public, &mut client, 8);
+    }
+    assert_code(&send(&alice, &["--via", &via, "bob"], &bytes(100_000)), 0);
+    listener.wait_stdout("the file", |out| out == bytes(100_000));
+}
+
+#[test]
+fn a_list_of_large_files_goes_by_one_circuit() {
+    let (bob, alice, relay, via) = scene();
+    let inbox = bob.path().join("inbox");
+    fs::create_dir(&inbox).unwrap();
+    let mut listener = listen(&bob, &relay, &["-d", inbox.to_str().unwrap(), "-1"]);
+    let files: Vec<String> = (0..circuits())
+        .map(|n| {
+            let file = alice.path().join(format!("{n}.bin"));
+            fs::write(&file, bytes(100_000)).unwrap();
+            file.to_str().unwrap().to_owned()
+        })
+        .collect();
+    let files = files.iter().map(String::as_str);
+    let args: Vec<&str> = ["--via", &via, "bob", "--"].into_iter().chain(files).collect();
+    assert_code(&send(&alice, &args, b""), 0);
+    assert!(listener.wait_exit(DEADLINE).success());
+    assert_eq!(fs::read_dir(&inbox).unwrap().count(), circuits());
 }
 
 #[test]

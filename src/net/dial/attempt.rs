@@ -17,7 +17,7 @@ pub(super) struct Attempt<U> {
     pub socket: TcpStream,
     pub address: SocketAddr,
     /// Until when it may take.
-    pub until: Duration,
+    until: Duration,
     tcp: Tcp,
     underway: U,
 }
@@ -47,7 +47,12 @@ impl<U> Attempt<U> {
         }
     }
 
-    /// Goes as far as it can. `None`: wait for events or until its time is over.
+    /// When [`Attempt::advance`] has something to do without news.
+    pub fn deadline<O: Opening<Underway = U>>(&self, opening: &O) -> Duration {
+        opening.deadline(&self.underway).map_or(self.until, |at| at.min(self.until))
+    }
+
+    /// Goes as far as it can. `None`: wait for events or the deadline.
     pub fn advance<O: Opening<Underway = U>>(
         &mut self,
         opening: &O,

@@ -71,7 +71,7 @@ impl<O: Opening> Dialing<O> {
 
     /// When [`Dialing::advance`] has something to do without news.
     pub fn deadline(&self) -> Duration {
-        self.attempt.as_ref().map_or(self.until, |attempt| attempt.until)
+        self.attempt.as_ref().map_or(self.until, |attempt| attempt.deadline(&self.opening))
     }
 
     /// Takes note of an event for its token.

@@ -33,6 +33,12 @@ pub trait Opening {
         now: Now,
     ) -> Result<Option<Self::Opened>, NotOpened>;
 
+    /// When it wants to go on without news, if before its time is over.
+    fn deadline(&self, underway: &Self::Underway) -> Option<Duration> {
+        let _ = underway;
+        None
+    }
+
     /// Nothing has come of it in all of `waited`.
     fn late(&self, underway: &Self::Underway, waited: Duration) -> NotOpened {
         let _ = underway;
@@ -59,6 +65,10 @@ impl<T: Opening> Opening for &T {
         now: Now,
     ) -> Result<Option<T::Opened>, NotOpened> {
         (**self).advance(underway, socket, now)
+    }
+
+    fn deadline(&self, underway: &T::Underway) -> Option<Duration> {
+        (**self).deadline(underway)
     }
 
     fn late(&self, underway: &T::Underway, waited: Duration) -> NotOpened {

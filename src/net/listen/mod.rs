@@ -397,11 +397,14 @@ impl<'a> Listener<'a> {
         if self.relays.heard_message() {
             self.last_heard = now.mono;
         }
-        let next_token = &mut self.next_token;
-        self.relays.meet(|| {
-            *next_token += 1;
-            *next_token - 1
-        });
+        if self.relays.meetings().are_awaited() && self.has_room() {
+            let most = self.max_conns.saturating_sub(self.conns.len()).max(1);
+            let next_token = &mut self.next_token;
+            self.relays.meetings().begin(most, now, || {
+                *next_token += 1;
+                *next_token - 1
+            });
+        }
         for (token, dialed) in self.relays.meetings().advance(self.hub) {
             if self.has_room() {
                 self.make_room();

@@ -74,8 +74,6 @@ pub struct Relays<'a> {
     contacts: BTreeSet<PublicKey>,
     looked: Option<Duration>,
     events: Vec<Arrival>,
-    /// Those to be met, by which relay.
-    to_meet: Vec<(usize, PublicKey, [u8; 32])>,
     since: Duration,
     /// Something of a message came since the last look.
     news: bool,
@@ -111,7 +109,6 @@ impl<'a> Relays<'a> {
             contacts: BTreeSet::new(),
             looked: None,
             events: Vec::new(),
-            to_meet: Vec::new(),
             since: now,
             news: false,
             spoken: false,
@@ -331,22 +328,17 @@ impl<'a> Relays<'a> {
                         self.uplinks[number].post(address, &here, true, now);
                     }
                 }
-                Arrival::Meet { sender, rendezvous, .. } => {
-                    self.to_meet.push((number, sender, rendezvous));
+                Arrival::Meet { sender, local, rendezvous } => {
+                    if let Some(caller) = shared.host.admit(&sender, local, false) {
+                        let relay = self.uplinks[number].relay();
+                        self.meetings.ask(caller.party(None), relay, rendezvous, now);
+                    }
                 }
                 // Its sender has never heard that it came.
                 Arrival::GivenUp(_) => {}
             }
         }
         self.events = events;
-    }
-
-    /// Goes to meet whoever waits; `token` gives each connection its own.
-    pub fn meet(&mut self, mut token: impl FnMut() -> usize) {
-        for (number, caller, rendezvous) in self.to_meet.drain(..) {
-            let relay = self.uplinks[number].relay();
-            self.meetings.begin(token(), relay, caller, rendezvous);
-        }
     }
 
     /// The output has flushed a message.
@@ -380,7 +372,7 @@ impl<'a> Relays<'a> {
     /// Whether something was left so that others have their turn.
     pub fn has_more(&self) -> bool {
         let speaks = self.spoken && self.letters.is_resting();
-        speaks || self.uplinks.iter().any(|uplink| uplink.has_more) || !self.to_meet.is_empty()
+        speaks || self.uplinks.iter().any(|uplink| uplink.has_more)
     }
 
     /// When [`Relays::drive`] has something to do without news.
@@ -409,7 +401,6 @@ impl<'a> Relays<'a> {
     pub fn close(&mut self, now: Now, shared: &mut Shared<'_>) {
         self.letters.clear(now, shared);
         self.meetings.clear();
-        self.to_meet.clear();
         self.settle(now, shared);
         self.uplinks.iter_mut().for_each(Uplink::leave);
     }
