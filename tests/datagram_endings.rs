@@ -16,10 +16,13 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{OsRandom, random};
+use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::packet::{
-    FRAGMENT_LEN, Head, Kind, MessageId, PACKET_LEN, Sealer, Way,
+    FRAGMENT_LEN, Head, Kind, LocalKey, MessageId, PACKET_LEN, Sealer, Way,
 };
+use anonchat::proto::datagram::receiver::{Arrival, Receiver};
 use anonchat::proto::mux::HELD_TIME;
+use anonchat::proto::time::Now;
 use common::{
     DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, program, run, send,
 };
@@ -252,6 +255,39 @@ fn a_listener_that_is_restarted_in_the_middle_of_a_run_is_6_for_the_sender_and_p
     assert_eq!(sender.wait_exit(DEADLINE).code(), Some(6), "{}", sender.stderr());
     assert!(sender.stderr().contains("was silent for 1 s"), "{}", sender.stderr());
     assert_eq!(listener.stdout(), b"");
+}
+
+/// Somebody who has `home`'s key, acknowledges the first packet that comes, and is gone.
+fn acknowledges_and_goes(home: &Home) -> (u16, std::thread::JoinHandle<()>) {
+    let (me, socket) = (udp::identity(home), UdpSocket::bind("127.0.0.1:0").unwrap());
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let key = LocalKey::new(me.pair.duplicate(), me.access.as_bytes());
+    let mut receiver = Receiver::new(vec![key]);
+    let gone = std::thread::spawn(move || {
+        let mut space = [0; PACKET_LEN];
+        let (_, from) = socket.recv_from(&mut space).unwrap();
+        let now = Now { mono: Duration::ZERO, unix_ms: udp::unix_ms() };
+        let mut admit = |_: &Arrival<'_>| Admission::Contact;
+        receiver.feed(&space, from, now, &mut admit, &mut Vec::new());
+        for acks in receiver.take_acks() {
+            socket.send_to(&acks.bytes, acks.to).unwrap();
+        }
+    });
+    (port, gone)
+}
+
+#[test]
+fn a_listener_that_is_killed_after_its_first_ack_is_always_6() {
+    let (alice, bob) = two();
+    for count in [1, 2, 1, 2, 1, 1] {
+        let gone: Vec<_> = (0..count).map(|_| acknowledges_and_goes(&bob)).collect();
+        let to: Vec<_> = gone.iter().map(|(port, _)| format!("bob@127.0.0.1:{port}")).collect();
+        let to: Vec<_> = to.iter().map(String::as_str).collect();
+        let sent = send(&alice, &[&["-u", "-w", "200ms"], &to[..]].concat(), &[b'x'; 60_000]);
+        assert_code(&sent, 6);
+        gone.into_iter().for_each(|(_, gone)| gone.join().unwrap());
+    }
 }
 
 #[test]

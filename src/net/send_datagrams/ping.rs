@@ -66,7 +66,8 @@ impl Ping {
                 Ok(n) if self.prober.is_answer(&space[..n], now) => return Ok(true),
                 Ok(_) => {}
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e),
+                // An answer may lie behind it.
+                Err(e) => failed = Some(e),
             }
         }
         failed.map_or(Ok(false), Err)

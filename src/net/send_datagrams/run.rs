@@ -151,8 +151,7 @@ impl Run {
         now: Now,
         limits: &mut Limits<'_>,
     ) -> Result<bool, SendError> {
-        let proven = self.is_proven() || self.is_unheard();
-        if !proven {
+        if !self.is_proven() && !self.is_unheard() {
             route.check_proof(now);
         }
         let socket = route.socket(hub)?;
@@ -169,8 +168,10 @@ impl Run {
             failed = socket.send(&packet).err().or(failed);
         }
         failed = self.receive(socket, now, limits).or(failed);
+        // By now all that came before the failure was read: it may have been a proof.
         if let Some(e) = failed.filter(is_final)
-            && !proven
+            && !self.is_proven()
+            && !self.is_unheard()
         {
             route.give_up(DialError::Refused(route.address(), e));
             return Ok(false);
@@ -178,6 +179,7 @@ impl Run {
         Ok(all_sent && self.drained)
     }
 
+    /// Takes what came, also behind an error that something sent earlier drew: the error.
     fn receive(
         &mut self,
         socket: &UdpSocket,
@@ -185,6 +187,7 @@ impl Run {
         limits: &mut Limits<'_>,
     ) -> Option<io::Error> {
         let mut space = [0; READ_SPACE];
+        let mut failed = None;
         // What floods in does not keep us from sending, or from hearing a signal.
         for _ in 0..ANSWERS_A_TURN {
             match socket.recv(&mut space) {
@@ -197,13 +200,13 @@ impl Run {
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.drained = true;
-                    return None;
+                    return failed;
                 }
-                Err(e) => return Some(e),
+                Err(e) => failed = Some(e),
             }
         }
         self.drained = false;
-        None
+        failed
     }
 
     /// Whether somebody showed that the peer's key opens what is sent.
