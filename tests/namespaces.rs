@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run};
-use net::Network;
+use net::{Machine, Narrow, Network};
 
 /// For everything that has to be sent several times.
 const LOSSY_DEADLINE: Duration = Duration::from_secs(180);
@@ -102,4 +102,42 @@ fn a_pulled_cable_ends_the_sender_with_6_after_the_silence_it_allows() {
     assert_eq!(sender.wait_exit(DEADLINE).code(), Some(6), "{}", sender.stderr());
     let stdout = listener.stdout();
     assert!(half.starts_with(&stdout[..stdout.len().min(half.len())]));
+}
+
+#[test]
+fn the_first_datagram_passes_a_path_that_takes_less_than_its_size() {
+    for (mtu, mute) in [(1000, false), (1227, false), (1000, true), (1280, false)] {
+        let Some(narrow) = Narrow::new(mtu) else { return };
+        if mute && !narrow.routers.iter().all(Machine::is_mute) {
+            return;
+        }
+        let (alice, bob) = (Home::with_identity(), Home::with_identity());
+        befriend(&alice, "alice", &bob, "bob");
+        let listen = |args: &[&str]| Listener::start(narrow.bob.command(&bob, "ac-listen", args));
+        let mut addresses = vec!["10.0.3.1"];
+        if mtu == 1280 {
+            addresses.push("[fd00:3::1]");
+        }
+        for address in addresses {
+            // Each is the first to go that way: nothing is known of it.
+            for (args, input) in [(&["-u"][..], &b"hi\n"[..]), (&["-u", "-z"], b"")] {
+                narrow.forget_paths();
+                let mut listener = listen(&["-u", "0"]);
+                let to = format!("bob@{address}:{}", listener.port());
+                let args = [args, &["-w", "5", &to]].concat();
+                let sent = run(narrow.alice.command(&alice, "ac-send", &args), input, DEADLINE);
+                assert_code(&sent, 0);
+                listener.wait_stdout("what was sent", |out| out == input);
+                listener.kill();
+            }
+        }
+        narrow.forget_paths();
+        let long = bytes(300_000);
+        let mut listener = listen(&["-u", "-1", "0"]);
+        let to = format!("bob@10.0.3.1:{}", listener.port());
+        let args = ["-u", "-w", "5", &to];
+        assert_code(&run(narrow.alice.command(&alice, "ac-send", &args), &long, DEADLINE), 0);
+        assert!(listener.wait_exit(DEADLINE).success());
+        assert!(listener.stdout() == long);
+    }
 }

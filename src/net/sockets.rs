@@ -2,7 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Connections that wait to be accepted.
@@ -70,6 +72,7 @@ impl Bind {
         // The system's limit may be lower; it then gives what it has.
         let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
         let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+        allow_fragments(&socket);
         Ok(mio::net::UdpSocket::from_std(socket.into()))
     }
 
@@ -107,6 +110,14 @@ fn bound(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Sock
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
+}
+
+/// Lets packets of a UDP socket be fragmented on their way by IPv4. All of ours have 1200 bytes, and a
+/// path that takes less has no other way for them; otherwise the first one is lost on it, and all are
+/// where nothing tells us of that. IPv6 takes 1280 bytes everywhere.
+pub fn allow_fragments(socket: impl AsFd) {
+    // A system that cannot be asked does what it does.
+    let _ = set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::DONT);
 }
 
 /// An IPv4 address that an IPv6 socket saw, as IPv4.

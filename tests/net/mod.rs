@@ -77,6 +77,96 @@ impl Drop for Network {
     }
 }
 
+/// Alice, two routers, and Bob: 10.0.1.1 and fd00:1::1, 10.0.3.1 and fd00:3::1. Between the routers
+/// fits less than elsewhere. Declare it before what runs in it.
+pub struct Narrow {
+    /// At 10.0.1.1.
+    pub alice: Machine,
+    /// At 10.0.3.1.
+    pub bob: Machine,
+    /// Next to Alice, and next to Bob.
+    pub routers: [Machine; 2],
+}
+
+impl Narrow {
+    /// As [`Network::new`]; `mtu` is what fits between the routers, in bytes.
+    pub fn new(mtu: u32) -> Option<Self> {
+        let root = rustix::process::geteuid().is_root();
+        if !(possible(root, "run it as root, for network namespaces") && need("ip")) {
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let machine =
+            |who| Machine { namespace: format!("ac-{}-n{number}-{who}", std::process::id()) };
+        // Dropped, and so removed, wherever building fails.
+        let routers = [machine("left"), machine("right")];
+        let narrow = Self { alice: machine("alice"), bob: machine("bob"), routers };
+        narrow.build(mtu);
+        Some(narrow)
+    }
+
+    /// Nobody knows any more what the path takes.
+    pub fn forget_paths(&self) {
+        for machine in self.machines() {
+            for family in ["-4", "-6"] {
+                must(&["ip", "-n", &machine.namespace, family, "route", "flush", "cache"]);
+            }
+        }
+    }
+
+    fn machines(&self) -> [&Machine; 4] {
+        [&self.alice, &self.routers[0], &self.routers[1], &self.bob]
+    }
+
+    fn build(&self, mtu: u32) {
+        let names = self.machines().map(|machine| machine.namespace.as_str());
+        for name in names {
+            must(&["ip", "netns", "add", name]);
+            let settings = "echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+                echo 1 > /proc/sys/net/ipv4/ip_forward
+                echo 1 > /proc/sys/net/ipv6/conf/all/forwarding || :";
+            must(&["ip", "netns", "exec", name, "sh", "-c", settings]);
+            must(&["ip", "-n", name, "link", "set", "lo", "up"]);
+        }
+        for (n, ends) in (1..).zip(names.windows(2)) {
+            let (left, right) = (ends[0], ends[1]);
+            must(&[
+                "ip", "link", "add", "right", "netns", left, "type", "veth", "peer", "name",
+                "left", "netns", right,
+            ]);
+            let mtu = if n == 2 { mtu } else { 1500 }.to_string();
+            // The near end of each cable has the lower number, but at Bob's.
+            let (near, far) = if n == 3 { (2, 1) } else { (1, 2) };
+            for (name, side, last) in [(left, "right", near), (right, "left", far)] {
+                must(&["ip", "-n", name, "link", "set", side, "mtu", &mtu, "up"]);
+                let (v4, v6) = (format!("10.0.{n}.{last}/24"), format!("fd00:{n}::{last}/64"));
+                must(&["ip", "-n", name, "address", "add", &v4, "dev", side]);
+                // IPv6 is not to be had on a link that takes less than 1280 bytes.
+                let _ = Command::new("ip")
+                    .args(["-n", name, "address", "add", &v6, "dev", side])
+                    .output();
+            }
+        }
+        let vias = [(0, 1, 2), (1, 2, 2), (2, 2, 1), (3, 3, 2)];
+        for (machine, net, last) in vias {
+            let (v4, v6) = (format!("10.0.{net}.{last}"), format!("fd00:{net}::{last}"));
+            must(&["ip", "-n", names[machine], "route", "add", "default", "via", &v4]);
+            let _ = Command::new("ip")
+                .args(["-n", names[machine], "route", "add", "default", "via", &v6])
+                .output();
+        }
+    }
+}
+
+impl Drop for Narrow {
+    fn drop(&mut self) {
+        for machine in self.machines() {
+            let _ = Command::new("ip").args(["netns", "delete", &machine.namespace]).output();
+        }
+    }
+}
+
 /// Several machines on one switch: 10.0.0.1, 10.0.0.2 and so on, with IPv6 as the system makes it.
 /// Declare it before what runs in it.
 pub struct Lan {
@@ -196,6 +286,13 @@ impl Machine {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace]);
         command
+    }
+
+    /// From now on the machine tells nobody of packets that it cannot pass on. False, and said so, if
+    /// this machine has nothing that can do it.
+    pub fn is_mute(&self) -> bool {
+        let rule = ["iptables", "-w", "-A", "OUTPUT", "-p", "icmp", "-j", "DROP"];
+        possible(self.run(&rule).is_some(), "install iptables")
     }
 
     fn run(&self, words: &[&str]) -> Option<Output> {

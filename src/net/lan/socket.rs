@@ -8,6 +8,8 @@ use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::net::sockets::allow_fragments;
+
 /// Room for a round of probes and the answers to it. The system may give less.
 const BUFFER: usize = 4 * 1024 * 1024;
 /// How often another port is tried that both families have free.
@@ -93,6 +95,8 @@ impl LanSockets {
         let ready = |(v4, socket): (bool, Socket)| {
             let socket = UdpSocket::from_std(socket.into());
             let state = UdpSocketState::new((&socket).into())?;
+            // It forbids them.
+            allow_fragments(&socket);
             io::Result::Ok(Half { v4, socket, state })
         };
         let families = [true, false].into_iter().zip(sockets);

@@ -9,6 +9,8 @@ use std::slice::from_mut;
 use mio::net::UdpSocket;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
+use crate::net::sockets::allow_fragments;
+
 /// Where a packet came from, and which address of ours it was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
@@ -51,6 +53,8 @@ impl UdpEars {
     /// When the system does not tell for which address a packet came.
     pub fn add(&mut self, socket: UdpSocket) -> io::Result<()> {
         let state = UdpSocketState::new((&socket).into())?;
+        // It forbids them.
+        allow_fragments(&socket);
         self.0.push(Ear { socket, state, readable: true });
         Ok(())
     }

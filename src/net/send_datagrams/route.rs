@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Token};
+use rustix::io::Errno;
 
 use crate::net::dial::{DialError, NoProof, no_address};
 use crate::net::hub::Hub;
@@ -98,8 +99,10 @@ pub(in crate::net) fn connect(
     Ok(socket)
 }
 
-/// A full buffer passes; that nobody listens, or that there is no route, does not.
+/// A full buffer passes, and the system learns how large a packet the path takes; that nobody
+/// listens, or that there is no route, does not.
 pub(super) fn is_final(e: &io::Error) -> bool {
+    let passes = [Errno::NOBUFS, Errno::MSGSIZE].map(|errno| Some(errno.raw_os_error()));
     !matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-        && e.raw_os_error() != Some(rustix::io::Errno::NOBUFS.raw_os_error())
+        && !passes.contains(&e.raw_os_error())
 }
