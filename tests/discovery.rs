@@ -333,3 +333,14 @@ fn several_announcers_live_on_one_machine() {
         ]
     );
 }
+
+#[test]
+fn a_contact_is_found_on_a_network_that_takes_less_than_a_packet() {
+    let Some((lan, homes)) = lan(2) else { return };
+    lan.narrow(1000);
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    let _bob = announce(&lan.hosts[1], &homes[1], &["1234"]);
+    let found = discover(&lan.hosts[0], &homes[0], &["bob"]);
+    assert_code(&found, 0);
+    assert_eq!(found.stdout, b"10.0.0.2:1234\n");
+}

@@ -216,6 +216,18 @@ impl Lan {
     }
 }
 
+impl Lan {
+    /// From now on nothing longer passes, in bytes.
+    pub fn narrow(&self, mtu: u32) {
+        let mtu = mtu.to_string();
+        for (n, host) in self.hosts.iter().enumerate() {
+            let port = format!("port{n}");
+            must(&["ip", "-n", &self.switch.namespace, "link", "set", &port, "mtu", &mtu]);
+            must(&["ip", "-n", &host.namespace, "link", "set", LINK, "mtu", &mtu]);
+        }
+    }
+}
+
 impl Drop for Lan {
     fn drop(&mut self) {
         for machine in self.hosts.iter().chain([&self.switch]) {
