@@ -6,9 +6,10 @@ mod common;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal};
 
 /// Two people; bob listens.
 struct Pair {
@@ -311,14 +312,11 @@ fn hundreds_of_runs_leave_nothing_behind() {
         }
     };
     run_some(10);
-    let settled = || {
-        let (threads, descriptors, children) = belongings(listener.pid());
-        children.is_empty().then_some((threads, descriptors))
-    };
-    let before = eventually("no children", DEADLINE, settled);
+    let before = settled(&listener);
     run_some(std::env::var("AC_TEST_EXEC_RUNS").map_or(200, |runs| runs.parse().unwrap()));
     eventually("as many threads and descriptors as before", DEADLINE, || {
-        settled().filter(|(threads, descriptors)| *threads <= before.0 && *descriptors <= before.1)
+        let now = settled(&listener);
+        (now.0 <= before.0 && now.1 <= before.1).then_some(())
     });
 }
 
@@ -402,4 +400,109 @@ fn reports_say_what_was_delivered_and_what_failed() {
     let reports = pair.file("status");
     assert!(reports.contains("\"why\":\"the command failed: exit status 1\""), "{reports}");
     assert!(reports.contains("\"event\":\"delivered\""), "{reports}");
+}
+
+/// Threads, and descriptors, of a listener whose commands are over; those it left behind run on.
+fn settled(listener: &Listener) -> (usize, usize) {
+    eventually("no children", DEADLINE, || {
+        let (threads, descriptors, children) = belongings(listener.pid());
+        children.is_empty().then_some((threads, descriptors))
+    })
+}
+
+#[test]
+fn a_stream_ends_with_its_command_whoever_still_has_its_output() {
+    let pair = Pair::new();
+    // One place: the second run has it only if the first has given it back.
+    let listener = pair.script(
+        "echo hi; sleep 1000 & echo $! >> left; exit 3",
+        &["--max-exec", "1", "--exec-timeout", "20s"],
+    );
+    let began = Instant::now();
+    for turn in 0..3 {
+        let sent = pair.send(&listener, &["-b"], b"x");
+        assert_code(&sent, 8);
+        assert_eq!(sent.stdout, b"hi\n");
+        assert!(said(&sent).contains("exit status 3"), "{turn}: {}", said(&sent));
+    }
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    end_those_left(&pair);
+}
+
+/// Ends what the commands left behind.
+fn end_those_left(pair: &Pair) {
+    for pid in pair.file("left").lines() {
+        let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+        // Who is gone needs no ending.
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+#[test]
+fn all_that_a_command_said_before_its_end_arrives_whoever_still_has_its_output() {
+    let pair = Pair::new();
+    for code in [0, 5] {
+        let script = format!(
+            "sleep 1000 & echo $! >> left; head -c 1048576 /dev/zero; echo end; exit {code}"
+        );
+        let listener = pair.script(&script, &[]);
+        let mut sender = pair.start(&listener, &["-b"]);
+        // With its stdin open.
+        let expected = if code == 0 { 0 } else { 8 };
+        assert_eq!(sender.wait_exit(DEADLINE).code(), Some(expected), "{}", sender.stderr());
+        let stdout = sender.stdout();
+        assert_eq!((stdout.len(), &stdout[1_048_576..]), (1_048_580, &b"end\n"[..]));
+    }
+    end_those_left(&pair);
+}
+
+#[test]
+fn who_is_left_behind_by_a_command_writes_to_nobody() {
+    let pair = Pair::new();
+    // Never silent, so that reading until nothing is there would take for ever.
+    let script = "yes & echo $! >> left; exit 0";
+    let listener = pair.script(script, &["--max-exec", "1"]);
+    for _ in 0..2 {
+        assert_code(&pair.send(&listener, &["-b"], b"x"), 0);
+    }
+    for pid in pair.file("left").lines() {
+        eventually("its end by SIGPIPE", DEADLINE, || (!lives(pid)).then_some(()));
+    }
+}
+
+#[test]
+fn a_stdin_that_nobody_reads_is_given_up_with_the_command() {
+    let pair = Pair::new();
+    let script = "exec 3<&0; sleep 1000 <&3 >&2 & echo $! >> left; sleep 0.1; exit 4";
+    let listener = pair.script(script, &["--max-exec", "1"]);
+    let long = vec![b'x'; 2_000_000];
+    let send_both = || {
+        for args in [&[][..], &["-b"]] {
+            let sent = pair.send(&listener, args, &long);
+            assert_code(&sent, 8);
+            assert!(said(&sent).contains("exit status 4"), "{}", said(&sent));
+        }
+    };
+    send_both();
+    let before = settled(&listener);
+    (0..3).for_each(|_| send_both());
+    eventually("as many threads and descriptors as before", DEADLINE, || {
+        let now = settled(&listener);
+        (now.0 <= before.0 && now.1 <= before.1).then_some(())
+    });
+    end_those_left(&pair);
+}
+
+#[test]
+fn a_command_that_closes_its_output_is_still_waited_for() {
+    let pair = Pair::new();
+    let script = "echo said; exec >&-; while ! test -e go; do sleep 0.01; done; exit 6";
+    let listener = pair.script(script, &[]);
+    let mut sender = pair.start(&listener, &["-b"]);
+    sender.close_stdin();
+    sender.wait_stdout("what it said", |bytes| bytes == b"said\n");
+    assert!(sender.poll_exit().is_none());
+    std::fs::write(pair.at("go"), b"").unwrap();
+    assert_eq!(sender.wait_exit(DEADLINE).code(), Some(8), "{}", sender.stderr());
+    assert!(sender.stderr().contains("exit status 6"));
 }

@@ -107,6 +107,26 @@ impl Input {
         Ok(Self { head: None, way, copyist: None })
     }
 
+    /// The reading end of a pipe that nobody shares.
+    ///
+    /// # Errors
+    /// When epoll watches no more.
+    pub fn ours(pipe: File, bell: &Bell) -> io::Result<Self> {
+        let prompt = Prompt::ours(pipe, bell).map_err(|_| io::ErrorKind::Unsupported)?;
+        Ok(Self { head: None, way: Way::Prompt(Box::new(prompt)), copyist: None })
+    }
+
+    /// How much is in the pipe of [`Input::ours`], in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn in_pipe(&self) -> io::Result<usize> {
+        match &self.way {
+            Way::Prompt(prompt) => prompt.len(),
+            Way::Direct(_) | Way::Threaded { .. } | Way::Shared(_) => Ok(0),
+        }
+    }
+
     /// What this reader takes of an input that it shares.
     pub(super) fn of(reader: Reader) -> Self {
         Self { head: None, way: Way::Shared(reader), copyist: None }

@@ -1,15 +1,14 @@
-//! A pipe or a socket of somebody else's, used in the loop without ever being waited for, and what it
-//! has not taken yet.
+//! A pipe or a socket, used in the loop without ever being waited for, and what it has not taken yet.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut, Read as _};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use mio::Interest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, fstat};
-use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
+use rustix::io::{Errno, ReadWriteFlags, ioctl_fionbio, ioctl_fionread, preadv2, pwritev2};
 use rustix::pipe::fcntl_setpipe_size;
 
 use super::hub::Bell;
@@ -26,6 +25,8 @@ const BEFORE_GROWTH: u64 = 4 * 1024 * 1024;
 /// share it may wait: `RWF_NOWAIT` (preadv2(2)) holds for one call, and `O_NONBLOCK` for everybody.
 pub(super) struct Prompt {
     file: File,
+    /// Nobody shares it, and it is `O_NONBLOCK`: so it is read on systems without preadv2(2), too.
+    ours: bool,
     bell: Bell,
     /// Bytes until it is made larger, if it still is to be.
     before_growth: Option<u64>,
@@ -40,7 +41,22 @@ impl Prompt {
         {
             return Err(file);
         }
-        Ok(Self { file, bell: bell.clone(), before_growth: Some(BEFORE_GROWTH) })
+        Ok(Self { file, ours: false, bell: bell.clone(), before_growth: Some(BEFORE_GROWTH) })
+    }
+
+    /// The same for the reading end of a pipe that nobody shares.
+    pub fn ours(file: File, bell: &Bell) -> Result<Self, File> {
+        let mut prompt = Self::new(file, bell, Interest::READABLE)?;
+        prompt.ours = ioctl_fionbio(&prompt.file, true).is_ok();
+        Ok(prompt)
+    }
+
+    /// How much is in the pipe, in bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn len(&self) -> io::Result<usize> {
+        Ok(ioctl_fionread(&self.file)? as usize)
     }
 
     /// Reads what is there. [`io::ErrorKind::WouldBlock`]: the bell tells when there is something.
@@ -48,8 +64,13 @@ impl Prompt {
     /// # Errors
     /// What the system says; see [`is_never_prompt`].
     pub fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        let n = self.retry(PollFlags::IN, |file| {
-            preadv2(file, &mut [IoSliceMut::new(space)], CURRENT, ReadWriteFlags::NOWAIT)
+        let ours = self.ours;
+        let n = self.retry(PollFlags::IN, |mut file| match ours {
+            true => file.read(space),
+            false => {
+                let space = &mut [IoSliceMut::new(space)];
+                Ok(preadv2(file, space, CURRENT, ReadWriteFlags::NOWAIT)?)
+            }
         })?;
         self.passed(n);
         Ok(n)
@@ -61,7 +82,7 @@ impl Prompt {
     /// What the system says; see [`is_never_prompt`].
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n = self.retry(PollFlags::OUT, |file| {
-            pwritev2(file, &[IoSlice::new(bytes)], CURRENT, ReadWriteFlags::NOWAIT)
+            Ok(pwritev2(file, &[IoSlice::new(bytes)], CURRENT, ReadWriteFlags::NOWAIT)?)
         })?;
         self.passed(n);
         Ok(n)
@@ -72,13 +93,13 @@ impl Prompt {
     fn retry<T>(
         &self,
         for_what: PollFlags,
-        mut call: impl FnMut(&File) -> Result<T, Errno>,
+        mut call: impl FnMut(&File) -> io::Result<T>,
     ) -> io::Result<T> {
         loop {
-            match call(&self.file) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) if is_ready(&self.file, for_what, 0) => {}
-                other => return Ok(other?),
+            match call(&self.file).map_err(|e| (e.kind(), e)) {
+                Err((io::ErrorKind::Interrupted, _)) => {}
+                Err((io::ErrorKind::WouldBlock, _)) if is_ready(&self.file, for_what, 0) => {}
+                other => return other.map_err(|(_, e)| e),
             }
         }
     }
@@ -121,10 +142,13 @@ pub(super) const WAITING: usize = 256 * 1024;
 /// Where preadv2(2) begins in what has no places.
 const CURRENT: u64 = u64::MAX;
 
-/// Whether the error says that this kind of file cannot be used without waiting: a FIFO with a name,
-/// or a Linux before 6.4.
+/// Whether the error says that this file cannot be used without waiting: a FIFO with a name, a Linux
+/// before 6.4 (EOPNOTSUPP), an emulator or a sandbox without these calls (ENOSYS; EPERM or EINVAL of
+/// some). Who then waits for it in a thread, by calls that every system has, hears of all other faults.
 pub(super) fn is_never_prompt(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
+    [Errno::OPNOTSUPP, Errno::NOSYS, Errno::PERM, Errno::INVAL]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// A pipe or socket, and what it has not taken yet.

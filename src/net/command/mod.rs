@@ -161,13 +161,12 @@ impl Commands {
         orders: (Sender<Order>, Receiver<Order>),
         place: Place,
     ) -> io::Result<Run> {
-        let keeper = orders.0.clone();
         let speaks = talk.is_some();
         let (run, stdout) = Run::start(command, speaks, self.timeout, orders, place, bell)?;
         if let (Some(talk), Some(stdout)) = (talk, stdout) {
             let kind = MessageKind::Duplex as u8;
             let meta = Meta { kind, ..Meta::message(random(), Clock::default().now().unix_ms) };
-            talk.begin(meta, Input::new(stdout, bell)?, keeper);
+            talk.begin(meta, Input::ours(stdout, bell)?, run.ended());
         }
         Ok(run)
     }

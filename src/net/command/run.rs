@@ -1,11 +1,13 @@
 //! One run of a command: a process group, a thread that keeps it, and one that waits for it.
 //!
+//! It is over when the process ends, whoever else still has its stdin or stdout open.
+//!
 //! The keeper reaps the process only after it has done all that it will ever do to the group: as
 //! long as the process waits to be reaped, no other can have its number.
 
 use std::fmt;
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeReader, PipeWriter, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
@@ -14,7 +16,8 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, ioctl_fionbio};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::places::Place;
@@ -59,17 +62,31 @@ impl fmt::Display for Ending {
 pub enum Order {
     /// The process has ended, and waits to be reaped.
     Exited(Ending),
-    /// All that it will ever say was read, or nobody listens to it.
-    Silent,
     /// End it. What is given here holds its stdin open until it is gone, so that the beginning of a
     /// message never passes for all of it.
     End(Option<OwnedFd>),
 }
 
+/// Whether a run is over, and how it ended; news of it ring the bell of its session.
+#[derive(Clone, Default)]
+pub struct Ended(Arc<OnceLock<Ending>>);
+
+impl Ended {
+    /// How, if it is over.
+    pub fn look(&self) -> Option<&Ending> {
+        self.0.get()
+    }
+
+    fn set(&self, ending: Ending) {
+        // What ended it first is what counts.
+        let _ = self.0.set(ending);
+    }
+}
+
 /// A run, and the writing end of its stdin. Dropped before it ended, it is ended.
 pub struct Run {
     stdin: Option<Stdin>,
-    ended: Arc<OnceLock<Ending>>,
+    ended: Ended,
     orders: Sender<Order>,
     released: bool,
     /// What was flushed when it had closed its stdin.
@@ -103,8 +120,8 @@ impl Run {
         bell: &Bell,
     ) -> io::Result<(Self, Option<File>)> {
         let (stdin, writer) = io::pipe()?;
-        let writer = File::from(OwnedFd::from(writer));
         let held = OwnedFd::from(writer.try_clone()?);
+        let (over, keeps) = io::pipe()?;
         command.stdin(stdin).stderr(Stdio::inherit()).process_group(0);
         let stdout = if speaks {
             let (reader, stdout) = io::pipe()?;
@@ -114,17 +131,17 @@ impl Run {
             command.stdout(Stdio::inherit());
             None
         };
-        let output = Output::by_thread(writer, bell.clone())?;
-        let ended = Arc::new(OnceLock::new());
+        let output = Output::by_thread(Words::new(writer, over)?, bell.clone())?;
+        let ended = Ended::default();
         let keeper = Keeper {
             orders: orders.clone(),
             told,
             timeout,
             late: None,
-            silent: !speaks,
-            ended: Arc::clone(&ended),
+            ended: ended.clone(),
             place,
             bell: bell.clone(),
+            _keeps: keeps,
         };
         thread::Builder::new().name("command".into()).spawn(move || keeper.keep(command))?;
         let stdin = Some(Stdin { output, held });
@@ -176,7 +193,12 @@ impl Run {
 
     /// How it ended, if it has.
     pub fn ending(&self) -> Option<&Ending> {
-        self.ended.get()
+        self.ended.look()
+    }
+
+    /// The same for who reads what it says.
+    pub fn ended(&self) -> Ended {
+        self.ended.clone()
     }
 
     /// Its stdin ends, and it goes on by itself.
@@ -188,11 +210,55 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if !self.released && self.ended.get().is_none() {
+        if !self.released && self.ended.look().is_none() {
             let held = self.stdin.take().map(|stdin| stdin.held);
             // Who is over already needs no telling.
             let _ = self.orders.send(Order::End(held));
         }
+    }
+}
+
+/// The writing end of a stdin. Whoever else holds the reading end when the run is over, and does not
+/// read, keeps no thread of ours waiting.
+struct Words {
+    stdin: PipeWriter,
+    /// At its end when the run is over.
+    over: PipeReader,
+}
+
+impl Words {
+    fn new(stdin: PipeWriter, over: PipeReader) -> io::Result<Self> {
+        // This end is ours alone, so it may be made so for everybody.
+        ioctl_fionbio(&stdin, true)?;
+        Ok(Self { stdin, over })
+    }
+
+    /// Waits until it takes more.
+    ///
+    /// # Errors
+    /// The run is over.
+    fn wait(&self) -> io::Result<()> {
+        let stdin = PollFd::new(&self.stdin, PollFlags::OUT);
+        let mut polled = [stdin, PollFd::new(&self.over, PollFlags::IN)];
+        // What is wrong with either the next write says.
+        let _ = poll(&mut polled, None);
+        let over = polled[0].revents().is_empty() && !polled[1].revents().is_empty();
+        if over { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
+}
+
+impl Write for Words {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            match self.stdin.write(bytes) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.wait()?,
+                other => return other,
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -203,10 +269,11 @@ struct Keeper {
     timeout: Option<Duration>,
     /// It took longer than this.
     late: Option<Duration>,
-    silent: bool,
-    ended: Arc<OnceLock<Ending>>,
+    ended: Ended,
     place: Place,
     bell: Bell,
+    /// Closed with the keeper: then the run is over.
+    _keeps: PipeWriter,
 }
 
 /// What was done to a process.
@@ -248,26 +315,14 @@ impl Keeper {
         let _ = child.wait();
     }
 
-    /// Returns when the process has ended, and nobody has anything more to do with its group.
+    /// Returns when the process has ended.
     fn follow(&mut self, group: Pid) {
         let mut deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let mut stage = Stage::Running;
-        let mut exited = false;
         let mut held = None;
-        while !(exited && (self.silent || stage != Stage::Running)) {
+        let ending = loop {
             match self.next(deadline) {
-                Some(Order::Exited(ending)) => {
-                    exited = true;
-                    if stage != Stage::Running {
-                        signal(group, Signal::KILL);
-                    }
-                    self.tell(self.late.map_or(ending, Ending::Late));
-                    continue;
-                }
-                Some(Order::Silent) => {
-                    self.silent = true;
-                    continue;
-                }
+                Some(Order::Exited(ending)) => break ending,
                 Some(Order::End(stdin)) => held = stdin.or(held),
                 None if stage == Stage::Running => self.late = self.timeout,
                 None => {}
@@ -283,12 +338,14 @@ impl Keeper {
                 }
                 same => same,
             };
-        }
+        };
+        // Whom it left behind in good order goes on; who was to be ended is, with all of the group.
         if stage != Stage::Running {
             signal(group, Signal::KILL);
         }
         // Only now: whoever of the group still reads its stdin is gone.
         drop(held);
+        self.tell(self.late.map_or(ending, Ending::Late));
     }
 
     /// The next order, or none by the deadline.
@@ -300,8 +357,7 @@ impl Keeper {
     }
 
     fn tell(&self, ending: Ending) {
-        // What ended it first is what counts.
-        let _ = self.ended.set(ending);
+        self.ended.set(ending);
         self.bell.ring();
     }
 }

@@ -1,11 +1,13 @@
 //! What a command says back in a duplex session: its stdout, as one message.
+//!
+//! It ends with the command: what is in the pipe then is still said. Who was left behind with the
+//! other end, and writes more, writes to nobody.
 
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
-use std::sync::mpsc::Sender;
 
-use super::run::Order;
+use super::run::Ended;
 use crate::net::feed::{Answer, Feed, Next};
 use crate::net::hub::Bell;
 use crate::net::input::{Got, Input};
@@ -21,7 +23,7 @@ enum State {
     #[default]
     Before,
     /// It has; its stdout was not looked at yet.
-    Begun(Meta, Input, Sender<Order>),
+    Begun(Meta, Input, Ended),
     /// Its stdout is being read.
     Within,
     /// The peer has all of it, or nobody listens.
@@ -29,9 +31,9 @@ enum State {
 }
 
 impl Talk {
-    /// The command has started and says `input`, as the message `meta`. Its keeper takes `orders`.
-    pub fn begin(&self, meta: Meta, input: Input, orders: Sender<Order>) {
-        self.0.replace(State::Begun(meta, input, orders));
+    /// The command has started and says `input`, as the message `meta`, until it has `ended`.
+    pub fn begin(&self, meta: Meta, input: Input, ended: Ended) {
+        self.0.replace(State::Begun(meta, input, ended));
     }
 
     /// There is nothing to be heard, or all of it has arrived.
@@ -48,27 +50,45 @@ impl Talk {
 /// The feed.
 pub struct Voice {
     talk: Rc<Talk>,
-    input: Option<(Input, Sender<Order>)>,
+    stdout: Option<Stdout>,
     bell: Bell,
+}
+
+/// The reading end of a command's stdout.
+struct Stdout {
+    input: Input,
+    ended: Ended,
+    /// What was in the pipe when the command had ended, and was not read yet, in bytes.
+    left: Option<usize>,
+}
+
+impl Stdout {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
+        if self.ended.look().is_some() && self.left.is_none() {
+            self.left = Some(self.input.in_pipe()?);
+        }
+        let Some(left) = &mut self.left else { return self.input.read(space) };
+        let most = space.len().min(*left);
+        if most == 0 {
+            return Ok(Got::End);
+        }
+        let got = self.input.read(&mut space[..most])?;
+        if let Got::Bytes(n) = got {
+            *left -= n;
+        }
+        Ok(got)
+    }
 }
 
 impl Voice {
     /// What is heard through `talk`.
     pub fn new(talk: Rc<Talk>, bell: Bell) -> Self {
-        Self { talk, input: None, bell }
-    }
-
-    /// Nobody reads the command's stdout any more; it is told when it writes.
-    fn close(&mut self) {
-        if let Some((_, orders)) = self.input.take() {
-            // A keeper that is gone needs no telling.
-            let _ = orders.send(Order::Silent);
-        }
+        Self { talk, stdout: None, bell }
     }
 
     /// All that it said has arrived, or never will.
     fn end(&mut self) {
-        self.close();
+        self.stdout = None;
         self.talk.end();
         // The receiver may have been waiting for this.
         self.bell.ring();
@@ -87,12 +107,12 @@ impl Feed for Voice {
                 self.talk.0.replace(State::Before);
                 Ok(Next::Later)
             }
-            State::Begun(meta, input, orders) => {
-                self.input = Some((input, orders));
+            State::Begun(meta, input, ended) => {
+                self.stdout = Some(Stdout { input, ended, left: None });
                 Ok(Next::Message(meta))
             }
             State::Within => {
-                self.close();
+                self.stdout = None;
                 Ok(Next::End)
             }
             State::Over => {
@@ -103,10 +123,11 @@ impl Feed for Voice {
     }
 
     fn read(&mut self, space: &mut [u8]) -> io::Result<Got> {
-        let Some((input, _)) = &mut self.input else { return Ok(Got::End) };
-        let got = input.read(space);
+        let Some(stdout) = &mut self.stdout else { return Ok(Got::End) };
+        let got = stdout.read(space);
         if !matches!(got, Ok(Got::Bytes(_) | Got::Later)) {
-            self.close();
+            // Who still writes is told.
+            self.stdout = None;
         }
         got
     }
