@@ -168,8 +168,8 @@ fn rename(temporary: &Path, path: &Path, existing: Existing) -> io::Result<()> {
         return std::fs::rename(temporary, path);
     }
     match rustix::fs::renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
-        // Some file systems cannot; a second name does not replace either.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+        // Some file systems and sandboxes cannot; a second name does not replace either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
             rustix::fs::linkat(CWD, temporary, CWD, path, AtFlags::empty())?;
             std::fs::remove_file(temporary)
         }

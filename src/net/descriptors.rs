@@ -1,15 +1,20 @@
 //! How many descriptors this process may have.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// What a system that does not tell (an emulator, a sandbox) grants at least.
+const UNKNOWN: usize = 1024;
+/// More is no limit.
+const MOST: u64 = 1 << 20;
 
 /// Descriptors that this process may have.
 pub fn descriptors() -> usize {
-    getrlimit(Resource::Nofile).current.map_or(1 << 20, |n| n as usize)
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(UNKNOWN, |(now, _)| now.min(MOST) as usize)
 }
 
 /// Raises that number as far as the system lets us without asking anybody.
 pub fn raise() {
-    let limit = getrlimit(Resource::Nofile);
+    let Ok((_, most)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     // Where it is not granted there are fewer clients, and nothing else is different.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
+    let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
 }

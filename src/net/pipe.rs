@@ -3,10 +3,20 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 
 /// How much it takes at once, in bytes, if the system gives so much.
 const ROOM: usize = 256 * 1024;
+
+/// Whether the error says that this system has no splice(2), or not for this: some emulators and
+/// sandboxes.
+pub fn is_no_splice(error: &io::Error) -> bool {
+    let raw = error.raw_os_error();
+    [Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::INVAL]
+        .iter()
+        .any(|errno| raw == Some(errno.raw_os_error()))
+}
 
 /// A pipe, and how much is in it.
 pub struct Pipe {

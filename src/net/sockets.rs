@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsFd;
 
+use quinn_udp::RecvMeta;
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -133,4 +134,26 @@ pub fn own_addresses() -> Vec<IpAddr> {
         .filter(|i| !i.is_loopback() && !i.is_link_local())
         .map(|i| i.ip())
         .collect()
+}
+
+/// Reads one datagram where the system has no recvmmsg(2), which `read` found out: some emulators and
+/// sandboxes. To which address it came nobody tells there.
+///
+/// # Errors
+/// What `read` said, or the system.
+pub fn receive_singly(
+    read: io::Result<usize>,
+    socket: &mio::net::UdpSocket,
+    space: &mut [u8],
+    meta: &mut RecvMeta,
+) -> io::Result<usize> {
+    match read {
+        Err(e) if e.raw_os_error() == Some(rustix::io::Errno::NOSYS.raw_os_error()) => {
+            let (len, addr) = socket.recv_from(space)?;
+            *meta = RecvMeta::default();
+            (meta.addr, meta.len, meta.stride) = (addr, len, len);
+            Ok(1)
+        }
+        read => read,
+    }
 }

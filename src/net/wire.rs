@@ -8,7 +8,7 @@ use mio::event::Event;
 use mio::net::TcpStream;
 
 use super::low_water::set_receive_low_water;
-use super::pipe::Pipe;
+use super::pipe::{Pipe, is_no_splice};
 use crate::proto::stream::link::Link;
 
 /// What is dropped at once of what a peer still sends, in reads of 16 KiB.
@@ -168,15 +168,18 @@ impl Wire {
         }
     }
 
-    /// Reads into an empty pipe.
-    pub fn fill(&mut self, pipe: &mut Pipe) -> Read {
+    /// Reads into an empty pipe; `None` where the system cannot.
+    pub fn fill(&mut self, pipe: &mut Pipe) -> Option<Read> {
         while self.readable {
             let brought = pipe.fill(&self.socket);
+            if brought.as_ref().is_err_and(is_no_splice) {
+                return None;
+            }
             if let Some(read) = self.brought(brought) {
-                return read;
+                return Some(read);
             }
         }
-        Read::Later
+        Some(Read::Later)
     }
 
     /// What an attempt to read came to; `None`: look again whether there is another.

@@ -123,17 +123,22 @@ impl End {
 
     /// Reads once what this end is to take: uncopied, as long as there are descriptors for that.
     fn take_from(&mut self, wire: &mut Wire, by: &mut Means<'_>) -> Read {
-        let Some(mut pipe) = by.pipes.take() else {
-            let read = wire.read(by.space);
-            if let Read::Bytes(n) = read {
-                self.waiting.extend_from_slice(&by.space[..n]);
-            }
-            return read;
+        let Some(mut pipe) = by.pipes.take() else { return self.copy_from(wire, by.space) };
+        let Some(read) = wire.fill(&mut pipe) else {
+            by.pipes.give_up();
+            return self.copy_from(wire, by.space);
         };
-        let read = wire.fill(&mut pipe);
         match read {
             Read::Bytes(_) => self.pipe = Some(pipe),
             _ => by.pipes.give_back(pipe),
+        }
+        read
+    }
+
+    fn copy_from(&mut self, wire: &mut Wire, space: &mut [u8]) -> Read {
+        let read = wire.read(space);
+        if let Read::Bytes(n) = read {
+            self.waiting.extend_from_slice(&space[..n]);
         }
         read
     }
@@ -174,16 +179,27 @@ impl Means<'_> {
 
 /// Empty pipes, for whichever circuit needs one next.
 #[derive(Default)]
-pub struct Pipes(Vec<Pipe>);
+pub struct Pipes {
+    spare: Vec<Pipe>,
+    /// The system moves nothing through pipes.
+    useless: bool,
+}
 
 impl Pipes {
     fn take(&mut self) -> Option<Pipe> {
-        self.0.pop().or_else(|| Pipe::new().ok())
+        if self.useless {
+            return None;
+        }
+        self.spare.pop().or_else(|| Pipe::new().ok())
     }
 
     fn give_back(&mut self, pipe: Pipe) {
-        if self.0.len() < SPARE_PIPES {
-            self.0.push(pipe);
+        if self.spare.len() < SPARE_PIPES {
+            self.spare.push(pipe);
         }
+    }
+
+    fn give_up(&mut self) {
+        *self = Self { spare: Vec::new(), useless: true };
     }
 }

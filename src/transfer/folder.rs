@@ -13,7 +13,7 @@ use rustix::io::Errno;
 
 use super::beneath::Beneath;
 use super::declined::Declined;
-use super::incoming::{IncomingFile, Place, Resume, set_attributes, timestamps};
+use super::incoming::{IncomingFile, Place, Resume, set_attributes, timestamps, tolerant};
 use super::names::{BadPath, MAX_PATH, check_link};
 use super::part::{Part, take};
 use super::walk::{self, Listing, NodeKind, Walk};
@@ -220,14 +220,14 @@ fn open_part(directory: &Beneath, name: &str) -> Result<Beneath, Declined> {
         return Err(Errno::EXIST.into());
     }
     // Its own mode may be on it already.
-    fchmod(&folder, Mode::RWXU)?;
+    tolerant(fchmod(&folder, Mode::RWXU))?;
     Ok(Beneath::new(folder).resolved_by(directory.resolution()))
 }
 
 /// Says that somebody goes on with it.
 fn touch(folder: &File) -> rustix::io::Result<()> {
     let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    futimens(folder, &Timestamps { last_access: now, last_modification: now })
+    tolerant(futimens(folder, &Timestamps { last_access: now, last_modification: now }))
 }
 
 /// What is there of a folder.
@@ -277,7 +277,14 @@ fn found_in(tree: &Beneath) -> Option<Found> {
 /// What the system says.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn sync_all(folder: &File) -> rustix::io::Result<()> {
-    rustix::fs::syncfs(folder)
+    match rustix::fs::syncfs(folder) {
+        // Emulators and sandboxes. All file systems are more than is needed.
+        Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => {
+            rustix::fs::sync();
+            Ok(())
+        }
+        result => result,
+    }
 }
 
 /// Waits until the disk has all that it was given.

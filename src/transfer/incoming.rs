@@ -248,10 +248,16 @@ pub fn timestamps(mtime: i64) -> Timestamps {
     Timestamps { last_access: time, last_modification: time }
 }
 
-/// A file system without modes, or a time that it cannot write down, loses nothing of the file.
-fn tolerant(result: rustix::io::Result<()>) -> rustix::io::Result<()> {
+/// A file system or a sandbox without modes, or a time that it cannot write down, loses nothing of the
+/// file.
+///
+/// # Errors
+/// What else `result` says.
+pub fn tolerant(result: rustix::io::Result<()>) -> rustix::io::Result<()> {
     match result {
-        Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::OVERFLOW) => Ok(()),
+        Err(Errno::PERM | Errno::INVAL | Errno::OPNOTSUPP | Errno::OVERFLOW | Errno::NOSYS) => {
+            Ok(())
+        }
         result => result,
     }
 }

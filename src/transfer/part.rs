@@ -277,10 +277,10 @@ impl Part {
 /// Renames, and replaces nothing.
 fn rename_new(from: &File, old: &str, to: &File, new: &str) -> rustix::io::Result<()> {
     match renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {}
         result => return result,
     }
-    // Some file systems cannot. A second name does not replace either.
+    // Some file systems and sandboxes cannot. A second name does not replace either.
     match linkat(from, old, to, new, AtFlags::empty()) {
         Ok(()) => return unlinkat(from, old, AtFlags::empty()),
         Err(Errno::EXIST) => return Err(Errno::EXIST),

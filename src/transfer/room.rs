@@ -4,6 +4,7 @@ use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{StatVfs, fstatvfs};
+use rustix::io::Errno;
 
 use super::declined::Declined;
 
@@ -36,6 +37,11 @@ struct Left {
     files: u64,
     /// The smallest room of a file that is not empty.
     block: u64,
+}
+
+impl Left {
+    /// Of a disk that does not say how large it is.
+    const UNKNOWN: Self = Self { bytes: u64::MAX, files: u64::MAX, block: 1 };
 }
 
 impl Reserve {
@@ -78,7 +84,7 @@ impl Room {
     /// # Errors
     /// [`Declined::NoRoom`], [`Declined::Reserved`]; [`Declined::Disk`].
     pub fn check(&self, directory: &File, bytes: u64, files: u64) -> Result<(), Declined> {
-        let left = self.reserve.leaves(&fstatvfs(directory)?);
+        let left = self.left(directory)?;
         // Files take whole blocks: each new one takes one at least.
         let blocks = bytes.div_ceil(left.block).max(files);
         match blocks.saturating_mul(left.block) <= left.bytes && files <= left.files {
@@ -100,10 +106,17 @@ impl Room {
         if self.granted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend).is_ok() {
             return Ok(());
         }
-        let left = self.reserve.leaves(&fstatvfs(directory)?).bytes;
-        let rest = left.checked_sub(bytes);
+        let rest = self.left(directory)?.bytes.checked_sub(bytes);
         self.granted.store(rest.unwrap_or_default().min(GRANT), Ordering::Relaxed);
         rest.map(drop).ok_or_else(|| self.no_room())
+    }
+
+    fn left(&self, directory: &File) -> Result<Left, Declined> {
+        match fstatvfs(directory) {
+            // An emulator or a sandbox that does not tell: then the first write that fails does.
+            Err(Errno::NOSYS | Errno::PERM) => Ok(Left::UNKNOWN),
+            disk => Ok(self.reserve.leaves(&disk?)),
+        }
     }
 
     fn no_room(&self) -> Declined {

@@ -8,7 +8,7 @@ use mio::{Interest, Registry, Token};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::net::sockets::allow_fragments;
+use crate::net::sockets::{allow_fragments, receive_singly};
 
 /// Room for a round of probes and the answers to it. The system may give less.
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -134,7 +134,8 @@ impl LanSockets {
             while left > 0 {
                 let mut metas = [RecvMeta::default(); BATCH];
                 let mut slices = space.0.each_mut().map(|piece| IoSliceMut::new(piece));
-                match state.recv(socket.into(), &mut slices, &mut metas) {
+                let read = state.recv(socket.into(), &mut slices, &mut metas);
+                match receive_singly(read, socket, &mut space.0[0], &mut metas[0]) {
                     Ok(count) => {
                         for (meta, piece) in metas.iter().zip(&space.0).take(count) {
                             let way = way(meta);

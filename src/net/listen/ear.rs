@@ -9,7 +9,7 @@ use std::slice::from_mut;
 use mio::net::UdpSocket;
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 
-use crate::net::sockets::allow_fragments;
+use crate::net::sockets::{allow_fragments, receive_singly};
 
 /// Where a packet came from, and which address of ours it was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,8 @@ impl UdpEars {
         let Ear { socket, state, readable } = &mut self.0[ear];
         let mut meta = RecvMeta::default();
         let mut slices = [IoSliceMut::new(space)];
-        match state.recv((&*socket).into(), &mut slices, from_mut(&mut meta)) {
+        let read = state.recv((&*socket).into(), &mut slices, from_mut(&mut meta));
+        match receive_singly(read, socket, space, &mut meta) {
             Ok(_) => {
                 let route = Route { from: meta.addr, asked: meta.dst_ip };
                 Some(Received { route, len: meta.len, each: meta.stride.max(1) })
