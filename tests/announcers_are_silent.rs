@@ -124,7 +124,7 @@ fn what_comes_from_elsewhere_than_the_probe_says_draws_nothing() {
 }
 
 #[test]
-fn a_probe_is_void_after_thirty_seconds_and_outside_the_clock_window() {
+fn a_probe_is_void_outside_the_clock_window() {
     let mut scene = Scene::new();
     let late = scene.probe(at(0));
     assert!(scene.is_silent(&late, from(), at(PROBE_LIFE_MS + 1)));
@@ -206,6 +206,29 @@ fn nobody_has_more_answers_than_the_rate_allows() {
         assert_eq!(answers(0, burst + 20, 0), burst as usize);
         let later = answers(1, 200, 10);
         assert!((2 * rate - 2..=2 * rate + 1).contains(&later), "{later} in two seconds");
+    }
+}
+
+#[test]
+fn whatever_strangers_ask_a_contact_is_answered() {
+    let mut scene = Scene::new();
+    scene.desk.0 = Admission::Unknown;
+    let mut answers = 0;
+    // As many PROBEs as are answered, and each stamped far ahead.
+    for n in 0..2200 {
+        let now = at(n * 62);
+        let ahead = Now { unix_ms: now.unix_ms + 298_000, ..now };
+        let probe = scene.probe(ahead);
+        answers += usize::from(scene.feed(&probe, from(), now) == Outcome::Answer);
+    }
+    assert_eq!(answers, 2200);
+    scene.desk.0 = Admission::Contact;
+    for skew in [-299_000i64, 0, 299_000] {
+        let now = at(150_000);
+        let unix_ms = now.unix_ms.saturating_add_signed(skew);
+        let probe = scene.probe(Now { unix_ms, ..now });
+        assert_eq!(scene.feed(&probe, from(), now), Outcome::Answer, "a clock off by {skew}");
+        assert!(scene.is_silent(&probe, from(), now), "once");
     }
 }
 

@@ -423,34 +423,51 @@ fn a_run_that_falls_silent_is_given_up() {
     assert!(bob.last_heard(&run).is_none());
 }
 
-#[test]
-fn a_flood_of_unknowns_does_not_push_a_contacts_floor() {
-    let flood = 5000u64;
-    let mut bob = listener();
-    let contact = Forge::default();
-    let run = run_of(&feed(&mut bob, &contact.seal(), at(0), Admission::Contact));
-    bob.delivered(&run);
-    for i in 0..flood {
-        let run = i.to_be_bytes();
-        let time_ms = EPOCH_MS + 1 + i;
-        let packet = Forge { from: "mallory", run, time_ms, ..Forge::default() }.seal();
-        for event in feed(&mut bob, &packet, at(0), Admission::Unknown) {
-            let Event::Message(message) = event else { panic!("not a message") };
-            bob.delivered(&message.run);
+/// What comes of a flood of strangers, each packet as `forge` says, stamped far ahead.
+fn flood(bob: &mut Receiver<u16>, count: u64, forge: &Forge) -> usize {
+    let mut heard = 0;
+    for i in 0..count {
+        let (run, time_ms) = (i.to_be_bytes(), EPOCH_MS + 290_000 + i % 8000);
+        let packet = Forge { from: "mallory", run, time_ms, ..forge.clone() }.seal();
+        for event in feed(bob, &packet, at(i / 20), Admission::Unknown) {
+            heard += 1;
+            if let Event::Message(message) = event {
+                bob.delivered(&message.run);
+            }
         }
+        bob.take_acks();
     }
-    assert!(bob.load().0 <= 4097, "the unknown share one quota");
-    acks(&mut bob);
-    // An unknown's old stamp is below the floor now; the contact's is not, and its run is known.
-    let old = |from, run| Forge { from, run, ..Forge::default() }.seal();
-    assert!(feed(&mut bob, &old("mallory", *b"old-one."), at(0), Admission::Unknown).is_empty());
-    assert!(feed(&mut bob, &contact.seal(), at(0), Admission::Contact).is_empty());
-    assert_eq!(acks(&mut bob), expected(&contact, WHOLE, Status::Delivered));
-    assert_eq!(feed(&mut bob, &old("alice", *b"new-run."), at(0), Admission::Contact).len(), 1);
+    heard
 }
 
 #[test]
-fn who_becomes_a_contact_brings_no_forgotten_run_back() {
+fn whatever_strangers_send_a_contact_is_heard_whether_it_was_before_or_not() {
+    let probe = Forge { kind: 2, body: vec![0xa0], ..Forge::default() };
+    for (forge, most) in [(Forge::default(), 5000), (probe, 400)] {
+        let mut bob = listener();
+        let contact = Forge::default();
+        let run = run_of(&feed(&mut bob, &contact.seal(), at(0), Admission::Contact));
+        bob.delivered(&run);
+        acks(&mut bob);
+        let heard = flood(&mut bob, 5000, &forge);
+        assert!(heard <= most && heard >= 256, "{heard}");
+        assert!(bob.load().0 <= 4097, "the unknown share one quota");
+        // A run that is known is; and so is what is new, from one heard before and one that is not.
+        assert!(feed(&mut bob, &contact.seal(), at(0), Admission::Contact).is_empty());
+        assert_eq!(acks(&mut bob), expected(&contact, WHOLE, Status::Delivered));
+        for from in ["alice", "carol", "mallory"] {
+            let behind =
+                Forge { from, run: *b"new-run.", time_ms: EPOCH_MS - 280_000, ..contact.clone() };
+            let events = feed(&mut bob, &behind.seal(), at(251), Admission::Contact);
+            assert_eq!(events.len(), 1, "{from}");
+            let asks = Forge { from, kind: 2, body: vec![0xa0], ..behind };
+            assert_eq!(feed(&mut bob, &asks.seal(), at(251), Admission::Contact).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn who_becomes_a_contact_brings_nothing_back_that_it_said_before() {
     let mut bob = listener();
     let mut replay = None;
     for i in 0..4200u64 {
@@ -461,6 +478,23 @@ fn who_becomes_a_contact_brings_no_forgotten_run_back() {
         bob.delivered(&run);
     }
     assert!(feed(&mut bob, &replay.unwrap(), at(0), Admission::Contact).is_empty());
+}
+
+#[test]
+fn a_sender_whose_clock_is_behind_is_answered_for_as_long_as_it_asks() {
+    let mut bob = listener();
+    let forge = Forge { time_ms: EPOCH_MS - 290_000, ..Forge::default() };
+    let run = run_of(&feed(&mut bob, &forge.seal(), at(0), Admission::Contact));
+    acks(&mut bob);
+    // The reader pauses: no new run could be as old as this one is by now.
+    assert!(feed(&mut bob, &forge.seal(), at(20_000), Admission::Contact).is_empty());
+    assert_eq!(acks(&mut bob), expected(&forge, 0, Status::Received));
+    let other = Forge { run: *b"another.", ..forge.clone() };
+    assert!(feed(&mut bob, &other.seal(), at(20_000), Admission::Contact).is_empty());
+    bob.delivered(&run);
+    acks(&mut bob);
+    assert!(feed(&mut bob, &forge.seal(), at(40_000), Admission::Contact).is_empty());
+    assert_eq!(acks(&mut bob), expected(&forge, WHOLE, Status::Delivered));
 }
 
 #[test]
@@ -699,8 +733,10 @@ fn probes_that_are_void_malformed_or_discoverys_draw_nothing() {
         assert!(bob.take_acks().is_empty());
         events.len()
     };
-    assert_eq!(heard(&probe(&[0xa0]), 30_000), 1);
-    assert_eq!(heard(&probe(&[0xa0]), 30_001), 0);
+    assert_eq!(heard(&probe(&[0xa0]), 299_000), 1);
+    assert_eq!(heard(&probe(&[0xa0]), 300_001), 0);
+    let ahead = Forge { time_ms: EPOCH_MS + 299_000, ..probe(&[0xa0]) };
+    assert_eq!(heard(&ahead, 0), 1);
     assert_eq!(heard(&probe(&[0xa1, 9, 0x82, 1, 2]), 0), 1, "unknown keys are skipped");
     for body in [
         &[][..],

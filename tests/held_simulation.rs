@@ -192,6 +192,9 @@ struct World {
     readings: Vec<Reading>,
     linked: Vec<bool>,
     held: Held<Spot>,
+    /// How often, in percent, a sender's memory is said to be full, and the mailboxes left for it.
+    crowded: u64,
+    paused: Vec<(usize, Address)>,
     posters: Vec<Poster>,
     /// Whole messages that wait for the output.
     waiting: VecDeque<(anonchat::proto::datagram::receiver::RunKey, usize, u64)>,
@@ -227,6 +230,8 @@ impl World {
             readings: (0..relays).map(|_| Reading::default()).collect(),
             linked: vec![false; relays],
             held: Held::new(vec![local], None, [0; 8]),
+            crowded: 0,
+            paused: Vec::new(),
             delivered: vec![Vec::new(); posters.len()],
             at_risk: vec![BTreeSet::new(); posters.len()],
             posters,
@@ -306,6 +311,10 @@ impl World {
 
     /// Everybody has a turn; `rooms` is how much the output and the relays may move.
     fn turn(&mut self, room: usize) {
+        if self.crowded == 0 || self.dice.percent(30) {
+            let readings = &mut self.readings;
+            self.paused.retain(|(at, address)| !readings[*at].resume(address));
+        }
         for at in 0..self.relays.len() {
             self.readings[at].refresh(self.now);
             while self.linked[at] {
@@ -347,6 +356,10 @@ impl World {
             return self.readings[at].live(&said.address, said.log, said.id);
         }
         let Some((position, live)) = self.readings[at].cell(&said.cell()) else { return };
+        if !position.volatile && self.dice.percent(self.crowded) {
+            self.readings[at].pause(&position);
+            return self.paused.push((at, position.address));
+        }
         let came = Came { cell: Spot(at, position), live, ttl_ms: TTL.as_millis() as u64 };
         let mut events = Vec::new();
         let packet: &Packet = said.body.as_slice().try_into().unwrap();
@@ -364,6 +377,7 @@ impl World {
     }
 
     fn settle(&mut self) {
+        self.crowded = 0;
         for _ in 0..400 {
             (0..self.relays.len()).for_each(|at| self.link(at));
             self.turn(1000);
@@ -386,7 +400,12 @@ impl World {
 
 fn live_through(seed: u64, relays: usize, restarts: bool, jumps: bool) -> World {
     // Where two epochs are read at once, the relay says in which order: there is none to hold.
-    let mut world = World::new(seed, relays, if jumps { FIVE_TO_MIDNIGHT } else { NOON });
+    let world = World::new(seed, relays, if jumps { FIVE_TO_MIDNIGHT } else { NOON });
+    live(world, restarts, jumps)
+}
+
+fn live(mut world: World, restarts: bool, jumps: bool) -> World {
+    let relays = world.relays.len();
     for _ in 0..600 {
         if world.dice.percent(30) {
             world.post();
@@ -474,9 +493,24 @@ fn everything_that_was_delivered_is_acknowledged_to_the_relay() {
 }
 
 #[test]
+fn a_mailbox_that_is_left_for_want_of_room_is_read_on_later_without_loss_or_disorder() {
+    for seed in 600..600 + 4 * seeds() {
+        let mut world = World::new(seed, 1, NOON);
+        world.crowded = 1 + seed % 20;
+        let mut world = live(world, seed % 2 == 0, false);
+        world.check(seed);
+        world.settle();
+        let left: usize =
+            world.relays[0].mailboxes.values().map(|mailbox| mailbox.held.len()).sum();
+        assert_eq!(left, 0, "seed {seed}");
+    }
+}
+
+#[test]
 fn what_was_posted_before_midnight_comes_before_what_was_posted_after() {
     for seed in 500..500 + seeds() {
         let mut world = World::new(seed, 1, FIVE_TO_MIDNIGHT);
+        world.crowded = [0, 10][seed as usize % 2];
         for _ in 0..60 {
             world.post();
             world.pass(20_000);

@@ -74,22 +74,23 @@ proptest! {
             past.remember(&ran(said, &local, sender), extent, said.contact, &mut file);
             last.insert((said.relay, said.sender, said.run), said.clone());
         }
-        let again = read(&me, &header, &file);
+        let mut again = read(&me, &header, &file);
         let rewritten: Vec<u8> = again.entries().flatten().collect();
-        let compacted = read(&me, &header, &rewritten);
-        for past in [&past, &again, &compacted] {
+        let mut compacted = read(&me, &header, &rewritten);
+        for past in [&mut past, &mut again, &mut compacted] {
             for said in last.values() {
                 let sender = &people[usize::from(said.sender - 1)];
                 let expected = if said.whole { Recall::Delivered } else { Recall::Gone };
-                prop_assert_eq!(past.recall(&ran(said, &local, sender)), expected);
+                prop_assert_eq!(past.recall(&ran(said, &local, sender), said.contact, NOW), expected);
                 let other_time = Ran { time_ms: said.time_ms + 1, ..ran(said, &local, sender) };
-                prop_assert_eq!(past.recall(&other_time), Recall::Gone);
+                prop_assert_eq!(past.recall(&other_time, said.contact, NOW), Recall::Gone);
                 let other_key = Ran { local: sender, ..ran(said, &local, sender) };
-                prop_assert_eq!(past.recall(&other_key), Recall::New);
+                prop_assert_eq!(past.recall(&other_key, said.contact, NOW), Recall::New);
                 let by_name = (!said.relay, said.sender, said.run);
                 if !last.contains_key(&by_name) {
                     let other_way = Said { relay: !said.relay, ..said.clone() };
-                    prop_assert_eq!(past.recall(&ran(&other_way, &local, sender)), Recall::New);
+                    let recall = past.recall(&ran(&other_way, &local, sender), said.contact, NOW);
+                    prop_assert_eq!(recall, Recall::New);
                 }
             }
         }
@@ -161,35 +162,98 @@ fn entries_of_one_sender_have_nothing_in_common_that_shows() {
     }
 }
 
-#[test]
-fn what_a_flood_pushes_out_stays_rejected_and_is_nobody_elses() {
-    let (local, [flooder, friend]) = (person(9), [1, 2].map(person));
-    let (key, header) = PastKey::fresh(&secret(9));
-    let (mut past, mut file) = (Past::new(key), Vec::new());
-    let ran = |sender, run: u64, time_ms| Ran {
+/// Runs of one way and key, with numbers for names.
+fn numbered<'a>(local: &'a PublicKey) -> impl Fn(&'a PublicKey, u64, u64) -> Ran<'a> + use<'a> {
+    move |sender, run, time_ms| Ran {
         way: Way::Relay,
-        local: &local,
+        local,
         sender,
         run: run.to_be_bytes(),
         time_ms,
-    };
+    }
+}
+
+#[test]
+fn what_a_contact_pushes_out_stays_rejected_and_is_nobody_elses() {
+    let (local, [flooder, friend]) = (person(9), [1, 2].map(person));
+    let (key, header) = PastKey::fresh(&secret(9));
+    let (mut past, mut file) = (Past::new(key), Vec::new());
+    let ran = numbered(&local);
     past.remember(&ran(&friend, 7, NOW - 50), Extent::Whole, true, &mut file);
     let flood = MAX_ENTRIES as u64 + 10;
     for run in 0..flood {
-        past.remember(&ran(&flooder, run, NOW + run), Extent::Whole, true, &mut file);
+        let ran = ran(&flooder, run, NOW + run);
+        assert_eq!(past.recall(&ran, true, NOW + flood), Recall::New);
+        past.remember(&ran, Extent::Whole, true, &mut file);
         file.clear();
     }
-    assert_eq!(past.recall(&ran(&friend, 7, NOW - 50)), Recall::Delivered);
-    assert_eq!(past.recall(&ran(&friend, 8, NOW - 60)), Recall::New);
-    assert_eq!(past.recall(&ran(&flooder, 9, NOW + 9)), Recall::Gone);
-    assert_eq!(past.recall(&ran(&flooder, flood + 1, NOW + 9)), Recall::Gone);
-    assert_eq!(past.recall(&ran(&flooder, 10, NOW + 10)), Recall::Delivered);
+    let check = |past: &mut Past| {
+        let mut recall =
+            |who, run, at| past.recall(&ran(who, run, NOW + at - 60), true, NOW + flood);
+        assert_eq!(recall(&friend, 7, 10), Recall::Delivered);
+        assert_eq!(recall(&friend, 8, 0), Recall::New);
+        assert_eq!(recall(&flooder, 9, 69), Recall::Gone);
+        assert_eq!(recall(&flooder, flood + 1, 69), Recall::Gone);
+        assert_eq!(recall(&flooder, flood, flood + 60), Recall::New);
+    };
+    check(&mut past);
     // The floor, too, outlives a rewriting.
     let rewritten: Vec<u8> = past.entries().flatten().collect();
-    let again = read(&secret(9), &header, &rewritten);
-    assert_eq!(again.recall(&ran(&flooder, flood + 1, NOW + 9)), Recall::Gone);
-    assert_eq!(again.recall(&ran(&flooder, flood + 1, NOW + 10)), Recall::New);
-    assert_eq!(again.recall(&ran(&friend, 8, NOW - 60)), Recall::New);
+    check(&mut read(&secret(9), &header, &rewritten));
+}
+
+#[test]
+fn a_contacts_full_window_waits_rather_than_forget_what_is_of_a_time_to_come() {
+    let (local, ahead) = (person(9), person(1));
+    let (mut past, mut file) = (Past::new(PastKey::fresh(&secret(9)).0), Vec::new());
+    let ran = numbered(&local);
+    for run in 0..MAX_ENTRIES as u64 {
+        past.remember(&ran(&ahead, run, NOW + 200_000 + run), Extent::Whole, true, &mut file);
+        file.clear();
+    }
+    let next = ran(&ahead, u64::MAX, NOW + 290_000);
+    assert_eq!(past.recall(&next, true, NOW), Recall::Full);
+    // Another machine with the same key, whose clock is right, is not rejected by that.
+    assert_eq!(past.recall(&ran(&ahead, 1 << 40, NOW), true, NOW), Recall::Full);
+    assert_eq!(past.recall(&next, true, NOW + 200_000), Recall::New);
+    let old = past.recall(&ran(&ahead, 0, NOW + 200_000), true, NOW + 200_000);
+    assert_eq!(old, Recall::Gone, "forgotten, and not taken again");
+}
+
+#[test]
+fn whatever_strangers_have_a_listener_remember_a_contact_is_heard() {
+    let (local, people) = (person(9), [1, 2, 3].map(person));
+    let [stranger, friend, other] = &people;
+    let (key, header) = PastKey::fresh(&secret(9));
+    let (mut past, mut file) = (Past::new(key), Vec::new());
+    let ran = numbered(&local);
+    let mut taken = 0;
+    past.remember(&ran(friend, 1, NOW - 9), Extent::Whole, true, &mut file);
+    for run in 0..MAX_ENTRIES as u64 + 1000 {
+        let ran = ran(stranger, run, NOW + 298_000);
+        if past.recall(&ran, false, NOW) == Recall::New {
+            past.remember(&ran, Extent::Whole, false, &mut file);
+            past.remember_packets(&ran, &[[7; 16]], false, &mut file);
+            taken += 1;
+        }
+    }
+    assert_eq!(taken, MAX_ENTRIES - 1, "what has no room is not taken");
+    let check = |past: &mut Past, now: u64| {
+        assert_eq!(past.recall(&ran(friend, 1, NOW - 9), true, now), Recall::Delivered);
+        assert_eq!(past.recall(&ran(friend, 2, NOW - 9), true, now), Recall::New);
+        // Also one of whom nothing was heard so far, and a stranger that is a contact by now.
+        assert_eq!(past.recall(&ran(other, 1, NOW - 9), true, now), Recall::New);
+        assert_eq!(past.recall(&ran(stranger, u64::MAX, NOW - 9), true, now), Recall::New);
+        let again = past.recall(&ran(stranger, 0, NOW + 298_000), true, now);
+        assert_eq!(again, Recall::Delivered, "what is remembered of it stays so");
+    };
+    check(&mut past, NOW);
+    let mut again = read(&secret(9), &header, &file);
+    check(&mut again, NOW);
+    // They forget what is too old, and nobody else is touched by that either.
+    again.forget_expired(NOW + 298_000 + RELAY_LIFE_MS + 1);
+    assert_eq!(again.recall(&ran(other, 1, NOW - 9), true, NOW), Recall::New);
+    assert_eq!(again.recall(&ran(stranger, 0, NOW + 298_000), false, NOW), Recall::Gone);
 }
 
 #[test]
@@ -199,26 +263,7 @@ fn what_came_by_a_relay_is_remembered_for_31_days() {
     let ran = Ran { way: Way::Relay, local: &local, sender: &sender, run: [1; 8], time_ms: NOW };
     past.remember(&ran, Extent::Whole, true, &mut file);
     past.forget_expired(NOW + RELAY_LIFE_MS);
-    assert_eq!(past.recall(&ran), Recall::Delivered);
+    assert_eq!(past.recall(&ran, true, NOW), Recall::Delivered);
     past.forget_expired(NOW + RELAY_LIFE_MS + 1);
     assert!(past.is_empty(), "an entry that is older than any relay holds a cell goes");
-}
-
-#[test]
-fn who_becomes_a_contact_is_not_shown_again_what_was_forgotten_of_a_stranger() {
-    let (local, sender) = (person(9), person(1));
-    let (mut past, mut file) = (Past::new(PastKey::fresh(&secret(9)).0), Vec::new());
-    let ran = |run: u64, time_ms| Ran {
-        way: Way::Relay,
-        local: &local,
-        sender: &sender,
-        run: run.to_be_bytes(),
-        time_ms,
-    };
-    for run in 0..=MAX_ENTRIES as u64 {
-        past.remember(&ran(run, NOW + run), Extent::Whole, false, &mut file);
-    }
-    assert_eq!(past.recall(&ran(0, NOW)), Recall::Gone);
-    past.remember(&ran(u64::MAX, NOW + 1_000_000), Extent::Whole, true, &mut file);
-    assert_eq!(past.recall(&ran(0, NOW)), Recall::Gone);
 }

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use super::bucket::Bucket;
 use super::memory::Memory;
 use crate::crypto::sodium::{PublicKey, Random};
 use crate::proto::datagram::admission::Admission;
@@ -11,12 +10,8 @@ use crate::proto::datagram::packet::{
     Kind, LocalKey, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise,
 };
 use crate::proto::datagram::presence::{HereBody, ProbeBody};
-use crate::proto::datagram::probe::{Probe, is_void};
+use crate::proto::datagram::probe::Probe;
 use crate::proto::time::{Now, within_window};
-
-/// Packets that are opened, a second and at once: an opening costs 100 µs. Only who holds our public
-/// key file, or recorded somebody who does, can have us open anything.
-const OPENING_RATE: (u32, u32) = (256, 1024);
 
 /// What an announcer asks of the program around it.
 pub trait Presence {
@@ -50,19 +45,13 @@ pub struct Announcer {
     /// Of contacts, and of others, so that no flood of these makes those costly.
     caches: [BoxCache; 2],
     memory: Memory,
-    openings: Bucket,
 }
 
 impl Announcer {
     /// One that answers for `locals`.
     pub fn new(locals: Vec<LocalKey>) -> Self {
-        let (rate, burst) = OPENING_RATE;
-        Self {
-            locals,
-            caches: [BoxCache::new(), BoxCache::new()],
-            memory: Memory::new(),
-            openings: Bucket::new(rate, burst),
-        }
+        let caches = [BoxCache::new(), BoxCache::new()];
+        Self { locals, caches, memory: Memory::new() }
     }
 
     /// Takes a datagram that came from `from` by the link of number `link`, and writes its answer,
@@ -78,7 +67,7 @@ impl Announcer {
         rng: &mut dyn Random,
         answer: &mut [u8; PACKET_LEN],
     ) -> Outcome {
-        let Some((local, mut packet, probe)) = self.open(datagram, now) else {
+        let Some((local, mut packet, probe)) = self.open(datagram, from, now) else {
             return Outcome::Silence;
         };
         if !probe.addresses.contains(&from.ip().to_canonical()) || probe.port != from.port() {
@@ -90,12 +79,15 @@ impl Announcer {
             return Outcome::TurnedAway(sender);
         }
         let contact = admission == Admission::Contact;
+        if contact {
+            self.memory.contact_at(from.ip());
+        }
         if let Some(fresh) = packet.take_fresh_key() {
             self.caches[usize::from(!contact)].insert(local, sender, fresh);
         }
         let mac1 = datagram.first_chunk().copied().unwrap_or_default();
-        let stamped = (packet.time_ms(), mac1);
-        if !self.memory.accept((local, sender), contact, stamped, now.mono, now.unix_ms) {
+        let asked = (packet.time_ms(), mac1);
+        if !self.memory.answered.accept((local, sender), contact, asked, now) {
             return Outcome::Silence;
         }
         let Some(here) = presence.here(&probe, packet.id(), local, link) else {
@@ -107,11 +99,16 @@ impl Announcer {
     }
 
     /// Everything that does not depend on who asks; from cheap to costly.
-    fn open(&mut self, datagram: &[u8], now: Now) -> Option<(usize, Opened, ProbeBody)> {
+    fn open(
+        &mut self,
+        datagram: &[u8],
+        from: SocketAddr,
+        now: Now,
+    ) -> Option<(usize, Opened, ProbeBody)> {
         let packet: &[u8; PACKET_LEN] = datagram.try_into().ok()?;
         let local = recognise(&self.locals, packet)?;
         let mac1 = mac1_of(packet);
-        if self.memory.is_recent(&mac1) || !self.openings.take(now.mono) {
+        if !self.memory.may_open(&mac1, from.ip(), now.mono) {
             return None;
         }
         let opened = Opened::open(self.locals[local].keys(), packet, local, &self.caches);
@@ -120,8 +117,7 @@ impl Announcer {
         let opened = opened?;
         let due = opened.kind() == Kind::Probe
             && opened.way() == Way::Network
-            && within_window(opened.time_ms(), now.unix_ms)
-            && !is_void(&opened, now);
+            && within_window(opened.time_ms(), now.unix_ms);
         let probe = ProbeBody::decode(opened.body()).filter(|_| due)?;
         Some((local, opened, probe))
     }

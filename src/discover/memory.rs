@@ -1,68 +1,80 @@
-//! What an announcer remembers so that no probe is answered twice. PROTOCOL.md, 6.3.
+//! What an announcer remembers so that no probe is answered twice, and what it spends on opening.
+//! PROTOCOL.md, 6.3.
 //!
-//! Each contact has a window, all others share one. A window holds the mac1 of what was answered for
-//! as long as it would be accepted; when it is full, the oldest is forgotten and the *floor* rises to
-//! its stamp, at or below which nothing is accepted. In front of that lies a ring of what opened
-//! lately, answered or not, so that a replay costs one hash.
+//! In front of what was answered lies a ring of what opened lately, answered or not, so that a replay
+//! costs one hash. What is new is opened before anybody knows whose it is; so openings are shared by
+//! the addresses that packets come from, and addresses of contacts have a share of their own, which
+//! no crowd of others can use up.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use super::bucket::Bucket;
-use crate::crypto::sodium::PublicKey;
+use crate::proto::bucket::Bucket;
+use crate::proto::datagram::answered::{Answered, Pace};
 use crate::proto::datagram::packet::Mac1;
-use crate::proto::datagram::probe::PROBE_LIFE_MS;
+use crate::proto::limits::{Buckets, Rate};
 
-/// Probes that a window remembers.
-pub(super) const MAX_SEEN: usize = 2048;
-/// Windows of contacts. More contacts than that share the window of the unknown.
-const MAX_WINDOWS: usize = 1024;
-/// Packets that opened lately: a minute's worth at the rate at which an announcer opens them.
+/// Packets that opened lately: what an announcer opens in 16 s.
 const MAX_RECENT: usize = 16_384;
 
 /// Answers a second to one contact, and at once: a seeker in a hurry under heavy loss.
-const CONTACT_RATE: (u32, u32) = (32, 128);
+const TO_CONTACT: Pace = Pace { rate: 32, burst: 128 };
 /// The same for all unknowns together.
-const UNKNOWN_RATE: (u32, u32) = (16, 64);
+const TO_UNKNOWN: Pace = Pace { rate: 16, burst: 64 };
 
-struct Window {
-    floor: u64,
-    seen: BTreeSet<(u64, Mac1)>,
-    bucket: Bucket,
+/// Packets that are opened, a second and at once: an opening costs 100 µs. Only who holds our public
+/// key file, or recorded somebody who does, can have us open anything.
+const OPENED: (u32, u32) = (1024, 1024);
+/// Of those, a second, from one address.
+const FROM_ONE: Rate = Rate::a_second(256);
+/// Addresses that are counted apart.
+const MAX_ADDRESSES: usize = 4096;
+/// Packets that are opened beside, a second and at once, from an address from which a contact asked.
+const FROM_CONTACT: (u32, u32) = (64, 128);
+/// Addresses of contacts that are remembered; the one that was new first goes.
+const MAX_CONTACTS: usize = 256;
+
+/// What may be opened.
+struct Openings {
+    all: Bucket,
+    by_address: Buckets<IpAddr>,
+    of_contacts: VecDeque<(IpAddr, Bucket)>,
 }
 
-impl Window {
-    fn new((rate, burst): (u32, u32), floor: u64) -> Self {
-        Self { floor, seen: BTreeSet::new(), bucket: Bucket::new(rate, burst) }
+impl Openings {
+    fn new() -> Self {
+        let by_address = Buckets::new(FROM_ONE, MAX_ADDRESSES);
+        Self { all: Bucket::new(OPENED.0, OPENED.1), by_address, of_contacts: VecDeque::new() }
     }
 
-    /// Whether a packet is new; it is remembered then.
-    fn accept(&mut self, time_ms: u64, mac1: Mac1, unix_ms: u64) -> bool {
-        let void = unix_ms.saturating_sub(PROBE_LIFE_MS);
-        while self.seen.first().is_some_and(|(stamp, _)| *stamp < void) {
-            self.forget_oldest();
+    fn take(&mut self, from: IpAddr, now: Duration) -> bool {
+        let known = self.of_contacts.iter_mut().find(|(address, _)| *address == from);
+        if known.is_some_and(|(_, bucket)| bucket.take(now)) {
+            return true;
         }
-        if time_ms <= self.floor || self.seen.contains(&(time_ms, mac1)) {
-            return false;
+        let taken = self.by_address.ready_at(from) <= now && self.all.take(now);
+        if taken {
+            self.by_address.take(from, now);
         }
-        if self.seen.len() >= MAX_SEEN {
-            self.forget_oldest();
-        }
-        // What was forgotten may have lifted the floor over this very packet.
-        time_ms > self.floor && self.seen.insert((time_ms, mac1))
+        taken
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some((stamp, _)) = self.seen.pop_first() {
-            self.floor = self.floor.max(stamp);
+    fn contact_at(&mut self, from: IpAddr) {
+        if self.of_contacts.iter().any(|(address, _)| *address == from) {
+            return;
         }
+        if self.of_contacts.len() >= MAX_CONTACTS {
+            self.of_contacts.pop_front();
+        }
+        self.of_contacts.push_back((from, Bucket::new(FROM_CONTACT.0, FROM_CONTACT.1)));
     }
 }
 
-/// All windows, and the ring in front of them.
+/// What was answered, what opened lately, and what may be opened.
 pub(super) struct Memory {
-    unknown: Window,
-    contacts: HashMap<(usize, PublicKey), Window>,
+    pub(super) answered: Answered,
+    openings: Openings,
     recent: HashSet<Mac1>,
     order: VecDeque<Mac1>,
 }
@@ -70,16 +82,17 @@ pub(super) struct Memory {
 impl Memory {
     pub(super) fn new() -> Self {
         Self {
-            unknown: Window::new(UNKNOWN_RATE, 0),
-            contacts: HashMap::new(),
+            answered: Answered::new(TO_CONTACT, TO_UNKNOWN),
+            openings: Openings::new(),
             recent: HashSet::new(),
             order: VecDeque::new(),
         }
     }
 
-    /// Whether this very packet opened lately.
-    pub(super) fn is_recent(&self, mac1: &Mac1) -> bool {
-        self.recent.contains(mac1)
+    /// Whether this packet, which came from `from`, may be opened at the monotonic time `now`: it
+    /// did not open lately, and there is something left to spend.
+    pub(super) fn may_open(&mut self, mac1: &Mac1, from: IpAddr, now: Duration) -> bool {
+        !self.recent.contains(mac1) && self.openings.take(from, now)
     }
 
     /// A packet opened, whatever comes of it.
@@ -93,28 +106,9 @@ impl Memory {
         self.recent.insert(mac1);
     }
 
-    /// Whether a probe of `sender` to key number `local` may be answered; it is remembered then.
-    pub(super) fn accept(
-        &mut self,
-        (local, sender): (usize, PublicKey),
-        contact: bool,
-        (time_ms, mac1): (u64, Mac1),
-        mono: Duration,
-        unix_ms: u64,
-    ) -> bool {
-        let window = self.window(local, sender, contact);
-        window.bucket.take(mono) && window.accept(time_ms, mac1, unix_ms)
-    }
-
-    fn window(&mut self, local: usize, sender: PublicKey, contact: bool) -> &mut Window {
-        let known = self.contacts.contains_key(&(local, sender));
-        if !contact || (!known && self.contacts.len() >= MAX_WINDOWS) {
-            return &mut self.unknown;
-        }
-        // Who is a contact only now may have been forgotten as an unknown.
-        let floor = self.unknown.floor;
-        let new = || Window::new(CONTACT_RATE, floor);
-        self.contacts.entry((local, sender)).or_insert_with(new)
+    /// A contact asks from there.
+    pub(super) fn contact_at(&mut self, from: IpAddr) {
+        self.openings.contact_at(from);
     }
 }
 
@@ -122,33 +116,30 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn mac1(n: u64) -> Mac1 {
-        let mut mac1 = [0; 16];
-        mac1[..8].copy_from_slice(&n.to_be_bytes());
-        mac1
+    fn address(n: u32) -> IpAddr {
+        std::net::Ipv4Addr::from_bits(0x0a00_0000 + n).into()
     }
 
     #[test]
-    fn what_a_full_window_forgot_is_not_accepted_again() {
-        let mut window = Window::new(CONTACT_RATE, 0);
-        let now = 1_000_000_000;
-        let total = MAX_SEEN as u64 + 500;
-        for n in 0..total {
-            assert!(window.accept(now + n / 4, mac1(n), now), "{n} is new");
+    fn a_flood_from_one_address_or_from_many_leaves_a_contacts_address_its_openings() {
+        for addresses in [1, 60_000] {
+            let mut openings = Openings::new();
+            let (contact, newcomer) = (address(100_000), address(100_001));
+            openings.contact_at(contact);
+            let (mut spent, mut heard, mut asked) = (0u32, 0u32, 0u32);
+            for n in 0..60_000 {
+                let now = Duration::from_micros(u64::from(n) * 100);
+                spent += u32::from(openings.take(address(n % addresses), now));
+                if n % 200 == 0 {
+                    asked += 1;
+                    heard += u32::from(openings.take(contact, now));
+                }
+                if addresses == 1 && n % 1000 == 0 {
+                    assert!(openings.take(newcomer, now), "another address has a share too");
+                }
+            }
+            assert_eq!(heard, asked, "of {addresses} addresses");
+            assert!(spent <= 7 * OPENED.0, "{spent} in 6 s");
         }
-        assert!(window.seen.len() <= MAX_SEEN);
-        for n in 0..total {
-            assert!(!window.accept(now + n / 4, mac1(n), now), "{n} was there before");
-        }
-    }
-
-    #[test]
-    fn what_is_void_makes_room_and_stays_refused() {
-        let mut window = Window::new(CONTACT_RATE, 0);
-        assert!(window.accept(1_000_000, mac1(1), 1_000_000));
-        let later = 1_000_000 + PROBE_LIFE_MS + 1;
-        assert!(window.accept(later, mac1(2), later));
-        assert_eq!(window.seen.len(), 1);
-        assert!(!window.accept(1_000_000, mac1(1), later));
     }
 }

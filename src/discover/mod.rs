@@ -4,14 +4,13 @@
 //! `schedule`, and keeps a [`roster`] of those whose addresses a round trip has checked; an
 //! [`announcer`] answers those whom it would hear, from what its `memory` says are no replays.
 //! [`introduction`] is how members of a group hand out their own keys. Both spend no more than a
-//! [`bucket`] allows. An [`inquiry`] asks by a relay instead.
+//! [bucket](crate::proto::bucket) allows. An [`inquiry`] asks by a relay instead.
 //!
 //! The half that has sockets: [`seek`], [`announce`] and [`relayed`]; and [`public`], DNS-SD for those
 //! who choose to be seen.
 
 pub mod announce;
 pub mod announcer;
-pub mod bucket;
 pub mod inquiry;
 pub mod introduction;
 mod memory;

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::bucket::Bucket;
 use super::introduction::is_proven;
 use super::pursuit::Pursuit;
 use super::roster::Roster;
@@ -13,6 +12,7 @@ pub use super::schedule::MOST;
 use super::schedule::{ROUND, Schedule, padded};
 use crate::crypto::sodium::{KeyPair, PublicKey, Random};
 use crate::net::lan::links::{Link, scoped};
+use crate::proto::bucket::Bucket;
 use crate::proto::datagram::cache::BoxCache;
 use crate::proto::datagram::packet::{MessageId, Opened, PACKET_LEN, Sealer, Way};
 use crate::proto::datagram::presence::{Body, HereBody, MAX_ADDRESSES, ProbeBody};

@@ -138,9 +138,10 @@ impl StateFile {
         Ok(state)
     }
 
-    /// What is known of a run that the caller does not know.
-    pub fn recall(&self, ran: &Ran<'_>) -> Recall {
-        self.past.recall(ran)
+    /// What is known of a run that the caller does not know, and whether there is room to remember
+    /// it, at `now_ms` (Unix ms). A `contact`'s runs are remembered apart from all others'.
+    pub fn recall(&mut self, ran: &Ran<'_>, contact: bool, now_ms: u64) -> Recall {
+        self.past.recall(ran, contact, now_ms)
     }
 
     /// Whether this very packet, which came by the network, was accepted.

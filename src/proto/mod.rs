@@ -2,6 +2,7 @@
 //! draws randomness only from what it is handed, except for the ephemeral keys that libsodium, snow
 //! and ML-KEM make inside themselves and take no seed for. PROTOCOL.md is normative.
 
+pub mod bucket;
 pub mod datagram;
 pub mod limits;
 pub mod mux;

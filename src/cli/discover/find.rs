@@ -179,7 +179,7 @@ fn absent(hunt: &Hunt, what: String) -> Failure {
     };
     Failure::new(Code::Unreachable, what).hint(format!(
         "they are found if they listen {listen} and have you among their contacts, and if your \
-         clocks are less than 30 s apart",
+         clocks are less than 5 minutes apart",
     ))
 }
 

@@ -152,12 +152,15 @@ impl Datagrams {
         stage: &mut dyn Stage,
     ) {
         let (host, seats) = (&mut *shared.host, &shared.seats);
-        let (state, keys) = (shared.state.as_ref(), shared.keys);
+        let (mut state, keys) = (shared.state.as_mut(), shared.keys);
         let mut admit = |arrival: &Arrival<'_>| {
             let Some(caller) = host.admit(arrival.sender, arrival.local, false) else {
                 return Admission::TurnAway;
             };
-            if let Some(before) = state.and_then(|state| before(arrival, &caller, state, keys)) {
+            let state = state.as_mut().filter(|_| arrival.begins);
+            if let Some(before) =
+                state.and_then(|state| before(arrival, &caller, state, keys, now.unix_ms))
+            {
                 return before;
             }
             let limit = seats.forbids(caller.party(None), arrival.more, now.mono);
@@ -367,12 +370,10 @@ impl Datagrams {
 fn before(
     arrival: &Arrival<'_>,
     caller: &Caller,
-    state: &StateFile,
+    state: &mut StateFile,
     keys: &[Answering],
+    now_ms: u64,
 ) -> Option<Admission> {
-    if !arrival.begins {
-        return None;
-    }
     let ran = Ran {
         way: Way::Network,
         local: keys[arrival.local].pair.public(),
@@ -380,12 +381,15 @@ fn before(
         run: arrival.run,
         time_ms: arrival.time_ms,
     };
-    match state.recall(&ran) {
-        _ if state.has_packet(arrival.mac1) => Some(Admission::NotNow),
+    if state.has_packet(arrival.mac1) {
+        return Some(Admission::NotNow);
+    }
+    match state.recall(&ran, caller.known, now_ms) {
         Recall::New => None,
         Recall::Delivered if !arrival.more => Some(Admission::DeliveredBefore(caller.known)),
         Recall::Delivered => Some(Admission::NotNow),
         Recall::Gone => Some(Admission::Gone),
+        Recall::Full => Some(Admission::NoRoom),
     }
 }
 

@@ -13,6 +13,9 @@ pub enum Admission {
     /// Not now, and nobody is to be told: it comes again, or its sender is nobody who could send it
     /// again.
     NotNow,
+    /// So much is remembered of its sender, or of all who are no contacts, that nothing new of them
+    /// is taken until some of it is too old.
+    NoRoom,
     /// Its message, the last of its run, was delivered before this receiver was there: that is said
     /// again. Whether it is a contact's.
     DeliveredBefore(bool),

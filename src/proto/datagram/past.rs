@@ -3,11 +3,12 @@
 //!
 //! [`Past`] is the set, [`PastKey`] hides and checks its entries: whoever reads them without the
 //! key learns how many there are. Entries go in by [`Past::learn`] when the file is read and come
-//! out of [`Past::remember`] and [`Past::entries`] to be written. Each sender has a window of at
-//! most [`MAX_ENTRIES`], and the window a floor, as in [`super::replay`]: what is forgotten stays
-//! rejected, and no flood of one sender makes room by another's entries.
+//! out of [`Past::remember`] and [`Past::entries`] to be written. Each contact has a window of at most
+//! [`MAX_ENTRIES`], and the window a floor, as in [`super::replay`]: what is forgotten stays rejected,
+//! and nobody's flood makes room by another's entries or lifts another's floor. A window that many
+//! share forgets nothing for room: when it is full, [`Past::recall`] lets nothing new in.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::packet::{Mac1, Way};
 use crate::crypto::sodium::{
@@ -19,17 +20,23 @@ use crate::proto::time::CLOCK_WINDOW_MS;
 pub const ENTRY_LEN: usize = 48;
 /// What a state file begins with.
 pub const MAGIC: [u8; 8] = *b"\xf5ACstat\x01";
-/// Entries of one window.
+/// Entries of one window; with those of runs that are on their way when it is full, a little more.
 pub const MAX_ENTRIES: usize = 65_536;
 /// Entries of all windows: 24 MiB in the file.
 pub const MAX_ALL_ENTRIES: usize = 512 * 1024;
-/// Windows; senders beyond share the one of the unknown.
+/// Of those, entries of windows that many share.
+pub const MAX_SHARED_ENTRIES: usize = 128 * 1024;
+/// Windows of single contacts; those beyond share one.
 pub const MAX_WINDOWS: usize = 1024;
 /// What came by a relay is remembered for 31 days: a day longer than any relay holds it, in ms.
 pub const RELAY_LIFE_MS: u64 = 31 * 24 * 60 * 60 * 1000;
 
 /// Size of the check of an entry, and of a tag, in bytes.
 const TAG_LEN: usize = 16;
+/// What stands for the sender in the windows that many share: who are no contacts, and contacts
+/// beyond [`MAX_WINDOWS`].
+const UNKNOWN: [u8; 32] = [0; 32];
+const CONTACTS: [u8; 32] = [0xff; 32];
 /// Size of what an entry says, in bytes.
 pub const PLAIN_LEN: usize = ENTRY_LEN - TAG_LEN;
 
@@ -58,6 +65,8 @@ pub enum Recall {
     /// It is of a run that was delivered in part or differs from what was, or it is so old that it
     /// may be forgotten: silence.
     Gone,
+    /// It is new, and there is no room to remember it in.
+    Full,
 }
 
 /// How much of a run was delivered.
@@ -132,10 +141,9 @@ impl PastKey {
         self.tag(&[b"packet", mac1])
     }
 
-    /// The window of a sender, or of all others of the same way and key.
-    fn window(&self, ran: &Ran<'_>, sender: Option<&PublicKey>) -> WindowId {
-        let sender = sender.map_or([0; 32], |sender| *sender.as_bytes());
-        let tag = self.tag(&[b"window", &[way_code(ran.way)], ran.local.as_bytes(), &sender]);
+    /// The window of `sender` for the same way and key.
+    fn window(&self, ran: &Ran<'_>, sender: &[u8; 32]) -> WindowId {
+        let tag = self.tag(&[b"window", &[way_code(ran.way)], ran.local.as_bytes(), sender]);
         let mut id = WindowId { way: way_code(ran.way), tag: [0; 6] };
         id.tag.copy_from_slice(&tag[..6]);
         id
@@ -249,17 +257,26 @@ struct Window {
     order: BTreeSet<(u64, Tag)>,
 }
 
+/// Whether a window is one contact's, or that of many.
+#[derive(Clone, Copy)]
+enum Share {
+    One,
+    Many,
+}
+
 /// All that is remembered.
 pub struct Past {
     key: PastKey,
     known: HashMap<Tag, Known>,
     windows: HashMap<WindowId, Window>,
+    /// Those windows that many share, as far as they were used since the file was read.
+    shared: HashSet<WindowId>,
 }
 
 impl Past {
     /// Nothing yet.
     pub fn new(key: PastKey) -> Self {
-        Self { key, known: HashMap::new(), windows: HashMap::new() }
+        Self { key, known: HashMap::new(), windows: HashMap::new(), shared: HashSet::new() }
     }
 
     /// Takes an entry of the file in. They come in the order in which they were written.
@@ -284,38 +301,73 @@ impl Past {
         {
             its.order.remove(&(before.time_ms, tag));
         }
-        let of = self.windows.entry(window).or_default();
-        of.order.insert((time_ms, tag));
-        if of.order.len() > MAX_ENTRIES {
-            forget_oldest(of, &mut self.known);
-        } else if self.known.len() > MAX_ALL_ENTRIES
-            && let Some(fullest) = self.windows.values_mut().max_by_key(|w| w.order.len())
-        {
-            forget_oldest(fullest, &mut self.known);
+        self.windows.entry(window).or_default().order.insert((time_ms, tag));
+    }
+
+    /// What is known at `now_ms` (Unix ms) of a run that whoever asks does not know, before it is
+    /// taken in. A `contact` has a window of its own.
+    pub fn recall(&mut self, ran: &Ran<'_>, contact: bool, now_ms: u64) -> Recall {
+        match self.known.get(&self.key.run_tag(ran)) {
+            Some(known) if known.kind == Kind::Whole && known.time_ms == ran.time_ms => {
+                return Recall::Delivered;
+            }
+            Some(_) => return Recall::Gone,
+            None => {}
+        }
+        let (window, share) = self.window(ran, contact);
+        let has_room = match share {
+            Share::One => self.make_room(window, now_ms),
+            Share::Many => self.many_have_room(window),
+        };
+        let floor = self.windows.get(&window).map_or(0, |window| window.floor);
+        match ran.time_ms <= floor {
+            true => Recall::Gone,
+            false if has_room => Recall::New,
+            false => Recall::Full,
         }
     }
 
-    /// What is known of a run that whoever asks does not know, before it is taken in.
-    pub fn recall(&self, ran: &Ran<'_>) -> Recall {
-        match self.known.get(&self.key.run_tag(ran)) {
-            Some(known) if known.kind == Kind::Whole && known.time_ms == ran.time_ms => {
-                Recall::Delivered
+    /// Makes room in a contact's window, by what was made before now and is its own, or of the
+    /// contact that has most.
+    fn make_room(&mut self, window: WindowId, now_ms: u64) -> bool {
+        while self.len_of(&window) >= MAX_ENTRIES {
+            if !self.forget_oldest(window, now_ms) {
+                return false;
             }
-            Some(_) => Recall::Gone,
-            None if ran.time_ms <= self.floor(ran) => Recall::Gone,
-            None => Recall::New,
         }
+        while self.known.len() - self.of_many() >= MAX_ALL_ENTRIES - MAX_SHARED_ENTRIES {
+            let single = self.windows.iter().filter(|(id, _)| !self.shared.contains(id));
+            let fullest = single.max_by_key(|(_, w)| w.order.len()).map(|(id, _)| *id);
+            if !fullest.is_some_and(|fullest| self.forget_oldest(fullest, now_ms)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn many_have_room(&self, window: WindowId) -> bool {
+        self.len_of(&window) < MAX_ENTRIES && self.of_many() < MAX_SHARED_ENTRIES
+    }
+
+    fn len_of(&self, window: &WindowId) -> usize {
+        self.windows.get(window).map_or(0, |window| window.order.len())
+    }
+
+    /// Entries in windows that many share.
+    fn of_many(&self) -> usize {
+        self.shared.iter().map(|window| self.len_of(window)).sum()
+    }
+
+    /// Forgets the oldest entry of a window, unless it is of a time to come.
+    fn forget_oldest(&mut self, window: WindowId, now_ms: u64) -> bool {
+        let Some(of) = self.windows.get_mut(&window) else { return false };
+        let is_past = of.order.first().is_some_and(|(time_ms, _)| *time_ms <= now_ms);
+        is_past && forget_first(of, &mut self.known)
     }
 
     /// Whether this very packet was accepted.
     pub fn has_packet(&self, mac1: &Mac1) -> bool {
         self.known.contains_key(&self.key.packet_tag(mac1))
-    }
-
-    fn floor(&self, ran: &Ran<'_>) -> u64 {
-        let own = self.windows.get(&self.key.window(ran, Some(ran.sender)));
-        let window = own.or_else(|| self.windows.get(&self.key.window(ran, None)));
-        window.map_or(0, |window| window.floor)
     }
 
     /// A run was delivered, as far as `extent` says. The entry is appended to `out`, to be written
@@ -325,11 +377,12 @@ impl Past {
             Extent::Whole => Kind::Whole,
             Extent::Begun => Kind::Begun,
         };
-        let (window, tag) = (self.window(ran, contact, out), self.key.run_tag(ran));
+        let (window, tag) = (self.window(ran, contact).0, self.key.run_tag(ran));
         self.add(Entry { kind, window, time_ms: ran.time_ms, tag }, out);
     }
 
-    /// These packets of a run were accepted: by the network, where a replay must draw nothing.
+    /// These packets of a run were accepted: by the network, where a replay must draw nothing. Where
+    /// there is no room they are not remembered.
     pub fn remember_packets(
         &mut self,
         ran: &Ran<'_>,
@@ -337,10 +390,16 @@ impl Past {
         contact: bool,
         out: &mut Vec<u8>,
     ) {
-        let window = self.window(ran, contact, out);
+        let (window, share) = self.window(ran, contact);
         for mac1 in mac1s {
-            let tag = self.key.packet_tag(mac1);
-            self.add(Entry { kind: Kind::Packet, window, time_ms: ran.time_ms, tag }, out);
+            let has_room = match share {
+                Share::One => self.known.len() < MAX_ALL_ENTRIES,
+                Share::Many => self.many_have_room(window),
+            };
+            if has_room {
+                let tag = self.key.packet_tag(mac1);
+                self.add(Entry { kind: Kind::Packet, window, time_ms: ran.time_ms, tag }, out);
+            }
         }
     }
 
@@ -349,20 +408,15 @@ impl Past {
         self.take(entry);
     }
 
-    /// The window of a sender. A new one begins with the floor of the one that it had a share in.
-    fn window(&mut self, ran: &Ran<'_>, contact: bool, out: &mut Vec<u8>) -> WindowId {
-        let (own, shared) = (self.key.window(ran, Some(ran.sender)), self.key.window(ran, None));
-        if !contact || (self.windows.len() > MAX_WINDOWS && !self.windows.contains_key(&own)) {
-            return shared;
+    /// The window of a sender: a contact's own, as long as there are not too many of those.
+    fn window(&mut self, ran: &Ran<'_>, contact: bool) -> (WindowId, Share) {
+        let own = self.key.window(ran, ran.sender.as_bytes());
+        if contact && (self.windows.len() < MAX_WINDOWS || self.windows.contains_key(&own)) {
+            return (own, Share::One);
         }
-        let floor = self.windows.get(&shared).map_or(0, |shared| shared.floor);
-        if floor > 0 && !self.windows.contains_key(&own) {
-            self.add(
-                Entry { kind: Kind::Floor, window: own, time_ms: floor, tag: [0; TAG_LEN] },
-                out,
-            );
-        }
-        own
+        let shared = self.key.window(ran, if contact { &CONTACTS } else { &UNKNOWN });
+        self.shared.insert(shared);
+        (shared, Share::Many)
     }
 
     /// Forgets what would be rejected for its age at `now_ms` (Unix ms). A floor stays for 31 days,
@@ -371,7 +425,7 @@ impl Past {
         for (id, window) in &mut self.windows {
             let limit = now_ms.saturating_sub(life_ms(id.way).unwrap_or(RELAY_LIFE_MS));
             while window.order.first().is_some_and(|(time_ms, _)| *time_ms < limit) {
-                forget_oldest(window, &mut self.known);
+                forget_first(window, &mut self.known);
             }
         }
         let limit = now_ms.saturating_sub(RELAY_LIFE_MS);
@@ -405,11 +459,11 @@ impl Past {
     }
 }
 
-fn forget_oldest(window: &mut Window, known: &mut HashMap<Tag, Known>) {
-    if let Some((time_ms, tag)) = window.order.pop_first() {
-        window.floor = window.floor.max(time_ms);
-        known.remove(&tag);
-    }
+/// Forgets the oldest entry of a window and lifts the floor to its time; `false` if there is none.
+fn forget_first(window: &mut Window, known: &mut HashMap<Tag, Known>) -> bool {
+    let Some((time_ms, tag)) = window.order.pop_first() else { return false };
+    window.floor = window.floor.max(time_ms);
+    known.remove(&tag).is_some()
 }
 
 /// Boxes in files are opened as often as they are shown: nobody asks about them.

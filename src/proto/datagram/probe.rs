@@ -12,10 +12,11 @@ use super::packet::{
 use crate::crypto::sodium::{KeyPair, PublicKey, Random, Secret, constant_time_eq};
 use crate::proto::relay::cell::Address;
 use crate::proto::relay::mailbox::{Channel, epoch};
-use crate::proto::time::{Now, within_window};
+use crate::proto::time::{CLOCK_WINDOW_MS, Now, within_window};
 
-/// Age at which a PROBE is void, in milliseconds.
-pub const PROBE_LIFE_MS: u64 = 30_000;
+/// Age at which PROBE and MEET are void, in milliseconds: as far as two clocks may be apart, since
+/// nothing else tells how old a question is.
+pub const PROBE_LIFE_MS: u64 = CLOCK_WINDOW_MS;
 
 /// The most entries that a body's map may have.
 const MAX_ENTRIES: u64 = 16;
@@ -27,7 +28,7 @@ pub(super) fn is_due(packet: &Opened, now: Now) -> bool {
     !is_void(packet, now) && is_direct(packet.body())
 }
 
-/// Whether a PROBE is too old to be answered.
+/// Whether a PROBE or MEET is too old to be answered.
 pub fn is_void(packet: &Opened, now: Now) -> bool {
     now.unix_ms.saturating_sub(packet.time_ms()) > PROBE_LIFE_MS
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::ack::{self, AckDatagram, AckQueue, Status};
 use super::admission::Admission;
+use super::answered::{Answered, Pace};
 use super::assembly::{Assembly, Shape};
 use super::cache::BoxCache;
 use super::packet::{Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise};
@@ -25,6 +26,9 @@ pub const STALE: Duration = Duration::from_secs(30);
 pub const LOST: Duration = Duration::from_millis(CLOCK_WINDOW_MS);
 /// How often [`Receiver::tick`] looks for what can be forgotten.
 pub const SWEEP: Duration = Duration::from_secs(30);
+/// PROBEs that are answered: of each contact, and of all others together.
+pub(super) const PROBES: [Pace; 2] =
+    [Pace { rate: 32, burst: 1024 }, Pace { rate: 16, burst: 256 }];
 
 /// Whom a packet is from, for the decision whether to hear it.
 pub struct Arrival<'a> {
@@ -114,6 +118,7 @@ pub struct Receiver<S> {
     /// Of contacts, and of others, so that no flood of these makes those costly.
     caches: [BoxCache; 2],
     memory: Memory<Run<S>>,
+    answered: Answered,
     acks: AckQueue<S>,
     swept: Duration,
 }
@@ -123,7 +128,8 @@ impl<S: Clone + PartialEq> Receiver<S> {
     pub fn new(locals: Vec<LocalKey>) -> Self {
         let caches = [BoxCache::new(), BoxCache::new()];
         let (memory, acks) = (Memory::new(BY_NETWORK), AckQueue::new());
-        Self { locals, caches, memory, acks, swept: Duration::ZERO }
+        let answered = Answered::new(PROBES[0], PROBES[1]);
+        Self { locals, caches, memory, answered, acks, swept: Duration::ZERO }
     }
 
     /// Takes a datagram in. `admit` is asked for each that opened and is fresh. What is to be done
@@ -137,6 +143,9 @@ impl<S: Clone + PartialEq> Receiver<S> {
         events: &mut Vec<Event>,
     ) {
         let Some((mac1, key, mut packet)) = self.open(datagram, now) else { return };
+        if self.memory.is_past(&key) {
+            return;
+        }
         let (sender, local) = (key.sender, key.local);
         let begins = self.memory.get(&key).is_none();
         let more = packet.kind() == Kind::Message && packet.more();
@@ -144,7 +153,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let arrival = Arrival { sender: &sender, local, begins, more, run, time_ms, mac1: &mac1 };
         let (contact, again) = match admit(&arrival) {
             Admission::TurnAway => return events.push(Event::TurnedAway { sender, local }),
-            Admission::NotNow | Admission::Gone => return,
+            Admission::NotNow | Admission::NoRoom | Admission::Gone => return,
             Admission::Contact => (true, false),
             Admission::Unknown => (false, false),
             Admission::DeliveredBefore(contact) => (contact, begins),
@@ -170,8 +179,16 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let local = recognise(&self.locals, packet)?;
         let opened = Opened::open(self.locals[local].keys(), packet, local, &self.caches)?;
         let key = RunKey { local, sender: *opened.sender(), run: opened.id().run };
-        let fresh = opened.way() == Way::Network && within_window(opened.time_ms(), now.unix_ms);
+        let fresh = opened.way() == Way::Network && self.is_fresh(&key, opened.time_ms(), now);
         fresh.then(|| (mac1_of(packet), key, opened))
+    }
+
+    /// Whether a stamp is within the clock window. A message that was taken in may be asked for as
+    /// long as its sender does not give it up, though the sender's clock be behind.
+    fn is_fresh(&self, key: &RunKey, time_ms: u64, now: Now) -> bool {
+        let goes_on = || self.memory.get(key).is_some() && time_ms <= now.unix_ms;
+        within_window(time_ms, now.unix_ms)
+            || now.unix_ms.saturating_sub(time_ms) <= 2 * CLOCK_WINDOW_MS && goes_on()
     }
 
     fn message(&mut self, arrived: Arrived<S>, events: &mut Vec<Event>) {
@@ -216,8 +233,8 @@ impl<S: Clone + PartialEq> Receiver<S> {
         let (key, time_ms) = (arrived.key, arrived.packet.time_ms());
         let run = Run::new(&arrived.packet, state, arrived.source.clone(), arrived.now);
         let room = run.shape.room();
-        while let Err(why) = self.memory.has_room(window, time_ms, room) {
-            if why == Refused::TooOld || !self.make_room(window, arrived.now, events) {
+        while let Err(why) = self.memory.has_room(window, time_ms, room, arrived.now.unix_ms) {
+            if why != Refused::Busy || !self.make_room(window, arrived.now, events) {
                 return false;
             }
         }
@@ -267,16 +284,12 @@ impl<S: Clone + PartialEq> Receiver<S> {
     }
 
     fn probe(&mut self, arrived: Arrived<S>, events: &mut Vec<Event>) {
-        if !probe::is_due(&arrived.packet, arrived.now) {
-            return;
-        }
-        let taken = match self.memory.get(&arrived.key).map(|run| &run.state) {
-            Some(State::Probed) => self.note(&arrived),
-            Some(_) => false,
-            None => self.begin(&arrived, State::Probed, events),
-        };
-        self.memory.settle_if(&arrived.key, |run| matches!(run.state, State::Probed));
-        if taken {
+        let (Arrived { packet, key, mac1, now, contact, .. }, answered) =
+            (&arrived, &mut self.answered);
+        let asked = (packet.time_ms(), *mac1);
+        if probe::is_due(packet, *now)
+            && answered.accept((key.local, key.sender), *contact, asked, *now)
+        {
             events.push(arrived.answered());
             events.push(Event::Probe(Probe::new(&arrived.packet, arrived.key.local)));
         }
@@ -345,7 +358,7 @@ impl<S: Clone + PartialEq> Receiver<S> {
 
     /// When [`Receiver::tick`] has something to do, on [`Now::mono`].
     pub fn next_timeout(&self) -> Option<Duration> {
-        (self.memory.len() > 0).then(|| self.swept + SWEEP)
+        (!self.memory.is_empty()).then(|| self.swept + SWEEP)
     }
 
     /// Forgets what would be rejected anyway and gives up runs that are silent for [`LOST`].

@@ -20,8 +20,6 @@ pub(super) enum State {
     Declined(u64),
     /// Given up: silence.
     Cut,
-    /// It was a PROBE.
-    Probed,
 }
 
 /// What a packet is to a run.
@@ -90,7 +88,7 @@ impl<S> Run<S> {
                 Some((WHOLE, Status::Declined))
             }
             State::Delivered | State::Declined(_) => Some((WHOLE, Status::Delivered)),
-            State::Cut | State::Probed => None,
+            State::Cut => None,
         }
     }
 

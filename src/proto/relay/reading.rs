@@ -3,6 +3,8 @@
 //! Mailboxes are wanted in chains, one for each channel: that of an older epoch is LIVE before the
 //! next one is asked for, so that what a sender posted over midnight comes in order. How far a
 //! mailbox was read survives the link; a cell is acknowledged when it and all before it are decided.
+//! Where there is no room for one sender's cells its mailbox is *paused*: what it holds is left at the
+//! relay, and read later from there on.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -81,6 +83,25 @@ enum Stage {
     Refused(Duration),
 }
 
+/// What is left at the relay, from a sequence on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    /// It is passed over.
+    Paused(u64),
+    /// It is asked for; until the first of it comes, what comes was on its way before.
+    Asked(u64),
+    /// The first of it is gone. It is asked for again, and nothing behind is acknowledged until all
+    /// of it came.
+    Shown(u64),
+}
+
+impl Left {
+    fn from(self) -> u64 {
+        let (Self::Paused(from) | Self::Asked(from) | Self::Shown(from)) = self;
+        from
+    }
+}
+
 /// One mailbox.
 struct Mail {
     wanted: Wanted,
@@ -93,16 +114,32 @@ struct Mail {
     open: BTreeSet<u64>,
     /// All before this were acknowledged.
     acked: u64,
+    /// What was passed over.
+    left: Option<Left>,
 }
 
 impl Mail {
     /// All before this may be acknowledged.
     fn decided(&self) -> u64 {
-        self.open.first().copied().unwrap_or(self.next)
+        let decided = self.open.first().copied().unwrap_or(self.next);
+        self.left.map_or(decided, |left| left.from().min(decided))
+    }
+
+    /// Whether a cell that is held is read now.
+    fn reads(&mut self, sequence: u64) -> bool {
+        match self.left {
+            Some(Left::Paused(_)) => false,
+            Some(Left::Asked(from)) if from == sequence => {
+                self.left = None;
+                true
+            }
+            Some(Left::Asked(_)) => false,
+            Some(Left::Shown(_)) | None => true,
+        }
     }
 
     fn restart(&mut self, log: Log) {
-        (self.log, self.next, self.acked) = (log, 0, 0);
+        (self.log, self.next, self.acked, self.left) = (log, 0, 0, None);
         self.open.clear();
     }
 }
@@ -190,6 +227,9 @@ impl Reading {
             mail.stage = Stage::Idle;
             // The relay may not have had it.
             mail.acked = 0;
+            if let Some(left) = mail.left.take() {
+                mail.next = mail.next.min(left.from());
+            }
         }
     }
 
@@ -302,14 +342,17 @@ impl Reading {
                             next: 0,
                             open: BTreeSet::new(),
                             acked: 0,
+                            left: None,
                         },
                     );
                     address
                 }
             };
-            match self.mails.get(&address)?.stage {
+            let mail = self.mails.get(&address)?;
+            match mail.stage {
                 Stage::Idle => return Some(address),
                 Stage::Asked => return None,
+                Stage::Live if mail.left.is_some() => return None,
                 Stage::Live | Stage::Refused(_) => {}
             }
         }
@@ -322,19 +365,38 @@ impl Reading {
     }
 
     /// CELL: where it stands, and whether it came after all that was held before; `None` if its
-    /// mailbox is not read.
+    /// mailbox is not read, or paused.
     pub fn cell(&mut self, cell: &Cell<'_>) -> Option<(Position, bool)> {
         let mail = self.mails.get_mut(&cell.address)?;
         if mail.log != cell.log {
             mail.restart(cell.log);
         }
-        let position = Position {
-            address: cell.address,
-            log: cell.log,
-            sequence: cell.id,
-            volatile: cell.flags & FLAG_VOLATILE != 0,
-        };
-        Some((position, mail.stage == Stage::Live))
+        let volatile = cell.flags & FLAG_VOLATILE != 0;
+        let position =
+            Position { address: cell.address, log: cell.log, sequence: cell.id, volatile };
+        let reads = volatile || mail.reads(cell.id);
+        reads.then_some((position, mail.stage == Stage::Live))
+    }
+
+    /// There is no room for the cell at `position`: it, and all that are held behind it, are left
+    /// at the relay until [`Reading::resume`]. Volatile cells of the mailbox are read, and so are
+    /// all other mailboxes.
+    pub fn pause(&mut self, position: &Position) {
+        let Some(mail) = self.mail(position) else { return };
+        let from = mail.left.map_or(position.sequence, Left::from);
+        mail.left = Some(Left::Paused(from));
+    }
+
+    /// There may be room for what was left in the mailbox at `address`: it is asked for again.
+    /// `false` as long as the relay is not through with what it was asked for before.
+    pub fn resume(&mut self, address: &Address) -> bool {
+        let Some(mail) = self.mails.get_mut(address) else { return true };
+        let Some(Left::Paused(from)) = mail.left else { return true };
+        if mail.stage == Stage::Live {
+            (mail.left, mail.next, mail.stage) = (Some(Left::Asked(from)), from, Stage::Idle);
+            self.ready.insert(mail.wanted);
+        }
+        mail.stage != Stage::Asked
     }
 
     /// The cell at `position` was taken in; or it was `decided` at once.
@@ -368,13 +430,18 @@ impl Reading {
         if mail.log != log {
             mail.restart(log);
         }
-        mail.next = mail.next.max(next);
+        match mail.left {
+            Some(Left::Paused(_)) => {}
+            Some(Left::Asked(from)) => mail.left = Some(Left::Shown(from)),
+            Some(Left::Shown(_)) | None => (mail.left, mail.next) = (None, mail.next.max(next)),
+        }
         // What was acknowledged on the link before may have been lost with it.
         if mail.wanted.1 != Whose::Group && mail.decided() > mail.acked {
             self.acks.insert(*address);
         }
         if mail.stage == Stage::Asked {
-            mail.stage = Stage::Live;
+            let again = matches!(mail.left, Some(Left::Shown(_)));
+            mail.stage = if again { Stage::Idle } else { Stage::Live };
             self.asked -= 1;
             self.ready.insert(mail.wanted);
         }

@@ -27,11 +27,12 @@ use crate::net::hub::Hub;
 use crate::net::state_file::StateFile;
 use crate::net::via::Relay;
 use crate::proto::datagram::admission::Admission;
-use crate::proto::datagram::held::{Asked, Came, Event as Arrival, Held, Local, Verdict};
+use crate::proto::datagram::held::{Asked, Came, Event as Arrival, Held, Local, Verdict, Wait};
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
 use crate::proto::datagram::past::{Ran, Recall};
 use crate::proto::limits::Seats;
 use crate::proto::mux::Source;
+use crate::proto::relay::cell::Address;
 use crate::proto::relay::mailbox::Channel;
 use crate::proto::relay::reading::{Position, Wanted, Whose};
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
@@ -74,6 +75,8 @@ pub struct Relays<'a> {
     contacts: BTreeSet<PublicKey>,
     looked: Option<Duration>,
     events: Vec<Arrival>,
+    /// Mailboxes that are not read until their senders' memory has room again, by which relay.
+    paused: Vec<(usize, Address, Wait)>,
     since: Duration,
     /// Something of a message came since the last look.
     news: bool,
@@ -109,6 +112,7 @@ impl<'a> Relays<'a> {
             contacts: BTreeSet::new(),
             looked: None,
             events: Vec::new(),
+            paused: Vec::new(),
             since: now,
             news: false,
             spoken: false,
@@ -164,7 +168,8 @@ impl<'a> Relays<'a> {
             self.uplinks[number].advance(hub, self.keys, shared.host);
             self.read(number, now, space, shared, stage);
         }
-        let not_read = self.uplinks.iter().any(Uplink::is_stuck);
+        self.resume(now);
+        let not_read = self.uplinks.iter().any(Uplink::is_stuck) || !self.paused.is_empty();
         self.held.tick(not_read, now, &mut self.events);
         self.act(0, now, shared, stage);
         while self.letters.work(&mut self.held, now, shared) {
@@ -173,6 +178,14 @@ impl<'a> Relays<'a> {
         self.letters.speak(now, shared, stage);
         self.spoken = false;
         self.settle(now, shared);
+    }
+
+    /// Goes on with mailboxes for which there is room again.
+    fn resume(&mut self, now: Now) {
+        let Self { paused, held, uplinks, .. } = self;
+        paused.retain(|(relay, address, wait)| {
+            !held.is_over(wait, now) || !uplinks[*relay].reading.resume(address)
+        });
     }
 
     /// Contacts come and go while we listen.
@@ -260,7 +273,7 @@ impl<'a> Relays<'a> {
         let full = sated || shared.refusing.is_some();
         let host = &mut *shared.host;
         let reading = &uplink.reading;
-        let (state, keys) = (shared.state.as_ref(), shared.keys);
+        let (mut state, keys) = (shared.state.as_mut(), shared.keys);
         let mut admit = |asked: &Asked<'_>| {
             let Some(caller) = host.admit(asked.sender, asked.local, false) else {
                 return Admission::TurnAway;
@@ -269,11 +282,15 @@ impl<'a> Relays<'a> {
             if asked.begins && reading.is_copy(&position.address, asked.sender) {
                 return Admission::Gone;
             }
-            let known = |state: &StateFile| state.recall(&ran(asked, keys));
-            match state.filter(|_| asked.begins).map_or(Recall::New, known) {
+            let state = state.as_mut().filter(|_| asked.begins && asked.is_message);
+            let recall = |state: &mut &mut StateFile| {
+                state.recall(&ran(asked, keys), caller.known, now.unix_ms)
+            };
+            match state.map_or(Recall::New, recall) {
                 Recall::New => {}
                 Recall::Delivered => return Admission::DeliveredBefore(caller.known),
                 Recall::Gone => return Admission::Gone,
+                Recall::Full => return Admission::NoRoom,
             }
             match caller.known {
                 _ if full && asked.begins => Admission::NotNow,
@@ -284,7 +301,14 @@ impl<'a> Relays<'a> {
         let cell = Spot { relay: number, position };
         let came = Came { cell, live, ttl_ms: uplink.ttl_ms() };
         match self.held.feed(packet, came, now, &mut admit, &mut self.events) {
-            Verdict::NotNow => return false,
+            Verdict::NotNow => {
+                let Some(wait) = self.held.take_wait() else { return false };
+                uplink.reading.pause(&position);
+                let address = position.address;
+                if !self.paused.iter().any(|(relay, at, _)| (*relay, *at) == (number, address)) {
+                    self.paused.push((number, address, wait));
+                }
+            }
             verdict => uplink.reading.took(&position, verdict == Verdict::Decided),
         }
         true

@@ -8,6 +8,7 @@ use super::{Event, Held, Message};
 use crate::crypto::sodium::{PublicKey, Secret};
 use crate::proto::datagram::ack::Status;
 use crate::proto::datagram::admission::Admission;
+use crate::proto::datagram::answered;
 use crate::proto::datagram::assembly::{Assembly, Shape};
 use crate::proto::datagram::meet::Meet;
 use crate::proto::datagram::packet::{Kind, Mac1, Opened, PACKET_LEN, Way, mac1_of};
@@ -17,6 +18,11 @@ use crate::proto::time::{CLOCK_WINDOW_MS, Now};
 
 /// Bytes of messages of all senders that are in the making or not yet delivered.
 const ALL_BYTES: usize = 32 << 20;
+/// What is refused for what is remembered, and not for what is under way, is shown again after this.
+const LONG_WAIT: Duration = Duration::from_secs(60);
+/// Cells of one message beyond which a packet that is known is looked for in no more of them: each of
+/// its 64 packets in one cell, and three times again.
+const MAX_CELLS: usize = 256;
 
 /// How a packet came.
 #[derive(Clone, Copy)]
@@ -41,6 +47,8 @@ pub struct Asked<'a> {
     pub time_ms: u64,
     /// Nothing of it is known; otherwise it was admitted before.
     pub begins: bool,
+    /// It is of a message, and not a question, which is good for minutes only.
+    pub is_message: bool,
 }
 
 /// What becomes of the cell of a packet.
@@ -51,8 +59,17 @@ pub enum Verdict {
     /// It is part of a message: [`Held::take_decided`] will name it.
     Awaited,
     /// There is no room for it, or its sender has to wait. Nothing is remembered of it: it is to be
-    /// shown again.
+    /// shown again. [`Held::take_wait`] says whether that concerns nobody else.
     NotNow,
+}
+
+/// For what a sender has to wait, or all who share its memory: its mailbox is to be read again when
+/// that [is over](Held::is_over), and all others meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    window: Option<usize>,
+    /// Not before, on [`Now::mono`].
+    pub until: Duration,
 }
 
 /// A packet that is to be taken in, with all that is known of it.
@@ -80,16 +97,22 @@ impl<S: Copy + PartialEq> Held<S> {
         let Some((key, mut opened)) = self.open(packet, came.ttl_ms, now) else {
             return Verdict::Decided;
         };
+        self.wait = None;
+        if self.memory.is_past(&key) {
+            return Verdict::Decided;
+        }
         let (sender, local) = (key.sender, key.local);
         let begins = self.memory.get(&key).is_none();
+        let is_message = matches!(opened.kind(), Kind::Message | Kind::Item);
         let (run, time_ms) = (key.run, opened.time_ms());
-        let (contact, before) = match admit(&Asked { sender: &sender, local, run, time_ms, begins })
-        {
+        let asked = Asked { sender: &sender, local, run, time_ms, begins, is_message };
+        let (contact, before) = match admit(&asked) {
             Admission::TurnAway => {
                 events.push(Event::TurnedAway { sender, local });
                 return Verdict::Decided;
             }
             Admission::NotNow => return Verdict::NotNow,
+            Admission::NoRoom => return self.wait_for(None, now.mono + LONG_WAIT),
             Admission::Gone => return Verdict::Decided,
             Admission::Contact => (true, false),
             Admission::Unknown => (false, false),
@@ -106,8 +129,8 @@ impl<S: Copy + PartialEq> Held<S> {
         match arrived.packet.kind() {
             Kind::Message | Kind::Item if before => self.repeat(&arrived, events),
             Kind::Message | Kind::Item => return self.letter(arrived, events),
-            Kind::Probe => self.probe(arrived, events),
-            Kind::Meet => self.meet(arrived, events),
+            Kind::Probe => self.probe(&arrived, events),
+            Kind::Meet => self.meet(&arrived, events),
             Kind::Here | Kind::Receipt => {}
         }
         Verdict::Decided
@@ -124,17 +147,34 @@ impl<S: Copy + PartialEq> Held<S> {
         (fresh && opened.way() == Way::Relay).then_some((key, opened))
     }
 
-    /// The very same packet, maybe in another cell.
+    /// The very same packet, maybe in another cell. Who shows it in ever more of them has its first
+    /// ones kept, and so all behind them in the same mailbox.
     fn again(&mut self, key: &RunKey, cell: S) -> Verdict {
         match self.memory.get_mut(key).map(|letter| &mut letter.state) {
-            Some(State::Open(open)) => {
-                if !open.cells.contains(&cell) {
-                    open.cells.push(cell);
-                }
+            Some(State::Open(open)) if open.cells.contains(&cell) => Verdict::Awaited,
+            Some(State::Open(open)) if open.cells.len() < MAX_CELLS => {
+                open.cells.push(cell);
                 Verdict::Awaited
             }
             _ => Verdict::Decided,
         }
+    }
+
+    fn wait_for(&mut self, window: Option<usize>, until: Duration) -> Verdict {
+        self.wait = Some(Wait { window, until });
+        Verdict::NotNow
+    }
+
+    /// Why the last packet was [`Verdict::NotNow`], if that concerns only its sender and those who
+    /// share memory with it; otherwise nobody's packets are taken now.
+    pub fn take_wait(&mut self) -> Option<Wait> {
+        self.wait.take()
+    }
+
+    /// Whether what `wait` is for is over.
+    pub fn is_over(&self, wait: &Wait, now: Now) -> bool {
+        let has_eased = |window| self.memory.has_eased(window, now.unix_ms);
+        now.mono >= wait.until && wait.window.is_none_or(has_eased)
     }
 
     fn letter(&mut self, arrived: Arrived<S>, events: &mut Vec<Event>) -> Verdict {
@@ -147,6 +187,7 @@ impl<S: Copy + PartialEq> Held<S> {
                     is_item,
                     assembly: Some(Assembly::default()),
                     cells: Vec::new(),
+                    latest: arrived.came.cell,
                     live: false,
                     touched: arrived.now.mono,
                     told_until: Duration::ZERO,
@@ -202,14 +243,21 @@ impl<S: Copy + PartialEq> Held<S> {
         if room > 0 && self.memory.bytes() + room > ALL_BYTES && self.has_held(None) {
             return Err(Verdict::NotNow);
         }
-        while let Err(why) = self.memory.has_room(window, time_ms, room) {
-            if why == Refused::TooOld {
-                return Err(Verdict::Decided);
-            }
-            // What the caller has goes on. What is not whole may never be: cells come in order, so
-            // what is missing is either behind this very packet, or lost.
-            if self.has_held(Some(window)) || !self.make_room(window, events) {
-                return Err(Verdict::NotNow);
+        let Now { mono, unix_ms } = arrived.now;
+        while let Err(why) = self.memory.has_room(window, time_ms, room, unix_ms) {
+            match why {
+                // What its own sender has pushed out may have been delivered. What time has, in a
+                // window of many, is left to a clock that is right again.
+                Refused::TooOld if self.memory.is_ones(window) => return Err(Verdict::Decided),
+                Refused::TooOld => return Err(self.wait_for(Some(window), mono + LONG_WAIT)),
+                Refused::Full => return Err(self.wait_for(Some(window), mono)),
+                // What the caller has goes on. What is not whole may never be: cells come in order,
+                // so what is missing is either behind this very packet, or lost.
+                Refused::Busy if self.has_held(Some(window)) => {
+                    return Err(self.wait_for(Some(window), mono));
+                }
+                Refused::Busy if self.make_room(window, events) => {}
+                Refused::Busy => return Err(self.wait_for(Some(window), mono)),
             }
         }
         self.memory.begin(key, window, time_ms, Letter { time_ms, state });
@@ -244,6 +292,7 @@ impl<S: Copy + PartialEq> Held<S> {
         let letter = self.memory.get_mut(&key).map(|letter| &mut letter.state);
         let Some(State::Open(open)) = letter else { return };
         open.cells.push(arrived.came.cell);
+        open.latest = arrived.came.cell;
         open.live |= arrived.came.live;
         open.touched = now.mono;
         let Some(assembly) = &mut open.assembly else {
@@ -264,33 +313,32 @@ impl<S: Copy + PartialEq> Held<S> {
         events.push(Event::Message(Message { run: key, id, time_ms, is_item, body }));
     }
 
-    fn probe(&mut self, arrived: Arrived<S>, events: &mut Vec<Event>) {
+    fn probe(&mut self, arrived: &Arrived<S>, events: &mut Vec<Event>) {
         // Who of a group is there, beside whoever asks?
         if !probe::is_due(&arrived.packet, arrived.now) || self.is_muted(&arrived.key) {
             return;
         }
-        let taken = match self.memory.get(&arrived.key).map(|letter| &letter.state) {
-            Some(State::Probed) => self.note(&arrived),
-            Some(_) => false,
-            None => self.begin(&arrived, State::Probed, 0, events).is_ok(),
-        };
-        self.memory.settle_if(&arrived.key, |letter| matches!(letter.state, State::Probed));
-        if taken {
+        if self.is_new(arrived, arrived.mac1) {
             events.push(Event::Probe(Probe::new(&arrived.packet, arrived.key.local)));
         }
     }
 
-    fn meet(&mut self, arrived: Arrived<S>, events: &mut Vec<Event>) {
+    fn meet(&mut self, arrived: &Arrived<S>, events: &mut Vec<Event>) {
         let Some(meet) = Meet::read(&arrived.packet, arrived.now) else { return };
         let is_ours = meet.instance.is_none_or(|instance| instance == self.instance);
-        if !is_ours || self.memory.get(&arrived.key).is_some() {
-            return;
-        }
-        if self.begin(&arrived, State::Met, 0, events).is_ok() {
-            self.memory.settle_if(&arrived.key, |_| true);
+        let mut name = [0; 16];
+        name.copy_from_slice(&meet.rendezvous[..16]);
+        if is_ours && self.is_new(arrived, name) {
             let RunKey { sender, local, .. } = arrived.key;
             events.push(Event::Meet { sender, local, rendezvous: meet.rendezvous });
         }
+    }
+
+    /// Whether a question that has this name is new, and may be answered.
+    fn is_new(&mut self, arrived: &Arrived<S>, name: answered::Name) -> bool {
+        let RunKey { sender, local, .. } = arrived.key;
+        let asked = (arrived.packet.time_ms(), name);
+        self.answered.accept((local, sender), arrived.contact, asked, arrived.now)
     }
 
     /// What came of `arrived` before is said again, once for all packets of it that come together.

@@ -11,7 +11,10 @@ pub(super) struct Open<S> {
     pub is_item: bool,
     /// `None`: the caller has it.
     pub assembly: Option<Assembly>,
+    /// Where its packets lie: what may go when it is over.
     pub cells: Vec<S>,
+    /// The cell that came last: answers go by its relay.
+    pub latest: S,
     pub live: bool,
     pub touched: Duration,
     /// Its sender is told until then that it is here.
@@ -24,8 +27,6 @@ pub(super) enum State<S> {
     Over(Status),
     /// It draws nothing.
     Lost,
-    Probed,
-    Met,
 }
 
 pub(super) struct Letter<S> {

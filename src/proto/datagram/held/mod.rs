@@ -18,16 +18,17 @@ use std::time::Duration;
 use self::letter::{Letter, State};
 use self::receipts::{Due, Receipts, TOLD_EVERY};
 use super::ack::Status;
+use super::answered::Answered;
 use super::cache::BoxCache;
 use super::packet::{LocalKey, MessageId, PACKET_LEN, Way};
 use super::probe::Probe;
-use super::receiver::SWEEP;
+use super::receiver::{PROBES, SWEEP};
 use super::replay::{Bounds, Memory, RunKey};
 use crate::crypto::sodium::{PublicKey, Random};
 use crate::proto::relay::cell::{Address, RENDEZVOUS_LEN};
 use crate::proto::time::{CLOCK_WINDOW_MS, Now};
 
-pub use self::intake::{Asked, Came, Verdict};
+pub use self::intake::{Asked, Came, Verdict, Wait};
 pub use self::receipts::Posting;
 
 /// A message that is not whole is given up when so long no packet of it came.
@@ -39,10 +40,11 @@ const INSTANCE: u8 = 3;
 
 /// A window has the room of a day's messages: about 20 MiB when it is full.
 const BY_RELAY: Bounds = Bounds {
-    runs: 65_536,
+    runs: 16_384,
     live_runs: 1024,
-    packets: 4 * 65_536,
+    packets: 65_536,
     bytes: 4 << 20,
+    names: 262_144,
     life_ms: CLOCK_WINDOW_MS,
 };
 
@@ -104,6 +106,9 @@ pub struct Held<S> {
     /// Of contacts, and of others.
     caches: [BoxCache; 2],
     memory: Memory<Letter<S>>,
+    answered: Answered,
+    /// Why there was no room for the last packet, if that concerns its sender alone.
+    wait: Option<Wait>,
     decided: Vec<S>,
     receipts: Receipts<S>,
     swept: Duration,
@@ -118,6 +123,8 @@ impl<S: Copy + PartialEq> Held<S> {
             instance,
             caches: [BoxCache::new(), BoxCache::new()],
             memory: Memory::new(BY_RELAY),
+            answered: Answered::new(PROBES[0], PROBES[1]),
+            wait: None,
             decided: Vec::new(),
             receipts: Receipts::new(),
             swept: Duration::ZERO,
@@ -158,8 +165,8 @@ impl<S: Copy + PartialEq> Held<S> {
         let time_ms = *time_ms;
         let State::Open(open) = std::mem::replace(state, State::Over(status)) else { return };
         self.memory.settle_if(run, |_| true);
-        if let (false, Some(answers)) = (muted, open.cells.last().copied()) {
-            let ack_key = open.shape.ack_key;
+        if !muted {
+            let (ack_key, answers) = (open.shape.ack_key, open.latest);
             self.receipts.push(Due { key: *run, ack_key, time_ms, status, answers });
         }
         self.decided.extend(open.cells);
@@ -196,8 +203,8 @@ impl<S: Copy + PartialEq> Held<S> {
     fn tell(&mut self, key: &RunKey, now: Now) {
         let Some(letter) = self.memory.get(key).filter(|letter| letter.is_held()) else { return };
         let State::Open(open) = &letter.state else { return };
-        let Some(answers) = open.cells.last().copied() else { return };
-        let (time_ms, ack_key) = (letter.time_ms, open.shape.ack_key.duplicate());
+        let (time_ms, answers) = (letter.time_ms, open.latest);
+        let ack_key = open.shape.ack_key.duplicate();
         if now.mono + TOLD_EVERY <= open.told_until {
             self.receipts.tell_at(now.mono + TOLD_EVERY, *key);
         }
@@ -206,7 +213,7 @@ impl<S: Copy + PartialEq> Held<S> {
 
     /// When [`Held::receipts`] or [`Held::tick`] has something to do, on [`Now::mono`].
     pub fn next_timeout(&self) -> Option<Duration> {
-        let sweep = (self.memory.len() > 0).then(|| self.swept + SWEEP);
+        let sweep = (!self.memory.is_empty()).then(|| self.swept + SWEEP);
         self.receipts.next_timeout().into_iter().chain(sweep).min()
     }
 

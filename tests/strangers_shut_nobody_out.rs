@@ -1,0 +1,154 @@
+//! Whatever strangers send who hold a listener's public key file and are heard, its contacts are
+//! heard as well: no memory that strangers fill, and no stamp of theirs, touches a contact.
+//!
+//! `AC_TEST_STRANGERS`: packets of strangers over UDP (4400). `AC_TEST_RELAY_STRANGERS`: those by a
+//! relay (2000; full: 76,000).
+#![allow(clippy::unwrap_used)]
+
+mod common;
+mod relay_client;
+mod relay_people;
+mod udp;
+
+use anonchat::crypto::sodium::{OsRandom, random};
+use anonchat::proto::datagram::packet::{Kind, PACKET_LEN, Way};
+use anonchat::proto::datagram::probe::Prober;
+use anonchat::proto::relay::cell::{Cell, Command};
+use anonchat::proto::time::Now;
+use common::{Home, Listener, Running, assert_code, befriend, send};
+use relay_people::{Box, Sender, listen, name_of, relay};
+use udp::{Stranger, contact, identity, packet, unix_ms};
+
+/// How far ahead strangers stamp what they send, in milliseconds.
+const AHEAD: u64 = 298_000;
+/// Packets that any socket buffer holds.
+const BATCH: usize = 40;
+
+fn count(variable: &str, default: usize) -> usize {
+    std::env::var(variable).map_or(default, |n| n.parse().unwrap())
+}
+
+/// Alice and dave are contacts of bob, eve has his public key file.
+fn people() -> [Home; 4] {
+    let [alice, bob, dave, eve] = [(); 4].map(|()| Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    befriend(&dave, "dave", &bob, "bob");
+    eve.import(&bob, "bob");
+    [alice, bob, dave, eve]
+}
+
+/// Sends as many packets of strangers as are to be sent, and makes sure that all were read.
+fn flood(listener: &Listener, dave: &Home, bob: &Home, mut one: impl FnMut(usize) -> udp::Packet) {
+    let (stranger, friend) = (Stranger::to(listener.port()), Stranger::to(listener.port()));
+    let (dave, bob) = (identity(dave), contact(bob));
+    let numbers: Vec<usize> = (0..count("AC_TEST_STRANGERS", 4400)).collect();
+    for batch in numbers.chunks(BATCH) {
+        batch.iter().for_each(|n| stranger.send(&one(*n)));
+        friend.wait_until_read(&dave, &bob);
+    }
+}
+
+fn listen_to_all(bob: &Home, more: &[&str]) -> Listener {
+    Listener::spawn(bob, &[&["-u", "--accept-unknown"], more, &["127.0.0.1:0"]].concat())
+}
+
+fn assert_heard(from: &Home, listener: &Listener, text: &str) {
+    assert_code(&send(from, &["-u", &listener.destination("bob")], text.as_bytes()), 0);
+    let text = text.to_owned();
+    listener.wait_stdout("what the contact said", move |bytes| {
+        String::from_utf8_lossy(bytes).contains(&text)
+    });
+    let asked = send(from, &["-u", "-z", &listener.destination("bob")], b"");
+    assert_code(&asked, 0);
+}
+
+#[test]
+fn probes_of_strangers_shut_no_contact_out() {
+    let [alice, bob, dave, eve] = people();
+    let listener = listen_to_all(&bob, &[]);
+    let (eve_key, bob_key) = (identity(&eve), contact(&bob));
+    flood(&listener, &dave, &bob, |_| {
+        let (to, access) = (&bob_key.public, bob_key.access.as_bytes());
+        let prober = Prober::new(&eve_key.pair, to, access, &mut OsRandom);
+        let now = Now { mono: std::time::Duration::ZERO, unix_ms: unix_ms() + AHEAD };
+        let mut probe = [0; PACKET_LEN];
+        prober.packet(now, &mut OsRandom, &mut probe);
+        probe
+    });
+    assert_heard(&alice, &listener, "heard all the same\n");
+}
+
+#[test]
+fn messages_of_strangers_shut_no_contact_out_nor_do_they_after_a_restart() {
+    let [alice, bob, dave, eve] = people();
+    let state = bob.path().join("state");
+    let args = ["--state", state.to_str().unwrap()];
+    let listener = listen_to_all(&bob, &args);
+    let (eve_key, bob_key) = (identity(&eve), contact(&bob));
+    flood(&listener, &dave, &bob, |n| {
+        let body = format!("spam {n}\n");
+        packet(&eve_key, &bob_key, Way::Network, unix_ms() + AHEAD, body.as_bytes())
+    });
+    assert_heard(&alice, &listener, "heard all the same\n");
+    drop(listener);
+    let listener = listen_to_all(&bob, &args);
+    assert_heard(&alice, &listener, "heard after a restart\n");
+    // Nor is who was a stranger until now.
+    bob.import(&eve, "eve");
+    assert_heard(&eve, &listener, "a friend at last\n");
+}
+
+/// Posts volatile PROBEs of eve's to bob's public mailbox.
+fn ask_often(relay: &relay_client::Relay, eve: &Sender) {
+    let (mut client, address) = (relay.client(), eve.mailbox(Box::Public, unix_ms()));
+    for n in 0..count("AC_TEST_RELAY_STRANGERS", 2000) as u64 {
+        let stamp = unix_ms() + AHEAD;
+        let probe = eve.seal_as(Kind::Probe, &[0xa0], random(), stamp, random());
+        client.say(&Cell::post(n + 1, address, &probe.packets[0]).volatile());
+        if n % 64 == 63 {
+            client.heard_nothing();
+        }
+    }
+    client.heard_nothing();
+}
+
+fn wait_printed(listener: &Running, text: &'static str) {
+    listener.wait_stdout(text, |bytes| String::from_utf8_lossy(bytes).contains(text));
+}
+
+#[test]
+fn by_a_relay_a_contacts_message_is_printed_whatever_strangers_have_asked() {
+    let [alice, bob, _, eve] = people();
+    let relay = relay();
+    let listener = listen(&bob, &relay, &["--accept-unknown"]);
+    ask_often(&relay, &Sender::new(&eve, &bob));
+    let via = name_of(&relay, &alice);
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"printed\n"), 0);
+    wait_printed(&listener, "printed\n");
+    assert_code(&send(&alice, &["--via", &via, "-z", "bob"], b""), 0);
+}
+
+#[test]
+fn what_strangers_have_piled_up_at_a_relay_holds_up_no_contact() {
+    let [alice, bob, _, eve] = people();
+    let relay = relay();
+    let inbox = bob.path().join("inbox");
+    std::fs::create_dir(&inbox).unwrap();
+    // Nobody says more than one message a minute: what strangers say waits, and fills their memory.
+    let args = ["--accept-unknown", "--rate", "1/m", "-d", inbox.to_str().unwrap()];
+    let listener = listen(&bob, &relay, &args);
+    let (eve, mut client) = (Sender::new(&eve, &bob), relay.client());
+    // More than may be under way of all of them together.
+    for id in 1..=1100 {
+        let letter = eve.seal(b"spam\n");
+        let address = eve.mailbox(Box::Public, letter.time_ms);
+        client.say(&Cell::post(id, address, &letter.packets[0]));
+        assert_eq!(client.next_cell().command, Command::Ack);
+    }
+    let via = name_of(&relay, &alice);
+    assert_code(&send(&alice, &["--via", &via, "bob"], b"printed\n"), 0);
+    wait_printed(&listener, "printed\n");
+    let file = alice.path().join("file");
+    std::fs::write(&file, b"a file").unwrap();
+    assert_code(&send(&alice, &["--via", &via, "-f", file.to_str().unwrap(), "bob"], b""), 0);
+}
