@@ -1,5 +1,7 @@
 //! What a receiver of cells makes of each packet: what it takes, what it answers, what it remembers,
 //! and when the relay may forget a cell. PROTOCOL.md, 5.4 and 5.5.
+//!
+//! `AC_TEST_SHOWN`: how often a relay shows one packet again (10,000; full: 200,000).
 #![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -340,4 +342,146 @@ fn who_is_turned_away_is_named_and_nothing_of_it_remembered() {
     pair.admission = Admission::NotNow;
     assert_eq!(pair.feed(&packet, at(0)).1, Verdict::NotNow);
     assert_eq!(pair.held.load(), (0, 0));
+}
+
+/// A stranger's message of one packet, stamped `ahead` ms ahead of the test's beginning.
+fn strangers(pair: &Pair, run: u64, ahead: u64) -> Packet {
+    let mut letter = pair.letter(b"spam");
+    (letter.run, letter.time_ms) = (run.to_be_bytes(), START_MS + ahead);
+    pair.seal(&letter)[0]
+}
+
+#[test]
+fn a_relay_that_shows_a_packet_again_and_again_has_nothing_kept_of_it() {
+    let mut pair = Pair::new();
+    let letter = pair.letter(&[b'x'; 3 * FRAGMENT_LEN]);
+    let packets = pair.seal(&letter);
+    let (first, _, _) = pair.feed(&packets[0], at(0));
+    pair.feed(&packets[1], at(0));
+    // In ever new cells, by turns; of these some are kept in mind, and the others may go.
+    let shown = std::env::var("AC_TEST_SHOWN").map_or(10_000, |n| n.parse().unwrap());
+    let mut awaited = 0;
+    for n in 0..shown {
+        let (_, verdict, events) = pair.feed(&packets[n % 2], at(1));
+        assert!(events.is_empty());
+        awaited += usize::from(verdict == Verdict::Awaited);
+    }
+    assert!(awaited <= 1024, "{awaited} cells are kept in mind");
+    assert_eq!(pair.held.load().0, 1);
+    // In the cell that it came in first it is awaited as ever.
+    pair.next_cell = first;
+    assert_eq!(pair.feed(&packets[0], at(1)).1, Verdict::Awaited);
+    pair.next_cell = 1 << 32;
+    let (last, _, events) = pair.feed(&packets[2], at(2));
+    let Some(Event::Message(message)) = events.into_iter().next() else { panic!("it is whole") };
+    assert!(message.body == letter.body);
+    pair.held.delivered(&message.run);
+    let decided = pair.held.take_decided();
+    assert!([first, first + 1, last].iter().all(|cell| decided.contains(cell)));
+    assert_eq!(decided.len(), awaited + 3);
+}
+
+#[test]
+fn however_often_a_sender_asks_it_is_told_every_ten_seconds_and_no_more() {
+    let mut pair = Pair::new();
+    let letter = pair.letter(b"hi");
+    pair.post(&letter, at(0)).unwrap();
+    let mut told = 0;
+    for ms in 0..1000 {
+        pair.post(&letter, at(ms));
+        told += pair.receipts(&[&letter], at(ms)).len();
+    }
+    assert!(told <= 1001);
+    // Each question has had its answer; what is said of itself stays one every ten seconds.
+    let later: usize = (1..=60).map(|s| pair.receipts(&[&letter], at(1000 * s)).len()).sum();
+    assert!((5..=7).contains(&later), "{later} in a minute");
+}
+
+#[test]
+fn strangers_questions_take_no_room_from_anybody_and_a_contact_is_met() {
+    let mut pair = Pair::new();
+    pair.admission = Admission::Unknown;
+    let mut answered = 0;
+    for n in 0..3000 {
+        let mut letter = pair.letter(&[0xa0]);
+        (letter.kind, letter.time_ms) = (Kind::Probe, START_MS + 299_000);
+        let packet = pair.seal(&letter)[0];
+        let (_, verdict, events) = pair.feed(&packet, at(n));
+        assert_eq!(verdict, Verdict::Decided, "nothing more comes of it");
+        answered += events.len();
+    }
+    assert!((256..=256 + 50).contains(&answered), "{answered} in 3 s");
+    assert_eq!(pair.held.load(), (0, 0));
+    // What the clock is behind by, and that it was a stranger a moment ago, is no matter.
+    pair.admission = Admission::Contact;
+    for skew in [-299_000i64, 299_000] {
+        let time_ms = (START_MS + 3000).saturating_add_signed(skew);
+        let mut letter = Letter { time_ms, ..pair.letter(b"hi") };
+        assert!(pair.post(&letter, at(3000)).is_some());
+        let meet = [&[0xa1, 0, 0x58, 32][..], &random::<32>()].concat();
+        for (kind, body) in [(Kind::Probe, vec![0xa0]), (Kind::Meet, meet)] {
+            letter = Letter { time_ms, kind, ..pair.letter(&body) };
+            if kind == Kind::Meet {
+                letter.ack_key = [0; 32];
+                letter.run.copy_from_slice(&body[4..12]);
+            }
+            let packet = pair.seal(&letter)[0];
+            assert_eq!(pair.feed(&packet, at(3000)).2.len(), 1, "{kind:?} {skew}");
+            assert!(pair.feed(&packet, at(3000)).2.is_empty(), "once");
+        }
+    }
+}
+
+#[test]
+fn what_strangers_have_no_room_for_stays_where_it_is_and_holds_up_nobody_else() {
+    let mut pair = Pair::new();
+    pair.admission = Admission::Unknown;
+    // All the bytes that are theirs wait for the output.
+    let mut first = None;
+    let refused = loop {
+        let letter = pair.letter(&vec![b'x'; MAX_MESSAGE]);
+        if pair.feed(&pair.seal(&letter)[0].clone(), at(0)).1 == Verdict::NotNow {
+            break letter;
+        }
+        first.get_or_insert(pair.post(&letter, at(0)).unwrap().run);
+    };
+    let wait = pair.held.take_wait().expect("it is for them to wait");
+    assert!(!pair.held.is_over(&wait, at(60_000)));
+    let friend = pair.letter(b"hi");
+    pair.admission = Admission::Contact;
+    assert!(pair.post(&friend, at(1)).is_some());
+    assert!(pair.held.take_wait().is_none());
+    // Where nothing more is taken at all, all wait.
+    pair.admission = Admission::NotNow;
+    assert_eq!(pair.feed(&pair.seal(&refused)[0].clone(), at(1)).1, Verdict::NotNow);
+    assert!(pair.held.take_wait().is_none());
+    // Where nothing more can be remembered, its sender does.
+    pair.admission = Admission::NoRoom;
+    assert_eq!(pair.feed(&pair.seal(&refused)[0].clone(), at(1)).1, Verdict::NotNow);
+    let wait = pair.held.take_wait().expect("it is for its sender to wait");
+    assert!(!pair.held.is_over(&wait, at(2)) && pair.held.is_over(&wait, at(61_000)));
+}
+
+#[test]
+fn a_message_is_decided_unread_for_its_own_senders_floor_only() {
+    let mut pair = Pair::new();
+    // What strangers said, by a clock that was set ahead, is forgotten and lifts their floor.
+    pair.admission = Admission::Unknown;
+    let ahead = 5 * 86_400_000;
+    let said = strangers(&pair, 1, ahead);
+    let now = Now { unix_ms: START_MS + ahead, ..at(0) };
+    let (_, _, events) = pair.feed(&said, now);
+    let Some(Event::Message(message)) = events.into_iter().next() else { panic!("it is whole") };
+    pair.held.delivered(&message.run);
+    let later = Now { unix_ms: now.unix_ms + 31 * 86_400_000, ..at(3_000_000) };
+    pair.held.tick(false, later, &mut Vec::new());
+    assert_eq!(pair.held.load().0, 0);
+    // By the right clock what they say now may be forgotten, as far as anybody knows: it stays.
+    let now = at(3_100_000);
+    let packet = strangers(&pair, 2, 0);
+    assert_eq!(pair.feed(&packet, now).1, Verdict::NotNow);
+    assert!(pair.held.take_wait().is_some());
+    // A contact is not touched by that.
+    pair.admission = Admission::Contact;
+    assert_eq!(pair.feed(&packet, now).1, Verdict::Awaited);
 }

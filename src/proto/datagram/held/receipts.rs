@@ -1,6 +1,6 @@
 //! What senders are told of their messages, and when. PROTOCOL.md, 5.5.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::Local;
@@ -11,7 +11,7 @@ use crate::proto::datagram::receipt::{self, Receipted};
 use crate::proto::datagram::replay::RunKey;
 use crate::proto::relay::cell::Address;
 use crate::proto::relay::mailbox::{Channel, epoch};
-use crate::proto::time::Now;
+use crate::proto::time::{CLOCK_WINDOW_MS, Now};
 
 /// A message that was not delivered after so long has its sender told that it is here.
 pub(super) const TOLD_AFTER: Duration = Duration::from_millis(200);
@@ -19,8 +19,9 @@ pub(super) const TOLD_AFTER: Duration = Duration::from_millis(200);
 pub(super) const TOLD_EVERY: Duration = Duration::from_secs(10);
 /// For how long: a sender that waits longer has ended by itself.
 pub(super) const TOLD_FOR: Duration = Duration::from_secs(3600);
-/// The sender of a message that is older than this, in milliseconds, waits for no receipt.
-const AWAITED_MS: u64 = 10 * 60 * 1000;
+/// The sender of a message that is older than this, in milliseconds, waits for no receipt: ten
+/// minutes, by a clock that may be behind ours.
+const AWAITED_MS: u64 = 10 * 60 * 1000 + CLOCK_WINDOW_MS;
 
 /// A packet to be posted.
 pub struct Posting<'a, S> {
@@ -48,12 +49,14 @@ pub(super) struct Receipts<S> {
     due: Vec<Due<S>>,
     /// Whole messages whose senders are to be told that they are here, by when.
     to_tell: BTreeSet<(Duration, RunKey)>,
+    /// When that is, of each: once, however often it asks.
+    told_at: BTreeMap<RunKey, Duration>,
 }
 
 impl<S> Receipts<S> {
     /// None.
     pub fn new() -> Self {
-        Self { due: Vec::new(), to_tell: BTreeSet::new() }
+        Self { due: Vec::new(), to_tell: BTreeSet::new(), told_at: BTreeMap::new() }
     }
 
     /// One more.
@@ -66,15 +69,25 @@ impl<S> Receipts<S> {
         self.due.iter().any(|due| due.key == *key)
     }
 
-    /// The sender of `key` is to be told at `at` that it is here.
+    /// The sender of `key` is to be told at `at`, or before, that it is here.
     pub fn tell_at(&mut self, at: Duration, key: RunKey) {
+        let before = self.told_at.get(&key).copied();
+        if before.is_some_and(|before| before <= at) {
+            return;
+        }
+        if let Some(before) = before {
+            self.to_tell.remove(&(before, key));
+        }
+        self.told_at.insert(key, at);
         self.to_tell.insert((at, key));
     }
 
     /// Whose sender is to be told now, if it is still true.
     pub fn take_told(&mut self, now: Now) -> Option<RunKey> {
         self.to_tell.first().filter(|(at, _)| *at <= now.mono)?;
-        self.to_tell.pop_first().map(|(_, key)| key)
+        let (_, key) = self.to_tell.pop_first()?;
+        self.told_at.remove(&key);
+        Some(key)
     }
 
     /// Seals those that are due, and hands each to `post`.
