@@ -51,7 +51,13 @@ impl Relay {
 
     /// The same with the key that `home` has, or gets.
     pub fn at(home: Home, args: &[&str]) -> Self {
-        let running = Running::start(home.command("ac-relay", args));
+        let command = home.command("ac-relay", args);
+        Self::start(home, command)
+    }
+
+    /// Runs `command`, which is `ac-relay` as `home`.
+    pub fn start(home: Home, command: std::process::Command) -> Self {
+        let running = Running::start(command);
         let line = running.wait_stderr("listening on ");
         let port = port_in_ready_line(&line).unwrap_or_else(|| panic!("no port in {line:?}"));
         let contact = public_key_file(&running.stdout());

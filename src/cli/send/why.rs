@@ -97,8 +97,10 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
             }
         }
         DialError::Nobody(name) => {
-            Failure::new(Code::Unreachable, format!("nobody is there, at relay {name}"))
-                .hint("they have to listen there: ac-listen --via RELAY; and hear you")
+            Failure::new(Code::Unreachable, format!("nobody is there, at relay {name}")).hint(
+                "they have to listen there: ac-listen --via RELAY; and hear you; and your \
+                     clocks must not be over 5 minutes apart",
+            )
         }
         DialError::RelayFull(name) => {
             Failure::new(Code::Unreachable, format!("relay {name} has no room for more"))

@@ -24,6 +24,8 @@ use crate::proto::time::Now;
 pub const PUBLIC_AFTER: Duration = Duration::from_millis(1500);
 /// How long a recipient has for its first RECEIPT, unless the user says otherwise.
 pub const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// RECEIPTs that count: ten times what a recipient says in the hour in which it says something.
+const MAX_COUNTED: usize = 4096;
 /// Posts that are on their way at once: 42 KB.
 const WINDOW: usize = 32;
 /// The first pause after the relay had no room, and the longest: it doubles.
@@ -368,7 +370,7 @@ impl Posting {
         }
         let Some(packet) = cell.packet() else { return };
         let Some(status) = self.awaited.read(&self.me, &self.peer, packet) else { return };
-        if !self.counted.insert(mac1_of(packet)) {
+        if self.counted.len() >= MAX_COUNTED || !self.counted.insert(mac1_of(packet)) {
             return;
         }
         self.heard = Some(now.mono);
