@@ -127,7 +127,7 @@ fn what_is_broken_replayed_or_sealed_for_another_way_draws_nothing() {
     let sealer = Sealer::new(&alice.me, &alice.to, &alice.access);
     let (mut by_udp, mut stale) = ([0; PACKET_LEN], [0; PACKET_LEN]);
     question.packet(&sealer, Way::Network, &[0xa0], now(), &mut OsRandom, &mut by_udp);
-    let long_ago = Now { unix_ms: now().unix_ms - 31_000, ..now() };
+    let long_ago = Now { unix_ms: now().unix_ms - 301_000, ..now() };
     question.packet(&sealer, Way::Relay, &[0xa0], long_ago, &mut OsRandom, &mut stale);
     for packet in [&bent, &by_udp, &stale, &[0xa5; PACKET_LEN]] {
         show(alice, &scene.relay, Box::Pair, packet);
