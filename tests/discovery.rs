@@ -313,6 +313,19 @@ fn without_ipv4_a_contact_is_found_at_a_link_local_address() {
 }
 
 #[test]
+fn an_answer_that_cannot_go_by_ipv4_goes_by_ipv6() {
+    let Some((lan, homes)) = lan(2) else { return };
+    befriend(&homes[0], "alice", &homes[1], "bob");
+    // Bob hears what alice tells everybody by IPv4, and has no route back.
+    lan.hosts[1].move_to("192.168.9.9/24");
+    let _bob = announce(&lan.hosts[1], &homes[1], &["1234"]);
+    let found = discover(&lan.hosts[0], &homes[0], &["bob"]);
+    assert_code(&found, 0);
+    let said = lines(&found.stdout);
+    assert!(said[0].starts_with("[fe80::") && said[0].ends_with(":1234"), "{said:?}");
+}
+
+#[test]
 fn several_announcers_live_on_one_machine() {
     let Some((lan, mut homes)) = lan(2) else { return };
     homes.push(Home::with_identity());

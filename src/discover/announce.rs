@@ -159,9 +159,12 @@ impl Announcement {
                 Outcome::Silence => {}
                 Outcome::TurnedAway(sender) => door.turned_away(&sender),
                 Outcome::Answer => {
-                    // From the address that was asked; an answer that is lost is asked for again.
+                    // From the address that was asked. What goes nowhere is no answer: the same probe
+                    // may come by another way.
                     let source = way.asked.filter(|ip| site.is_ours(*ip));
-                    let _ = own.send(from, source, &answer);
+                    if own.send(from, source, &answer).is_err() {
+                        return announcer.not_sent();
+                    }
                     if let Some(trace) = door.trace() {
                         trace(&crossing(false, packet, format!("PROBE from {from}")));
                         trace(&crossing(true, &answer, format!("HERE to {from}")));

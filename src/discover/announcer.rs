@@ -1,17 +1,22 @@
 //! Answers those whom it would hear, and is silent otherwise. PROTOCOL.md, 6.3.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::memory::Memory;
+use super::memory::{Memory, Question};
 use crate::crypto::sodium::{PublicKey, Random};
 use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::cache::BoxCache;
 use crate::proto::datagram::packet::{
-    Kind, LocalKey, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise,
+    Kind, LocalKey, Mac1, MessageId, Opened, PACKET_LEN, Way, mac1_of, recognise,
 };
-use crate::proto::datagram::presence::{HereBody, ProbeBody};
+use crate::proto::datagram::presence::{HereBody, MAX_ADDRESSES, ProbeBody};
 use crate::proto::datagram::probe::Probe;
 use crate::proto::time::{Now, within_window};
+
+/// Probes whose answers could not be sent, of which this is remembered. A flood of these that pushes one
+/// out costs openings, of which there is a limit.
+const MAX_UNSENT: usize = 1024;
 
 /// What an announcer asks of the program around it.
 pub trait Presence {
@@ -45,13 +50,34 @@ pub struct Announcer {
     /// Of contacts, and of others, so that no flood of these makes those costly.
     caches: [BoxCache; 2],
     memory: Memory,
+    /// What was answered last.
+    answered: Option<Question>,
+    /// Probes of which an answer could not be sent, the newest last; one for each time.
+    unsent: VecDeque<Mac1>,
 }
 
 impl Announcer {
     /// One that answers for `locals`.
     pub fn new(locals: Vec<LocalKey>) -> Self {
         let caches = [BoxCache::new(), BoxCache::new()];
-        Self { locals, caches, memory: Memory::new() }
+        let (answered, unsent) = (None, VecDeque::new());
+        Self { locals, caches, memory: Memory::new(), answered, unsent }
+    }
+
+    /// The answer that [`Announcer::feed`] wrote last could not be sent: another copy of its probe, by
+    /// another way, may be answered. So many copies as a seeker has addresses, and no more: whoever
+    /// recorded one must not have us open it again and again.
+    pub fn not_sent(&mut self) {
+        let Some(question) = self.answered.take() else { return };
+        let (_, mac1) = question.asked;
+        if self.unsent.iter().filter(|unsent| **unsent == mac1).count() >= MAX_ADDRESSES {
+            return;
+        }
+        if self.unsent.len() >= MAX_UNSENT {
+            self.unsent.pop_front();
+        }
+        self.unsent.push_back(mac1);
+        self.memory.forget(&question);
     }
 
     /// Takes a datagram that came from `from` by the link of number `link`, and writes its answer,
@@ -90,6 +116,7 @@ impl Announcer {
         if !self.memory.answered.accept((local, sender), contact, asked, now) {
             return Outcome::Silence;
         }
+        self.answered = Some(Question { who: (local, sender), contact, asked });
         let Some(here) = presence.here(&probe, packet.id(), local, link) else {
             return Outcome::Silence;
         };

@@ -10,6 +10,7 @@ use std::collections::{HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::crypto::sodium::PublicKey;
 use crate::proto::bucket::Bucket;
 use crate::proto::datagram::answered::{Answered, Pace};
 use crate::proto::datagram::packet::Mac1;
@@ -71,6 +72,16 @@ impl Openings {
     }
 }
 
+/// A probe that is answered.
+pub(super) struct Question {
+    /// The number of the key that it asks for, and who asks.
+    pub who: (usize, PublicKey),
+    /// Whether that is a contact.
+    pub contact: bool,
+    /// Its stamp, Unix ms, and its mac1.
+    pub asked: (u64, Mac1),
+}
+
 /// What was answered, what opened lately, and what may be opened.
 pub(super) struct Memory {
     pub(super) answered: Answered,
@@ -104,6 +115,15 @@ impl Memory {
         }
         self.order.push_back(mac1);
         self.recent.insert(mac1);
+    }
+
+    /// The answer to `question` was not sent: a copy of it is as good as new.
+    pub(super) fn forget(&mut self, question: &Question) {
+        let Question { who, contact, asked } = *question;
+        self.answered.forget(who, contact, asked);
+        if self.recent.remove(&asked.1) {
+            self.order.retain(|recent| *recent != asked.1);
+        }
     }
 
     /// A contact asks from there.

@@ -248,6 +248,14 @@ impl Machine {
         must(&["ip", "-n", &self.namespace, "-4", "address", "flush", "dev", LINK]);
     }
 
+    /// Gives it this IPv4 address instead of its own; what it hears from elsewhere, it hears.
+    pub fn move_to(&self, address: &str) {
+        self.drop_ipv4();
+        must(&["ip", "-n", &self.namespace, "address", "add", address, "dev", LINK]);
+        let no_filter = "for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done";
+        must(&["ip", "netns", "exec", &self.namespace, "sh", "-c", no_filter]);
+    }
+
     /// Host number `n` of a [`Lan`] is back, at its address.
     pub fn plug_in(&self, n: usize) {
         let address = format!("10.0.0.{}/24", n + 1);

@@ -109,6 +109,15 @@ impl Answered {
         taken
     }
 
+    /// A question that was accepted got no answer: a copy of it is as good as new.
+    pub fn forget(&mut self, who: (usize, PublicKey), contact: bool, question: (u64, Name)) {
+        let pace = if contact { self.contact } else { self.unknown };
+        let number = self.windows.of(who, contact, |_| Window::new(pace));
+        if self.windows[number].seen.remove(&question) && contact {
+            self.of_contacts -= 1;
+        }
+    }
+
     /// Questions remembered.
     pub fn len(&self) -> usize {
         self.windows.iter().map(|(_, window)| window.seen.len()).sum()
@@ -169,6 +178,22 @@ mod tests {
                 assert!(taken, "{n} with a clock off by {skew}");
             }
             assert!(answered.len() <= CONTACT.most());
+        }
+    }
+
+    #[test]
+    fn what_got_no_answer_is_answered_when_it_comes_again_and_then_no_more() {
+        let mut answered = Answered::new(CONTACT, UNKNOWN);
+        let someone = (0, *KeyPair::generate().public());
+        for contact in [true, false] {
+            let question = (START_MS, name(u64::from(contact)));
+            assert!(answered.accept(someone, contact, question, at(0)));
+            answered.forget(someone, contact, question);
+            answered.forget(someone, contact, question);
+            assert!(answered.is_empty() && answered.of_contacts == 0);
+            assert!(answered.accept(someone, contact, question, at(1)));
+            assert!(!answered.accept(someone, contact, question, at(2)));
+            answered.forget(someone, contact, question);
         }
     }
 
