@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run};
-use net::{Machine, Narrow, Network};
+use net::{LINK, Lan, Machine, Narrow, Network};
 
 /// For everything that has to be sent several times.
 const LOSSY_DEADLINE: Duration = Duration::from_secs(180);
@@ -139,5 +139,83 @@ fn the_first_datagram_passes_a_path_that_takes_less_than_its_size() {
         assert_code(&run(narrow.alice.command(&alice, "ac-send", &args), &long, DEADLINE), 0);
         assert!(listener.wait_exit(DEADLINE).success());
         assert!(listener.stdout() == long);
+    }
+}
+
+/// The link-local address that `machine` has on the cable, and the number of its interface there.
+fn link_local(machine: &Machine, home: &Home) -> (String, String) {
+    let show = format!("ip -6 -o address show dev {LINK} scope link");
+    let shown = run(machine.shell(home, &show), b"", DEADLINE);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    let number = text.split(':').next().unwrap().to_owned();
+    let address = text.split_whitespace().find_map(|word| word.strip_suffix("/64")).unwrap();
+    (address.to_owned(), number)
+}
+
+#[test]
+fn a_link_local_address_is_bound_and_dialled_with_its_interface() {
+    if !need_programs(&["ac-keygen", "ac-listen", "ac-send", "ac-relay", "ac-discover"]) {
+        return;
+    }
+    let Some(lan) = Lan::new(2) else { return };
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let (ours, theirs) = (&lan.hosts[0], &lan.hosts[1]);
+    let (address, number) = link_local(theirs, &bob);
+    for transport in [&[][..], &["-u"]] {
+        for zone in [LINK, &number] {
+            let at = format!("[{address}%{zone}]:0");
+            let args = [transport, &["-1", &at]].concat();
+            let mut listener = Listener::start(theirs.command(&bob, "ac-listen", &args));
+            // By its name, however it was said; what is shown can be typed.
+            let place = format!("[{address}%{LINK}]:{}", listener.port());
+            assert!(listener.stderr().contains(&format!("listening on {place} (")), "{place}");
+            let to = format!("bob@{}", place.replace(LINK, zone));
+            let args = [transport, &[to.as_str()]].concat();
+            assert_code(&run(ours.command(&alice, "ac-send", &args), b"hi\n", DEADLINE), 0);
+            assert_eq!(listener.wait_exit(DEADLINE).code(), Some(0), "{}", listener.stderr());
+            assert_eq!(listener.stdout(), b"hi\n");
+        }
+    }
+    // In a key file, from a relay, and by discovery.
+    let at = format!("[{address}%{LINK}]:7000");
+    let relay = Running::start(theirs.command(&bob, "ac-relay", &["--address", &at, &at]));
+    relay.wait_stderr(&format!("listening on {at} (tcp)"));
+    let home = alice.path().join("home.pub");
+    std::fs::write(&home, relay.stdout()).unwrap();
+    let via = ["--via", home.to_str().unwrap(), "bob"];
+    assert_code(&run(ours.command(&alice, "ac-send", &via), b"hi\n", DEADLINE), 7);
+    let announced = format!("[{address}%{LINK}]:1234");
+    let announcer =
+        Running::start(theirs.command(&bob, "ac-discover", &["--announce", &announced]));
+    announcer.wait_stderr(&format!("announcing {announced} (tcp)"));
+    let found = run(ours.command(&alice, "ac-discover", &["bob"]), b"", DEADLINE);
+    assert_code(&found, 0);
+    assert_eq!(String::from_utf8(found.stdout).unwrap(), format!("{announced}\n"));
+}
+
+#[test]
+fn an_interface_that_is_missing_or_makes_no_sense_is_said() {
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    let said = |name: &str, args: &[&str], code: i32, what: &str| {
+        let output = run(alice.command(name, args), b"hi\n", DEADLINE);
+        assert_code(&output, code);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains(what), "{name} {args:?}: {stderr}");
+    };
+    let missing = "nope0: there is no such interface";
+    let link_local = "only a link-local address has an interface behind %";
+    for name in ["ac-listen", "ac-relay"] {
+        said(name, &["[fe80::1%nope0]:0"], 2, missing);
+        said(name, &["[::1%lo]:0"], 2, link_local);
+        said(name, &["[::%lo]:0"], 2, link_local);
+        said(name, &["[fe80::1]:0"], 1, "say on which interface");
+    }
+    for transport in [&[][..], &["-u"]] {
+        let send = |to: &str, what| said("ac-send", &[transport, &[to]].concat(), 4, what);
+        send("bob@[fe80::1%nope0]:1", missing);
+        send("bob@[::1%lo]:1", link_local);
+        send("bob@[fe80::1]:1", "say on which interface");
     }
 }

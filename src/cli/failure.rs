@@ -107,6 +107,9 @@ pub fn print(program: &str, failure: &Failure) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
+/// The hint for a link-local address without its interface.
+pub const NO_ZONE: &str = "say on which interface, for example [fe80::1%eth0]:1234";
+
 /// The table of exit codes that ends every `--help`.
 pub const EXIT_STATUS_HELP: &str = "\
 Exit status:

@@ -1,10 +1,11 @@
 //! Names of hosts, looked up in a thread: a name server may take its time, the loop may not.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
 use super::hub::Bell;
+use super::lan::links;
 use crate::keys::is_onion;
 
 /// Where somebody listens, as a user writes it.
@@ -26,6 +27,21 @@ impl std::fmt::Display for HostPort {
     }
 }
 
+impl From<SocketAddr> for HostPort {
+    /// As a user writes it: with the name of its interface, if it has a zone.
+    fn from(address: SocketAddr) -> Self {
+        let host = match address {
+            SocketAddr::V6(v6) if v6.scope_id() != 0 => {
+                let number = v6.scope_id();
+                let zone = links::name_of(number).unwrap_or_else(|| number.to_string());
+                format!("{}%{zone}", v6.ip())
+            }
+            other => other.ip().to_string(),
+        };
+        Self { host, port: address.port() }
+    }
+}
+
 /// A look-up under way, or its answer.
 pub enum Lookup {
     /// The addresses, in the order in which to try them; an error is told once.
@@ -40,11 +56,8 @@ impl Lookup {
     /// # Errors
     /// When a thread cannot be started.
     pub fn start(target: &HostPort, bell: Bell) -> io::Result<Self> {
-        if let Ok(ip) = target.host.parse::<IpAddr>() {
-            return Ok(Self::Done(Ok(vec![SocketAddr::new(ip, target.port)])));
-        }
-        if is_onion(&target.host) {
-            return Ok(Self::Done(Err(needs_proxy(&target.host))));
+        if let Some(known) = without_asking(&target.host, target.port) {
+            return Ok(Self::Done(known.map(|address| vec![address])));
         }
         let (tell, answer) = channel();
         let (host, port) = (target.host.clone(), target.port);
@@ -75,16 +88,42 @@ impl Lookup {
     }
 }
 
-/// The addresses of `host`, from the system's resolver: it takes its time. The only place that asks it.
+/// The addresses of `host`, if need be from the system's resolver, which takes its time. The only place
+/// that asks it.
 ///
 /// # Errors
-/// What the resolver says; [`io::ErrorKind::Unsupported`] for an `.onion` name, for which it is not
-/// asked.
+/// What the resolver says; and for what it is not asked: [`io::ErrorKind::Unsupported`] for an `.onion`
+/// name, [`io::ErrorKind::NotFound`] for an interface that is not there.
 pub fn ask(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if is_onion(host) {
-        return Err(needs_proxy(host));
+    match without_asking(host, port) {
+        Some(known) => known.map(|address| vec![address]),
+        None => Ok((host, port).to_socket_addrs()?.collect()),
     }
-    Ok((host, port).to_socket_addrs()?.collect())
+}
+
+/// What is known of `host` by itself: it is an address, or no resolver may hear of it.
+fn without_asking(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some(Ok(SocketAddr::new(ip, port)));
+    }
+    if is_onion(host) {
+        return Some(Err(needs_proxy(host)));
+    }
+    let (address, zone) = host.split_once('%')?;
+    let ip = address.parse::<Ipv6Addr>().ok()?;
+    Some(in_zone(ip, zone).map(|scope| SocketAddrV6::new(ip, port, 0, scope).into()))
+}
+
+/// The number of the interface that `zone` names, or is the number of, for `ip`.
+fn in_zone(ip: Ipv6Addr, zone: &str) -> io::Result<u32> {
+    if !ip.is_unicast_link_local() {
+        let why = format!("{ip}: only a link-local address has an interface behind %");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    let number = links::number_of(zone).or_else(|| zone.parse().ok().filter(|n| *n != 0));
+    number.ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("{zone}: there is no such interface"))
+    })
 }
 
 fn needs_proxy(host: &str) -> io::Error {

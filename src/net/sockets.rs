@@ -44,16 +44,24 @@ impl std::fmt::Display for Transport {
     }
 }
 
-/// Where to listen: an address, or every address of both families.
+/// Where to listen. Port 0 lets the system choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bind {
-    /// `None` is every IPv4 and IPv6 address.
-    pub address: Option<IpAddr>,
-    /// 0 lets the system choose.
-    pub port: u16,
+pub enum Bind {
+    /// At every IPv4 and IPv6 address, on this port.
+    Everywhere(u16),
+    /// At this address; a link-local one bears its link's number.
+    At(SocketAddr),
 }
 
 impl Bind {
+    /// The address: `[::]` for every address of both families.
+    pub fn address(&self) -> SocketAddr {
+        match *self {
+            Self::At(address) => address,
+            Self::Everywhere(port) => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+        }
+    }
+
     /// A listening TCP socket.
     ///
     /// # Errors
@@ -78,12 +86,11 @@ impl Bind {
     }
 
     fn socket(&self, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-        match self.address {
-            Some(ip) => bound(SocketAddr::new(ip, self.port), kind, protocol),
-            None => {
-                let both = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), self.port);
-                let v4_only = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), self.port);
-                match bound(both, kind, protocol) {
+        match *self {
+            Self::At(address) => bound(address, kind, protocol),
+            Self::Everywhere(port) => {
+                let v4_only = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+                match bound(self.address(), kind, protocol) {
                     // A machine without IPv6.
                     Err(e) if no_such_family(&e) => bound(v4_only, kind, protocol),
                     other => other,
@@ -123,7 +130,11 @@ pub fn allow_fragments(socket: impl AsFd) {
 
 /// An IPv4 address that an IPv6 socket saw, as IPv4.
 pub fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
+    match address.ip().to_canonical() {
+        ip if ip.is_ipv4() => SocketAddr::new(ip, address.port()),
+        // With its link's number, if it has one.
+        _ => address,
+    }
 }
 
 /// The machine's own addresses, loopback and link-local ones left out.

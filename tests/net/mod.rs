@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::common::{Home, need, possible, program};
 
 /// The interface at either end of the cable.
-const LINK: &str = "cable";
+pub const LINK: &str = "cable";
 
 /// One machine, with programs to be started in it.
 pub struct Machine {

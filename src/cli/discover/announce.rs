@@ -1,7 +1,5 @@
 //! `--announce`: answers for a listener of this machine, until stopped.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-
 use mio::Events;
 
 use super::door::{Doorkeeper, Policy};
@@ -13,6 +11,7 @@ use crate::discover::announce::{Announced, Announcement, GATHER, Listening, Memb
 use crate::discover::public::PublicName;
 use crate::keys::{Keyring, LocalKey, LocalKind, fingerprint};
 use crate::net::hub::Hub;
+use crate::net::resolve::HostPort;
 use crate::net::sockets::Transport;
 
 /// Answers until a signal comes.
@@ -66,12 +65,12 @@ fn listening(options: &Options) -> Result<Vec<Listening>, Failure> {
     let transport = if options.udp { Transport::Udp } else { Transport::Tcp };
     let mut listening = Vec::new();
     for bind in options.announce.iter().flat_map(|word| word.binds()) {
-        if bind.port == 0 {
+        let address = bind.address();
+        if address.port() == 0 {
             return Err(Failure::new(Code::Usage, "--announce 0: nobody can listen on port 0")
                 .hint("say the port that your listener shows, or use ac-listen --announce"));
         }
-        let ip = bind.address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        listening.push(Listening { address: SocketAddr::new(ip, bind.port), transport });
+        listening.push(Listening { address, transport });
     }
     Ok(listening)
 }
@@ -118,7 +117,7 @@ pub fn cannot_announce(e: &std::io::Error, port: u16) -> Failure {
 }
 
 fn say_ready(options: &Options, at: &Listening) -> Result<(), Failure> {
-    let (address, transport) = (at.address.to_string(), at.transport.name());
+    let (address, transport) = (HostPort::from(at.address).to_string(), at.transport.name());
     let mut line = format!("announcing {}", ready::place(at.address, transport));
     if at.address.ip().is_loopback() {
         line.push_str(": nobody else on the network can reach that");

@@ -11,8 +11,6 @@ mod save;
 mod show;
 mod watch;
 
-pub use self::show::host;
-
 use std::process::ExitCode;
 use std::time::Duration;
 

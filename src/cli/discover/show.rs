@@ -1,7 +1,5 @@
 //! Somebody who was found, as a line or as an object.
 
-use std::net::SocketAddr;
-
 use super::people::People;
 use crate::cli::json::{self, Event};
 use crate::cli::sanitize::sanitize_line;
@@ -9,7 +7,6 @@ use crate::crypto::sodium::PublicKey;
 use crate::discover::roster::{Entry, Id, Status};
 use crate::keys::fingerprint;
 use crate::keys::names::excerpt;
-use crate::net::lan::links::name_of;
 use crate::net::resolve::HostPort;
 use crate::proto::datagram::presence::{Carrier, Endpoint};
 
@@ -54,19 +51,7 @@ pub fn at_relay(people: &People, relay: &str, id: &Id, entry: &Entry) -> Row {
 
 /// `HOST:PORT` of a listener of somebody who was found.
 fn address(entry: &Entry, port: u16) -> String {
-    HostPort { host: host(&entry.address), port }.to_string()
-}
-
-/// An address without its port; a link-local one with its interface.
-pub fn host(address: &SocketAddr) -> String {
-    match address {
-        SocketAddr::V6(v6) if v6.scope_id() != 0 => {
-            let number = v6.scope_id();
-            let zone = name_of(number).unwrap_or_else(|| number.to_string());
-            format!("{}%{zone}", v6.ip())
-        }
-        other => other.ip().to_string(),
-    }
+    HostPort { port, ..entry.address.into() }.to_string()
 }
 
 fn name(people: &People, id: &Id, entry: &Entry) -> (String, Option<PublicKey>) {

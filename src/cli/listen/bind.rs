@@ -1,11 +1,12 @@
 //! Where ac-listen listens: its operands, and the sockets that they ask for.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use mio::net::{TcpListener, UdpSocket};
 
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{Code, Failure, NO_ZONE, system};
+use crate::net::lan::links::lacks_zone;
 use crate::net::resolve;
 use crate::net::sockets::{Bind, Transport};
 
@@ -19,7 +20,7 @@ pub struct BindWord {
 impl BindWord {
     /// Every address of the machine.
     pub fn everywhere(port: u16) -> Self {
-        Self { text: port.to_string(), binds: vec![Bind { address: None, port }] }
+        Self { text: port.to_string(), binds: vec![Bind::Everywhere(port)] }
     }
 
     /// The addresses that it names.
@@ -33,7 +34,7 @@ impl BindWord {
 /// # Errors
 /// What a user should read about it.
 pub fn bind(text: &str) -> Result<BindWord, String> {
-    let all = |port| vec![Bind { address: None, port }];
+    let all = |port| vec![Bind::Everywhere(port)];
     let port = |text: &str| {
         let digits = text.bytes().all(|b| b.is_ascii_digit());
         let port = text.parse::<u16>().ok().filter(|_| digits);
@@ -53,11 +54,8 @@ fn on_host(host: &str, port: u16) -> Result<Vec<Bind>, String> {
     if bare.is_none() && host.contains(':') {
         return Err("an IPv6 address stands in brackets: [IPV6]:PORT".into());
     }
-    if let Ok(ip) = bare.unwrap_or(host).parse::<IpAddr>() {
-        return Ok(vec![Bind { address: Some(ip), port }]);
-    }
-    let found = resolve::ask(host, port).map_err(|e| e.to_string())?;
-    Ok(found.iter().map(|a| Bind { address: Some(a.ip()), port }).collect())
+    let found = resolve::ask(bare.unwrap_or(host), port).map_err(|e| e.to_string())?;
+    Ok(found.into_iter().map(Bind::At).collect())
 }
 
 /// The sockets that the operands ask for.
@@ -106,6 +104,11 @@ fn cannot_listen(word: &BindWord, e: &io::Error) -> Failure {
         }
         io::ErrorKind::PermissionDenied => {
             failure.hint("ports below 1024 are for root: choose a higher one")
+        }
+        io::ErrorKind::InvalidInput
+            if word.binds.iter().any(|bind| lacks_zone(&bind.address())) =>
+        {
+            failure.hint(NO_ZONE)
         }
         _ => failure,
     }

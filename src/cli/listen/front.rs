@@ -18,6 +18,7 @@ use crate::crypto::sodium::PublicKey;
 use crate::keys::{Keyring, fingerprint};
 use crate::net::listen::{Caller, Heard, Host, Notice, Origin, RelayNews, SessionId};
 use crate::net::receiver::{Hired, Route};
+use crate::net::resolve::HostPort;
 use crate::net::sockets::Transport;
 use crate::proto::limits::{Limit, Network};
 use crate::proto::stream::meta::{MessageKind, Meta};
@@ -98,7 +99,7 @@ impl<'a> Front<'a> {
 
     /// The ready line: what is heard where, and the machine's own addresses behind a wildcard.
     pub fn say_listening(&mut self, address: SocketAddr, transport: Transport) {
-        let shown = address.to_string();
+        let shown = HostPort::from(address).to_string();
         let plain = !self.contacts.has_keyring();
         let transport = transport.name();
         self.told.report(&Event::Listening { address: &shown, transport, plain });

@@ -10,6 +10,7 @@ use crate::cli::outputs::Told;
 use crate::cli::{ready, units};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::fingerprint;
+use crate::net::resolve::HostPort;
 use crate::net::sockets::Transport;
 use crate::relay::counts::Counts;
 use crate::relay::server::Host;
@@ -49,14 +50,14 @@ impl Front {
     /// The ready line.
     pub fn say_listening(&mut self, address: SocketAddr) {
         let transport = Transport::Tcp.name();
-        let shown = address.to_string();
+        let shown = HostPort::from(address).to_string();
         self.told.report(&Event::Listening { address: &shown, transport, plain: false });
         self.say(&format!("listening on {}", ready::place(address, transport)));
     }
 
     /// Where counts are told.
     pub fn say_metrics(&mut self, address: SocketAddr) {
-        let shown = address.to_string();
+        let shown = HostPort::from(address).to_string();
         self.told.report(&Event::Metrics { address: &shown });
         self.say(&format!("metrics on http://{shown}/metrics"));
     }

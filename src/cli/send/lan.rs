@@ -1,13 +1,11 @@
 //! Where a name is on the local network: `--lan`, or `lan = true` in config.toml behind what the key
 //! file says.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::Options;
 use crate::cli::config::Config;
 use crate::cli::destination::Destination;
-use crate::cli::discover::host;
 use crate::cli::failure::{Code, Failure, system};
 use crate::crypto::sodium::KeyPair;
 use crate::discover::PORT;
@@ -81,6 +79,5 @@ fn sought(to: &Destination) -> Sought {
 
 fn target(entry: &Entry, carrier: Carrier) -> Option<HostPort> {
     let at = entry.endpoints.iter().find(|at| at.carrier == carrier)?;
-    let address: &SocketAddr = &entry.address;
-    Some(HostPort { host: host(address), port: at.port })
+    Some(HostPort { port: at.port, ..entry.address.into() })
 }

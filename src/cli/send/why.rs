@@ -4,11 +4,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{Code, Failure, NO_ZONE, system};
 use crate::cli::history;
 use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
 use crate::net::dial::{DialError, NoProof};
+use crate::net::lan::links::lacks_zone;
+use crate::net::resolve::HostPort;
 use crate::net::send::{Cut, Held, SendError};
 use crate::proto::stream::record::RefuseCode;
 
@@ -75,17 +77,19 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
             Failure::new(Code::Unreachable, format!("the host was not found: {}", system(e)))
         }
         DialError::Refused(address, e) => {
-            let failure = Failure::new(Code::Unreachable, format!("{address}: {}", system(e)));
+            let shown = HostPort::from(*address);
+            let failure = Failure::new(Code::Unreachable, format!("{shown}: {}", system(e)));
             match e.kind() {
                 io::ErrorKind::ConnectionRefused => failure.hint("nobody listens on that port"),
+                io::ErrorKind::InvalidInput if lacks_zone(address) => failure.hint(NO_ZONE),
                 _ => failure,
             }
         }
         DialError::NoAnswer(address, time) => Failure::new(
             Code::Unreachable,
-            format!("no answer from {address} after {}", units::seconds(*time)),
+            format!("no answer from {} after {}", HostPort::from(*address), units::seconds(*time)),
         ),
-        DialError::NoProof(address, what) => no_proof(&address.to_string(), *what),
+        DialError::NoProof(address, what) => no_proof(&HostPort::from(*address).to_string(), *what),
         DialError::Relay(name, why) => {
             let failure = dial_failure(why).about(format!("relay {name}"));
             match failure.code {

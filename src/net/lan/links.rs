@@ -60,6 +60,11 @@ pub fn is_link_local(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
+/// Whether it is an address that means another host on each link, and no link is said.
+pub fn lacks_zone(address: &SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() && v6.scope_id() == 0)
+}
+
 /// The address to speak to: a link-local one bears its link's number.
 pub fn scoped(ip: IpAddr, port: u16, link: u32) -> SocketAddr {
     match ip {
@@ -123,6 +128,12 @@ fn address(found: &IfAddr) -> Address {
 pub fn name_of(index: u32) -> Option<String> {
     let found = if_addrs::get_if_addrs().unwrap_or_default();
     found.into_iter().find(|i| i.index == Some(index)).map(|i| i.name)
+}
+
+/// The number of the link that the system calls `name`.
+pub fn number_of(name: &str) -> Option<u32> {
+    let found = if_addrs::get_if_addrs().unwrap_or_default();
+    found.into_iter().find(|i| i.name == name)?.index
 }
 
 /// Where a packet goes so that every host of `link` hears it on `port`, each with the address of

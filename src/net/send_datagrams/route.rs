@@ -93,7 +93,7 @@ pub(in crate::net) fn connect(
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     };
-    let mut socket = Bind { address: Some(any), port: 0 }.udp()?;
+    let mut socket = Bind::At(SocketAddr::new(any, 0)).udp()?;
     socket.connect(address)?;
     hub.registry().register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
     Ok(socket)
