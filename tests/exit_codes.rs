@@ -129,6 +129,50 @@ fn an_output_that_cannot_be_written_is_1() {
 }
 
 #[test]
+fn a_lack_of_descriptors_is_1_wherever_it_strikes() {
+    let (alice, bob, tcp) = scene(&[]);
+    let udp = Listener::spawn(&bob, &["-u", "127.0.0.1:0"]);
+    // Nothing of it is a relay: nobody gets that far.
+    let relay = alice.path().join("home.pub");
+    let relay_home = Home::new();
+    let mut command = relay_home.command("ac-relay", &["127.0.0.1:0"]);
+    command.stdout(File::create(&relay).unwrap());
+    let running = Running::start(command);
+    let port = common::port_in_ready_line(&running.wait_stderr("listening on ")).unwrap();
+    assert_code(&alice.keygen(&["--import", relay.to_str().unwrap(), "--as", "home"]), 0);
+    let (near, far) = (tcp.destination("bob"), format!("bob@localhost:{}", tcp.port()));
+    let (by_udp, via) = (udp.destination("bob"), format!("home@127.0.0.1:{port}"));
+    let ways: [(&[&str], i32); 7] = [
+        (&[&near], 0),
+        (&[&far], 0),
+        (&[&near, &far], 0),
+        (&["-u", &by_udp], 0),
+        (&["-u", "-z", &by_udp], 0),
+        (&["--queue", "-w", "1s", "--via", &via, "bob"], 0),
+        (&["-z", "-w", "1s", "--via", &via, "bob"], 4),
+    ];
+    for (args, end) in ways {
+        for limit in 4.. {
+            let mut command = Command::new("sh");
+            let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+            command.args(["-c", &script, program("ac-send").to_str().unwrap()]).args(args);
+            alice.at_home(&mut command);
+            let sent = run(command, b"hi\n", DEADLINE);
+            let said = String::from_utf8_lossy(&sent.stderr).into_owned();
+            let short = said.contains("open files");
+            let code = sent.status.code();
+            // Too few even to start the program are the loader's affair.
+            assert!(code == Some(1) || code == Some(127) || !short, "{args:?}, {limit}: {said}");
+            assert!(limit < 32, "{args:?}: {said}");
+            if code == Some(end) {
+                break;
+            }
+            assert_ne!(code, Some(4), "{args:?}, {limit}: {said}");
+        }
+    }
+}
+
+#[test]
 fn an_address_that_cannot_be_bound_is_1() {
     let (_alice, bob, listener) = scene(&[]);
     let taken = format!("127.0.0.1:{}", listener.port());

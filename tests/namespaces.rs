@@ -219,3 +219,19 @@ fn an_interface_that_is_missing_or_makes_no_sense_is_said() {
         send("bob@[fe80::1]:1", "say on which interface");
     }
 }
+
+#[test]
+fn what_the_own_machine_forbids_is_1_and_what_the_network_says_is_4() {
+    let Some((network, alice, _bob)) = alice_and_bob() else { return };
+    let send =
+        |args: &[&str]| run(network.alice.command(&alice, "ac-send", args), b"hi\n", DEADLINE);
+    // No route.
+    assert_code(&send(&["-u", "bob@192.0.2.1:1234"]), 4);
+    assert_code(&send(&["bob@192.0.2.1:1234"]), 4);
+    if !network.alice.forbids_udp() {
+        return;
+    }
+    let sent = send(&["-u", "bob@10.0.0.5:1234"]);
+    assert_code(&sent, 1);
+    assert!(String::from_utf8_lossy(&sent.stderr).contains("not permitted"), "{sent:?}");
+}

@@ -125,10 +125,12 @@ Exit status:
   129, 130, 143   died of SIGHUP, SIGINT, SIGTERM";
 
 impl From<KeyError> for Failure {
-    /// Exit code 3, or 1 when a key file cannot be written.
+    /// Exit code 3, or 1 when a key file cannot be written, or the system is short of something.
     fn from(error: KeyError) -> Self {
         let code = match error.kind {
-            KeyErrorKind::Exists | KeyErrorKind::CannotWrite(_) => Code::Local,
+            KeyErrorKind::Exists | KeyErrorKind::CannotWrite(_) | KeyErrorKind::NoResources(_) => {
+                Code::Local
+            }
             _ => Code::Key,
         };
         Self { code, message: error.to_string(), hint: error.hint() }

@@ -56,9 +56,9 @@ fn open_regular(path: &Path) -> Result<(OwnedFd, Stat), KeyErrorKind> {
         Errno::NOENT => KeyErrorKind::Missing,
         Errno::LOOP => KeyErrorKind::SymbolicLink,
         Errno::NXIO => KeyErrorKind::NotAFile("a socket or a device"),
-        other => KeyErrorKind::CannotRead(reason(other.into())),
+        other => unreadable(other.into()),
     })?;
-    let stat = rustix::fs::fstat(&fd).map_err(|e| KeyErrorKind::CannotRead(reason(e.into())))?;
+    let stat = rustix::fs::fstat(&fd).map_err(|e| unreadable(e.into()))?;
     let what = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile if stat.st_size as u64 > MAX_FILE_LEN as u64 => {
             return Err(KeyErrorKind::TooLarge);
@@ -92,7 +92,7 @@ fn read_bounded(mut stream: impl io::Read, expected: usize) -> Result<Wiped, Key
             Ok(0) => break,
             Ok(n) => len += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(KeyErrorKind::CannotRead(reason(e))),
+            Err(e) => return Err(unreadable(e)),
         }
     }
     if len > expected {
@@ -196,6 +196,15 @@ pub fn make_directory(directory: &Path) -> Result<(), KeyError> {
         .mode(0o700)
         .create(directory)
         .map_err(|e| KeyErrorKind::CannotWrite(reason(e)).at(PathBuf::from(directory)))
+}
+
+/// Why something cannot be read: it says nothing of the key if the system is short of something.
+pub(super) fn unreadable(error: io::Error) -> KeyErrorKind {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM];
+    match short.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
+        true => KeyErrorKind::NoResources(reason(error)),
+        false => KeyErrorKind::CannotRead(reason(error)),
+    }
 }
 
 /// An error of the system as part of a sentence: lower case, without its number.

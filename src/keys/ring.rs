@@ -254,7 +254,7 @@ impl Keyring {
     /// When the directory cannot be read; that it is not there is no error.
     pub fn shelf(&self, shelf: Shelf) -> Result<Listing<PathBuf>, KeyError> {
         let directory = self.shelf_path(shelf);
-        let unreadable = |e| KeyErrorKind::CannotRead(disk::reason(e)).at(&directory);
+        let unreadable = |e| disk::unreadable(e).at(&directory);
         let entries = match std::fs::read_dir(&directory) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),

@@ -281,7 +281,7 @@ pub fn send_plain_datagrams(
     let mut source = Source::new(input, DATAGRAM);
     let mut dropped = 0;
     loop {
-        let refused = |e| SendError::Dial(DialError::Refused(address, e));
+        let refused = |e| SendError::Dial(DialError::refused(address, e));
         let more = send_some(&socket, &mut source, limits, refused)?;
         dropped += drop_answers(&socket).map_err(refused)?;
         if source.is_over() {
@@ -301,7 +301,7 @@ fn first_reachable(
     for address in addresses {
         match connect(hub, address, PEER) {
             Ok(socket) => return Ok((socket, address)),
-            Err(e) => failure = Some(DialError::Refused(address, e).or_better(failure)),
+            Err(e) => failure = Some(DialError::refused(address, e).or_better(failure)),
         }
     }
     let none = io::Error::new(io::ErrorKind::NotFound, "the name has no address");

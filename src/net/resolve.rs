@@ -1,5 +1,6 @@
 //! Names of hosts, looked up in a thread: a name server may take its time, the loop may not.
 
+use std::fs::File;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -7,6 +8,9 @@ use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use super::hub::Bell;
 use super::lan::links;
 use crate::keys::is_onion;
+
+/// Descriptors that the system's resolver has open at once, at most.
+const LOOKUP_FILES: usize = 4;
 
 /// Where somebody listens, as a user writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -62,7 +66,10 @@ impl Lookup {
         let (tell, answer) = channel();
         let (host, port) = (target.host.clone(), target.port);
         std::thread::Builder::new().name("resolver".into()).spawn(move || {
-            let addresses = ask(&host, port).map_err(|e| not_found(&host, &e));
+            let addresses = ask(&host, port).map_err(|e| {
+                // Without a descriptor the resolver says that there is no such name.
+                can_open().err().unwrap_or_else(|| not_found(&host, &e))
+            });
             // Nobody listens any more if the program gave up meanwhile.
             let _ = tell.send(addresses);
             bell.ring();
@@ -129,6 +136,15 @@ fn in_zone(ip: Ipv6Addr, zone: &str) -> io::Result<u32> {
 fn needs_proxy(host: &str) -> io::Error {
     let why = format!("{host}: an .onion name needs a proxy, and none is set");
     io::Error::new(io::ErrorKind::Unsupported, why)
+}
+
+/// Whether there are descriptors for a look-up: the resolver needs a socket and a file at once.
+fn can_open() -> io::Result<()> {
+    let files: io::Result<Vec<File>> = (0..LOOKUP_FILES).map(|_| File::open("/dev/null")).collect();
+    match files {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        opened => opened.map(drop),
+    }
 }
 
 /// What the resolver said of `host`, which it does not name, in the form of our own errors.

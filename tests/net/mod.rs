@@ -315,6 +315,13 @@ impl Machine {
         possible(self.run(&rule).is_some(), "install iptables")
     }
 
+    /// From now on the machine lets no program of its own send by UDP. False, and said so, if this
+    /// machine has nothing that can do it.
+    pub fn forbids_udp(&self) -> bool {
+        let rule = ["iptables", "-w", "-A", "OUTPUT", "-p", "udp", "-j", "DROP"];
+        possible(self.run(&rule).is_some(), "install iptables")
+    }
+
     fn run(&self, words: &[&str]) -> Option<Output> {
         self.enter().args(words).output().ok().filter(|output| output.status.success())
     }

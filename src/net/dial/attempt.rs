@@ -95,7 +95,7 @@ impl<U> Attempt<U> {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
                 DialError::NoProof(self.address, NoProof::Closed)
             }
-            _ => DialError::Refused(self.address, e),
+            _ => DialError::refused(self.address, e),
         };
         if let Some(e) = self.socket.take_error().map_err(refused)? {
             return Err(refused(e));

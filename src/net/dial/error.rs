@@ -4,6 +4,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use crate::net::via::Relay;
 
 /// Why nobody was reached, from the least to the most that is known of the peer.
@@ -11,7 +13,7 @@ use crate::net::via::Relay;
 pub enum DialError {
     /// The name of the host has no address.
     NotFound(io::Error),
-    /// The system refused or the peer did: no route, connection refused.
+    /// There is no route, or the peer refused.
     Refused(SocketAddr, io::Error),
     /// TCP never completed.
     NoAnswer(SocketAddr, Duration),
@@ -43,6 +45,17 @@ pub enum NoProof {
 }
 
 impl DialError {
+    /// `address` could not be spoken to: because this machine did not let us, or for what the network
+    /// or the peer said.
+    pub fn refused(address: SocketAddr, e: io::Error) -> Self {
+        if is_local(&e) { Self::Local(e) } else { Self::Refused(address, e) }
+    }
+
+    /// The addresses of a host were not found.
+    pub fn not_found(e: io::Error) -> Self {
+        if is_local(&e) { Self::Local(e) } else { Self::NotFound(e) }
+    }
+
     /// This one, unless `older` says more.
     pub fn or_better(self, older: Option<Self>) -> Self {
         match older {
@@ -63,6 +76,20 @@ impl DialError {
             Self::Local(_) => 6,
         }
     }
+}
+
+/// Whether this machine is short of something, or its rules forbid it: no word of the network.
+fn is_local(e: &io::Error) -> bool {
+    let local = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::NOSPC,
+        Errno::PERM,
+        Errno::ACCESS,
+    ];
+    local.iter().any(|errno| e.raw_os_error() == Some(errno.raw_os_error()))
 }
 
 /// Why a connection did not become one to the peer.

@@ -95,7 +95,7 @@ impl<O: Opening> Dialing<O> {
                 Ok(Some(addresses)) => self.candidates = addresses.into(),
                 Ok(None) if now.mono < self.until => return Ok(None),
                 Ok(None) => return Err(self.way(DialError::NotFound(silent()))),
-                Err(e) => return Err(self.way(DialError::NotFound(e))),
+                Err(e) => return Err(self.way(DialError::not_found(e))),
             }
             self.lookup = None;
         }
@@ -151,7 +151,7 @@ impl<O: Opening> Dialing<O> {
         }
         match self.connect(registry, address, now, now.mono + left / share) {
             Ok(attempt) => self.attempt = Some(attempt),
-            Err(e) => self.note(self.way(DialError::Refused(address, e))),
+            Err(e) => self.note(self.way(DialError::refused(address, e))),
         }
         // Without an attempt the caller's loop comes back for the next address.
         self.attempt.is_some() || self.next_candidate(registry, now)

@@ -43,7 +43,7 @@ impl Ping {
                     return Ok(Turn::Over(Ok(Delivered { address, total: 0 })));
                 }
                 Err(e) if is_final(&e) => {
-                    route.give_up(DialError::Refused(route.address(), e));
+                    route.give_up(DialError::refused(route.address(), e));
                     self.next = Duration::ZERO;
                 }
                 _ => return Ok(Turn::Wait),

@@ -50,7 +50,7 @@ impl Route {
             self.until = hub.clock.now().mono + self.share;
             match connect(hub, address, self.token) {
                 Ok(socket) => self.current = Some((socket, address)),
-                Err(e) => self.give_up(DialError::Refused(address, e)),
+                Err(e) => self.give_up(DialError::refused(address, e)),
             }
         }
         match &mut self.current {

@@ -173,7 +173,7 @@ impl Run {
             && !self.is_proven()
             && !self.is_unheard()
         {
-            route.give_up(DialError::Refused(route.address(), e));
+            route.give_up(DialError::refused(route.address(), e));
             return Ok(false);
         }
         Ok(all_sent && self.drained)

@@ -50,7 +50,7 @@ impl Search {
         }
         if self.found.is_empty() {
             let failure = self.failure.take();
-            return Err(SendError::Dial(failure.map_or_else(no_address, DialError::NotFound)));
+            return Err(SendError::Dial(failure.map_or_else(no_address, DialError::not_found)));
         }
         Ok(Some(std::mem::take(&mut self.found)))
     }
