@@ -17,7 +17,7 @@ use anonchat::proto::datagram::receipt::{self, Receipted};
 use anonchat::proto::relay::cell::{Address, Cell, Command, ErrorCode, Log};
 use anonchat::proto::relay::mailbox::{Channel, EPOCH_MS, epoch};
 use anonchat::proto::relay::posting::{
-    IDS, Letter, Outcome, PUBLIC_AFTER, Parties, Patience, Posting,
+    IDS, LEAST_SILENCE, Letter, Outcome, PUBLIC_AFTER, Parties, Patience, Posting,
 };
 use anonchat::proto::time::Now;
 
@@ -79,6 +79,8 @@ struct World {
 
 struct Model {
     world: World,
+    /// The sender's patience.
+    silence: Duration,
     now: Duration,
     rng: SeededRandom,
     me: KeyPair,
@@ -133,6 +135,7 @@ impl Model {
             posts: BTreeSet::new(),
             legs: BTreeMap::new(),
             freed: 0,
+            silence: SILENCE,
             world,
         }
     }
@@ -164,7 +167,7 @@ impl Model {
         let (peer, access) = (*self.peer.public(), self.access);
         let channels = (self.pair(), Some(Channel::open(&access)));
         let parties = Parties { me: &self.me, peer: &peer, access: &access, channels };
-        let patience = Patience { answer: ANSWER, silence: SILENCE };
+        let patience = Patience { answer: ANSWER, silence: self.silence };
         let mut rng = SeededRandom::new(9);
         let now = self.now();
         let mut posting = Posting::new(parties, self.letter(), 1, patience, now, &mut rng).unwrap();
@@ -172,6 +175,8 @@ impl Model {
             self.link(&mut posting);
             self.relay();
             self.recipient();
+            // It hands out at once what was posted.
+            self.relay();
             self.deliver(&mut posting);
             let now = self.now();
             let mut sent = Vec::new();
@@ -477,6 +482,24 @@ fn a_recipient_that_falls_silent_while_it_holds_the_message_leaves_it_queued() {
     assert_eq!(model.run(), Outcome::Queued);
     assert!(model.now >= SILENCE && model.now < SILENCE * 2, "{:?}", model.now);
     assert_eq!(model.freed, 1, "the receipt that was read may go");
+}
+
+#[test]
+fn a_recipient_that_holds_the_message_is_waited_for_by_an_impatient_sender_too() {
+    for patience_ms in [100, 2000, 9000] {
+        let (reads_at, verdict) = (Some(Duration::ZERO), Some(Status::Delivered));
+        let holds = Duration::from_secs(55);
+        let world = World { reads_at, verdict, holds, body: 9, ..World::default() };
+        let mut model = Model::new(1, world);
+        model.silence = Duration::from_millis(patience_ms);
+        assert_eq!(model.run(), Outcome::Delivered, "{patience_ms} ms");
+        assert!(model.now >= holds);
+
+        let mut dies = Model::new(1, World { reads_at, body: 9, ..World::default() });
+        dies.silence = model.silence;
+        assert_eq!(dies.run(), Outcome::Queued, "{patience_ms} ms");
+        assert!(dies.now < LEAST_SILENCE + Duration::from_secs(2), "{:?}", dies.now);
+    }
 }
 
 #[test]

@@ -10,11 +10,12 @@ mod relay_client;
 mod relay_people;
 
 use std::fs;
+use std::io::{Read as _, Write as _, pipe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Running, assert_code, befriend, run, send};
+use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, run, send};
 use proxy::Proxy;
 use relay_client::Relay;
 use relay_people::{listen, name_of, relay};
@@ -153,4 +154,29 @@ fn links_that_are_cut_lose_and_repeat_nothing() {
     cutter.join().unwrap();
     assert!(listener.wait_exit(DEADLINE).success(), "{}", listener.stderr());
     assert!(listener.stdout() == expected, "{}", String::from_utf8_lossy(&listener.stdout()));
+}
+
+#[test]
+fn a_reader_that_pauses_is_waited_for_by_an_impatient_sender() {
+    let scene = Scene::new();
+    let (mut reader, mut writer) = pipe().unwrap();
+    writer.write_all(&[b'.'; 1 << 16]).unwrap();
+    let via = name_of(&scene.relay, &scene.bob);
+    let mut command = scene.bob.command("ac-listen", &["--via", &via, "-1"]);
+    command.stdout(writer);
+    let mut listener = Running::start(command);
+    listener.wait_stderr("listening at relay");
+    let args = ["--via", &scene.via, "-w", "1s", "bob"];
+    let mut sender = Running::start(scene.alice.command("ac-send", &args));
+    sender.feed(b"later\n".to_vec());
+    let began = Instant::now();
+    eventually("a pause", DEADLINE, || {
+        assert!(sender.poll_exit().is_none(), "{}", sender.stderr());
+        (began.elapsed() > Duration::from_millis(3500)).then_some(())
+    });
+    let mut heard = vec![0; (1 << 16) + 6];
+    reader.read_exact(&mut heard).unwrap();
+    assert!(heard.ends_with(b"later\n"));
+    assert_eq!(sender.wait_exit(DEADLINE).code(), Some(0), "{}", sender.stderr());
+    assert!(listener.wait_exit(DEADLINE).success());
 }

@@ -26,6 +26,9 @@ pub const PUBLIC_AFTER: Duration = Duration::from_millis(1500);
 pub const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// RECEIPTs that count: ten times what a recipient says in the hour in which it says something.
 const MAX_COUNTED: usize = 4096;
+/// A recipient that holds the message says so every 10 s, however impatient we are: less silence
+/// does not mean that it has gone.
+pub const LEAST_SILENCE: Duration = Duration::from_secs(15);
 /// Posts that are on their way at once: 42 KB.
 const WINDOW: usize = 32;
 /// The first pause after the relay had no room, and the longest: it doubles.
@@ -61,7 +64,8 @@ pub struct Parties<'a> {
 pub struct Patience {
     /// From when all is confirmed to the first RECEIPT.
     pub answer: Duration,
-    /// From RECEIPT to RECEIPT, and for the relay from one sign of progress to the next.
+    /// From RECEIPT to RECEIPT, though not less than [`LEAST_SILENCE`]; and for the relay from one
+    /// sign of progress to the next.
     pub silence: Duration,
 }
 
@@ -399,7 +403,7 @@ impl Posting {
         let stuck = self.moved? + self.patience.silence;
         let Some(whole) = self.legs[0].whole else { return Some(stuck) };
         let answer = match self.heard {
-            Some(heard) => return Some(heard + self.patience.silence),
+            Some(heard) => return Some(heard + self.patience.silence.max(LEAST_SILENCE)),
             None => whole + self.patience.answer,
         };
         // Who hears us only in the other mailbox has a moment for what is there.
