@@ -11,6 +11,7 @@ mod relay_people;
 mod udp;
 
 use anonchat::crypto::sodium::{OsRandom, random};
+use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::packet::{Kind, PACKET_LEN, Way};
 use anonchat::proto::datagram::probe::Prober;
 use anonchat::proto::relay::cell::{Cell, Command};
@@ -98,8 +99,8 @@ fn messages_of_strangers_shut_no_contact_out_nor_do_they_after_a_restart() {
     assert_heard(&eve, &listener, "a friend at last\n");
 }
 
-/// Posts volatile PROBEs of eve's to bob's public mailbox.
-fn ask_often(relay: &relay_client::Relay, eve: &Sender) {
+/// Posts volatile PROBEs of eve's to bob's public mailbox, and makes sure that all were read.
+fn ask_often(relay: &relay_client::Relay, eve: &Sender, dave: &Sender) {
     let (mut client, address) = (relay.client(), eve.mailbox(Box::Public, unix_ms()));
     for n in 0..count("AC_TEST_RELAY_STRANGERS", 2000) as u64 {
         let stamp = unix_ms() + AHEAD;
@@ -107,9 +108,9 @@ fn ask_often(relay: &relay_client::Relay, eve: &Sender) {
         client.say(&Cell::post(n + 1, address, &probe.packets[0]).volatile());
         if n % 64 == 63 {
             client.heard_nothing();
+            assert_eq!(dave.send(&mut relay.client(), b"x"), Status::Delivered);
         }
     }
-    client.heard_nothing();
 }
 
 fn wait_printed(listener: &Running, text: &'static str) {
@@ -118,10 +119,10 @@ fn wait_printed(listener: &Running, text: &'static str) {
 
 #[test]
 fn by_a_relay_a_contacts_message_is_printed_whatever_strangers_have_asked() {
-    let [alice, bob, _, eve] = people();
+    let [alice, bob, dave, eve] = people();
     let relay = relay();
     let listener = listen(&bob, &relay, &["--accept-unknown"]);
-    ask_often(&relay, &Sender::new(&eve, &bob));
+    ask_often(&relay, &Sender::new(&eve, &bob), &Sender::new(&dave, &bob));
     let via = name_of(&relay, &alice);
     assert_code(&send(&alice, &["--via", &via, "bob"], b"printed\n"), 0);
     wait_printed(&listener, "printed\n");
