@@ -2,21 +2,25 @@
 //! heard as well: no memory that strangers fill, and no stamp of theirs, touches a contact.
 //!
 //! `AC_TEST_STRANGERS`: packets of strangers over UDP (4400). `AC_TEST_RELAY_STRANGERS`: those by a
-//! relay (2000; full: 76,000).
+//! relay (2000; full: 76,000). `AC_TEST_DISCOVERY_STRANGERS`: those on the local network (1000; full:
+//! 2200), of which `AC_TEST_DISCOVERY_PACE` are sent a second (1000; full: 16).
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod net;
 mod relay_client;
 mod relay_people;
 mod udp;
 
 use anonchat::crypto::sodium::{OsRandom, random};
 use anonchat::proto::datagram::ack::Status;
-use anonchat::proto::datagram::packet::{Kind, PACKET_LEN, Way};
-use anonchat::proto::datagram::probe::Prober;
+use anonchat::proto::datagram::packet::{Kind, PACKET_LEN, Sealer as Seal, Way};
+use anonchat::proto::datagram::presence::ProbeBody;
+use anonchat::proto::datagram::probe::{Prober, Question};
 use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::time::Now;
-use common::{Home, Listener, Running, assert_code, befriend, send};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run, send};
+use net::Lan;
 use relay_people::{Box, Sender, listen, name_of, relay};
 use udp::{Stranger, contact, identity, packet, unix_ms};
 
@@ -152,4 +156,47 @@ fn what_strangers_have_piled_up_at_a_relay_holds_up_no_contact() {
     let file = alice.path().join("file");
     std::fs::write(&file, b"a file").unwrap();
     assert_code(&send(&alice, &["--via", &via, "-f", file.to_str().unwrap(), "bob"], b""), 0);
+}
+
+/// Sends what stdin says, a packet a line, from port 5555, so many a second.
+const ASK: &str = r#"
+import socket, sys, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("", 5555))
+began = time.monotonic()
+for n, line in enumerate(sys.stdin):
+    s.sendto(bytes.fromhex(line), (sys.argv[1], 6000))
+    wait = began + n / int(sys.argv[2]) - time.monotonic()
+    if wait > 0:
+        time.sleep(wait)
+"#;
+
+#[test]
+fn on_the_local_network_a_contact_is_found_whatever_strangers_have_asked() {
+    if !need_programs(&["ac-discover"]) {
+        return;
+    }
+    let Some(lan) = Lan::new(3) else { return };
+    let [alice, bob, _, eve] = people();
+    let args = ["--announce", "1000", "--accept-unknown"];
+    let announcer = Running::start(lan.hosts[1].command(&bob, "ac-discover", &args));
+    announcer.wait_stderr("announcing ");
+    let (eve, bob) = (identity(&eve), contact(&bob));
+    let seal = Seal::new(&eve.pair, &bob.public, bob.access.as_bytes());
+    let body =
+        ProbeBody { addresses: vec!["10.0.0.3".parse().unwrap()], port: 5555, introduce: None };
+    let probes: String = (0..count("AC_TEST_DISCOVERY_STRANGERS", 1000))
+        .map(|_| {
+            let question = Question::new(eve.pair.public(), &mut OsRandom);
+            let now = Now { mono: std::time::Duration::ZERO, unix_ms: unix_ms() + AHEAD };
+            let (mut probe, body) = ([0; PACKET_LEN], body.encode());
+            question.packet(&seal, Way::Network, body.as_bytes(), now, &mut OsRandom, &mut probe);
+            probe.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n"
+        })
+        .collect();
+    let pace = count("AC_TEST_DISCOVERY_PACE", 1000).to_string();
+    let flood = lan.hosts[2].python(ASK, &["10.0.0.2", &pace]);
+    assert_code(&run(flood, probes.as_bytes(), 10 * DEADLINE), 0);
+    let found = run(lan.hosts[0].command(&alice, "ac-discover", &["bob"]), b"", DEADLINE);
+    assert_code(&found, 0);
 }
