@@ -204,9 +204,11 @@ impl<T> Memory<T> {
     /// Whether a window that had no room has much of it again at `now_ms`.
     pub(super) fn has_eased(&self, window: usize, now_ms: u64) -> bool {
         let (this, bounds) = (&self.windows[window], &self.bounds);
-        let remembers =
-            this.runs + this.names.len() < bounds.names || self.may_forget(window, now_ms);
-        remembers && this.live <= bounds.live_runs / 2 && this.bytes <= bounds.bytes / 2
+        let is_idle = this.live <= bounds.live_runs / 2 && this.bytes <= bounds.bytes / 2;
+        let notes = this.packets < bounds.packets || !this.settled.is_empty();
+        let names = this.runs + this.names.len() < bounds.names || self.may_forget(window, now_ms);
+        let fits = || self.fullest().is_some_and(|fullest| self.may_forget(fullest, now_ms));
+        is_idle && notes && names && (self.of_contacts < ALL_NAMES || fits())
     }
 
     /// Takes in a run that is not known and that [`Memory::has_room`] for.

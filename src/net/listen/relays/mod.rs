@@ -407,6 +407,8 @@ impl<'a> Relays<'a> {
         let uplinks = self.uplinks.iter().filter_map(|uplink| uplink.deadline(now));
         let own = uplinks.chain(self.meetings.deadline()).chain(self.held.next_timeout());
         let own = own.chain(self.letters.deadline(seats));
+        let waits = self.paused.iter().map(|(_, _, wait)| wait.until);
+        let own = own.chain(waits.filter(|until| *until > now.mono));
         own.chain(self.looked.map(|looked| looked + LOOK_EVERY)).min()
     }
 

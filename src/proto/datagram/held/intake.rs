@@ -20,6 +20,8 @@ use crate::proto::time::{CLOCK_WINDOW_MS, Now};
 const ALL_BYTES: usize = 32 << 20;
 /// What is refused for what is remembered, and not for what is under way, is shown again after this.
 const LONG_WAIT: Duration = Duration::from_secs(60);
+/// What is refused for what is under way is shown again after this, if there is room.
+const SHORT_WAIT: Duration = Duration::from_millis(250);
 /// Cells of one message beyond which a packet that is known is looked for in no more of them: each of
 /// its 64 packets in one cell, and three times again.
 const MAX_CELLS: usize = 256;
@@ -250,14 +252,12 @@ impl<S: Copy + PartialEq> Held<S> {
                 // window of many, is left to a clock that is right again.
                 Refused::TooOld if self.memory.is_ones(window) => return Err(Verdict::Decided),
                 Refused::TooOld => return Err(self.wait_for(Some(window), mono + LONG_WAIT)),
-                Refused::Full => return Err(self.wait_for(Some(window), mono)),
+                Refused::Full => return Err(self.wait_for(Some(window), mono + SHORT_WAIT)),
                 // What the caller has goes on. What is not whole may never be: cells come in order,
                 // so what is missing is either behind this very packet, or lost.
-                Refused::Busy if self.has_held(Some(window)) => {
-                    return Err(self.wait_for(Some(window), mono));
+                Refused::Busy if !self.has_held(Some(window)) && self.make_room(window, events) => {
                 }
-                Refused::Busy if self.make_room(window, events) => {}
-                Refused::Busy => return Err(self.wait_for(Some(window), mono)),
+                Refused::Busy => return Err(self.wait_for(Some(window), mono + SHORT_WAIT)),
             }
         }
         self.memory.begin(key, window, time_ms, Letter { time_ms, state });
