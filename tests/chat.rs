@@ -245,7 +245,7 @@ fn who_does_not_come_back_ends_a_chat_of_pipes_with_what_is_undelivered() {
     let mut chat = start(&alice, "ac-send", &args);
     chat.wait_stderr("bob is here");
     listener.kill();
-    chat.wait_stderr("bob left");
+    chat.wait_stderr("bob: the connection was lost; calling again");
     type_line(&mut chat, "is anybody there?");
     assert_eq!(chat.wait_exit(DEADLINE).code(), Some(6));
     assert!(chat.stderr().contains("ac-send: bob: cut off, and not back within 1 s\n"));
@@ -345,7 +345,7 @@ fn leaving_without_having_delivered_is_no_success() {
     let mut chat = start(&alice, "ac-send", &["-i", "-w", "1s", &listener.destination("bob")]);
     chat.wait_stderr("bob is here");
     listener.kill();
-    chat.wait_stderr("bob left");
+    chat.wait_stderr("bob: the connection was lost; calling again");
     type_line(&mut chat, "one\ntwo\n/exit");
     assert_eq!(chat.wait_exit(DEADLINE).code(), Some(6));
     assert!(chat.stderr().ends_with("ac-send: bob: cut off, and not back within 1 s\n"));
@@ -382,13 +382,200 @@ fn long_lines_and_many_lines_arrive_whole_and_in_order() {
     for n in 0..3000 {
         text.push_str(&format!("line {n} {}\n", "x".repeat(n % 50)));
     }
-    // One of 200,000 bytes is said in pieces, each a line of its own.
     let long = "é".repeat(100_000);
     let input = format!("{text}{long}\n");
     let chat = send(&alice, &["-i", &listener.destination("bob")], input.as_bytes());
     assert_code(&chat, 0);
-    let heard = String::from_utf8(listener.stdout()).unwrap();
-    assert_eq!(heard.strip_prefix(&text).unwrap().replace('\n', ""), long);
+    assert!(String::from_utf8(listener.stdout()).unwrap() == input);
+}
+
+/// Lines of all kinds, the longest among them, each as it is in the file.
+fn any_lines() -> Vec<u8> {
+    let longest: Vec<u8> = (0..1_048_576u32).map(|n| b'a' + (n % 26) as u8).collect();
+    let noise: Vec<u8> = (0..100_000u32).map(|n| (n % 251) as u8).filter(|b| *b != b'\n').collect();
+    let lines: [&[u8]; 9] = [
+        b"dos line end\r",
+        b"",
+        b"   ",
+        b"nul \0 within",
+        b"latin-1: \xe9t\xe9",
+        b"\xff\xfe\x80",
+        &longest,
+        &noise,
+        b"the end",
+    ];
+    lines.iter().flat_map(|line| [*line, b"\n"].concat()).collect()
+}
+
+#[test]
+fn a_piped_line_arrives_as_it_is_and_as_one_message() {
+    let (alice, bob) = pair();
+    let input = any_lines();
+    let listener = bob_chats(&bob, &[]);
+    assert_code(&send(&alice, &["-i", &listener.destination("bob")], &input), 0);
+    assert!(listener.stdout() == input);
+    // Whoever does not chat gets them, too, and a NUL after each message.
+    let listener = Listener::spawn(&bob, &["-0", "127.0.0.1:0"]);
+    assert_code(&send(&alice, &["-i", &listener.destination("bob")], &input), 0);
+    let lines = input.split_inclusive(|byte| *byte == b'\n');
+    let expected: Vec<u8> = lines.flat_map(|line| [line, b"\0"].concat()).collect();
+    assert!(listener.stdout() == expected);
+    // And a command.
+    let listener = Listener::spawn(&bob, &["-e", "cat", "127.0.0.1:0"]);
+    assert_code(&send(&alice, &["-i", &listener.destination("bob")], &input), 0);
+    assert!(listener.stdout() == input);
+}
+
+#[test]
+fn a_line_that_is_said_by_a_listener_arrives_as_it_is() {
+    let (alice, bob) = pair();
+    let input = any_lines();
+    let mut listener = bob_chats(&bob, &[]);
+    let chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    chat.wait_stderr("bob is here");
+    listener.feed(input.clone());
+    chat.wait_stdout("all of it", |bytes| bytes.ends_with(b"the end\n"));
+    assert!(chat.stdout() == input);
+}
+
+#[test]
+fn reports_of_a_long_line_come_in_parts() {
+    let (alice, bob) = pair();
+    let listener = bob_chats(&bob, &["--json"]);
+    let long = format!("{}\n", "é".repeat(100_000));
+    let chat = send(&alice, &["-i", "--json", &listener.destination("bob")], long.as_bytes());
+    assert_code(&chat, 0);
+    for (said, event) in [(chat.stdout, "sent_message"), (listener.stdout(), "message")] {
+        let parts = json_of(&said);
+        let parts: Vec<_> = parts.iter().filter(|e| e["event"] == event).collect();
+        let text: String = parts.iter().map(|part| part["text"].as_str().unwrap()).collect();
+        assert!(text == long);
+        assert!(parts.len() > 1 && parts.iter().enumerate().all(|(n, part)| part["seq"] == n));
+        assert!(parts.iter().rev().enumerate().all(|(n, part)| part["last"] == (n == 0)));
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_is_told_and_nothing_else_is_lost() {
+    let (alice, bob) = pair();
+    let listener = bob_chats(&bob, &[]);
+    for end in [&b"\n"[..], b"\nafter\n", b""] {
+        let input = [b"before\n", &vec![b'x'; 1_048_577][..], end].concat();
+        let chat = send(&alice, &["-i", &listener.destination("bob")], &input);
+        assert_code(&chat, 1);
+        let said = String::from_utf8_lossy(&chat.stderr);
+        assert!(said.contains("a line is longer than 1048576 bytes: not said"), "{said}");
+    }
+    assert_eq!(String::from_utf8(listener.stdout()).unwrap(), "before\nbefore\nafter\nbefore\n");
+}
+
+#[test]
+fn a_command_that_is_not_utf8_is_not_said_to_everybody() {
+    let (alice, bob) = pair();
+    let listener = bob_chats(&bob, &[]);
+    let input = b"/msg carol \xe9\n//\xe9\n";
+    let chat = send(&alice, &["-i", &listener.destination("bob")], input);
+    assert!(String::from_utf8_lossy(&chat.stderr).contains("not obeyed, and not said"));
+    assert_eq!(listener.stdout(), b"/\xe9\n");
+}
+
+fn json_of(said: &[u8]) -> Vec<serde_json::Value> {
+    let lines = std::str::from_utf8(said).unwrap().lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn who_is_killed_while_idle_is_lost_and_gets_what_was_typed_when_they_are_back() {
+    let (alice, bob) = pair();
+    let mut listener = bob_chats(&bob, &["--json"]);
+    let port = listener.port();
+    let mut chat = start(&alice, "ac-send", &["-i", "--json", &listener.destination("bob")]);
+    chat.wait_stderr("bob is here");
+    type_line(&mut chat, "hi");
+    chat.wait_stdout("an acknowledgement", has("\"status\":\"delivered\""));
+    // Nothing is under way now.
+    listener.kill();
+    chat.wait_stderr("bob: the connection was lost; calling again");
+    type_line(&mut chat, "typed meanwhile");
+    let mut listener = Listener::spawn(&bob, &["-i", "--json", &format!("127.0.0.1:{port}")]);
+    listener.wait_stdout("what waited", has("typed meanwhile\\n"));
+    listener.wait_stderr("alice is here");
+    let lost = json_of(&chat.stdout());
+    assert!(lost.iter().any(|e| e["event"] == "disconnected" && e["lost"] == true), "{lost:?}");
+
+    chat.kill();
+    listener.wait_stderr("alice: the connection was lost; what you type waits for them");
+    type_line(&mut listener, "are you back?");
+    let chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    chat.wait_stdout("what waited", has("are you back?\n"));
+    let gone = json_of(&listener.stdout());
+    assert!(gone.iter().any(|e| e["event"] == "disconnected" && e["lost"] == true), "{gone:?}");
+}
+
+#[test]
+fn what_waits_for_one_who_does_not_come_back_is_no_success() {
+    let (alice, bob) = pair();
+    let mut listener = bob_chats(&bob, &[]);
+    let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    listener.wait_stderr("alice is here");
+    chat.wait_stderr("bob is here");
+    chat.kill();
+    listener.wait_stderr("alice: the connection was lost");
+    type_line(&mut listener, "are you there?\n/exit");
+    assert_eq!(listener.wait_exit(DEADLINE).code(), Some(6));
+    assert!(listener.stderr().ends_with("ac-listen: alice: a line was not delivered\n"));
+}
+
+#[test]
+fn who_leaves_in_order_is_shown_to_have_left() {
+    let (alice, bob) = pair();
+    let mut listener = bob_chats(&bob, &["--json"]);
+    let to = listener.destination("bob");
+    let ways: [fn(&mut Running); 5] = [
+        |chat| type_line(chat, "/exit"),
+        Running::close_stdin,
+        |chat| chat.signal(Signal::HUP),
+        |chat| chat.signal(Signal::INT),
+        |chat| chat.signal(Signal::TERM),
+    ];
+    for leave in ways {
+        let mut chat = start(&alice, "ac-send", &["-i", &to]);
+        chat.wait_stderr("bob is here");
+        leave(&mut chat);
+        chat.wait_exit(DEADLINE);
+    }
+    // Whose last one is not lost on the way, so it is the fifth.
+    let left = |bytes: &[u8]| {
+        let ends = json_of(&bytes[..bytes.iter().rposition(|b| *b == b'\n').map_or(0, |n| n + 1)]);
+        ends.iter().filter(|e| e["event"] == "disconnected" && e["lost"] == false).count() == 5
+    };
+    listener.wait_stdout("five who left", left);
+    assert!(!listener.stderr().contains("lost"), "{}", listener.stderr());
+
+    let mut chat = start(&alice, "ac-send", &["-i", &to]);
+    chat.wait_stderr("bob is here");
+    type_line(&mut listener, "/exit");
+    chat.wait_stderr("bob left");
+    assert!(!chat.stderr().contains("lost"), "{}", chat.stderr());
+    chat.kill();
+    // Who only hears leaves in order, too.
+    let mut listener = Listener::spawn(&bob, &["-n", "1", "127.0.0.1:0"]);
+    let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    type_line(&mut chat, "one");
+    assert!(listener.wait_exit(DEADLINE).success());
+    chat.wait_stderr("bob left");
+}
+
+#[test]
+fn a_stranger_whose_connection_is_cut_is_not_said_to_have_left() {
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    alice.import(&bob, "bob");
+    let listener = bob_chats(&bob, &["--accept-unknown"]);
+    let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
+    chat.wait_stderr("bob is here");
+    chat.kill();
+    listener.wait_stderr(": the connection was lost");
+    assert!(!listener.stderr().contains(" left"), "{}", listener.stderr());
 }
 
 #[test]

@@ -161,6 +161,16 @@ fn a_pasted_text_of_several_lines_is_one_message() {
 }
 
 #[test]
+fn a_line_that_is_not_utf8_is_not_said_and_this_is_told() {
+    let Some((listener, mut terminal, _homes)) = scene(&[]) else { return };
+    // Latin-1, as an old terminal or a paste has it.
+    terminal.keyboard.write_all(b"caf\xe9 au lait\r").unwrap();
+    terminal.wait("not said: what was typed is not UTF-8");
+    terminal.type_in("caf\u{e9}\r");
+    listener.wait_stdout("the next line", |bytes| bytes == "caf\u{e9}\n".as_bytes());
+}
+
+#[test]
 fn keys_edit_recall_and_complete() {
     let Some((listener, mut terminal, _homes)) = scene(&[]) else { return };
     terminal.type_in("first\r");

@@ -179,6 +179,28 @@ fn a_session_by_relay_is_called_so_in_reports() {
 }
 
 #[test]
+fn a_chat_by_relay_that_is_cut_is_no_farewell() {
+    let (bob, alice, relay, via) = scene();
+    let mut listener = listen(&bob, &relay, &["-i"]);
+    let mut chat = Running::start(alice.command("ac-send", &["-i", "--via", &via, "bob"]));
+    chat.wait_stderr("bob is here");
+    listener.wait_stderr("alice is here");
+    listener.kill();
+    chat.wait_stderr("bob: the connection was lost; calling again");
+    chat.stdin.as_mut().unwrap().write_all(b"typed meanwhile\n").unwrap();
+    let mut listener = listen(&bob, &relay, &["-i"]);
+    listener.wait_stdout("what waited", |heard| heard == b"typed meanwhile\n");
+    chat.kill();
+    listener.wait_stderr("alice: the connection was lost; what you type waits for them");
+    listener.stdin.as_mut().unwrap().write_all(b"are you back?\n").unwrap();
+    let mut chat = Running::start(alice.command("ac-send", &["-i", "--via", &via, "bob"]));
+    chat.wait_stdout("what waited", |heard| heard == b"are you back?\n");
+    chat.close_stdin();
+    assert!(chat.wait_exit(DEADLINE).success(), "{}", chat.stderr());
+    listener.wait_stderr("alice left");
+}
+
+#[test]
 fn files_and_folders_land_in_the_directory() {
     let (bob, alice, relay, via) = scene();
     let (inbox, tree) = (bob.path().join("inbox"), alice.path().join("tree"));

@@ -39,7 +39,7 @@ pub fn check(json: bool) -> Result<(), Failure> {
 pub fn cut(parting: &Parting) -> Option<Cut> {
     match parting {
         Parting::Cut(cut) => Some(*cut),
-        Parting::InOrder => Some(Cut::Closed),
+        Parting::InOrder | Parting::Left => Some(Cut::Closed),
         Parting::Unread(_) => None,
     }
 }

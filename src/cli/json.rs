@@ -12,6 +12,8 @@ use crate::relay::counts::Counts;
 
 /// The version of these objects.
 const VERSION: u8 = 1;
+/// The most content that one object carries, in bytes.
+pub const PART: usize = 64 * 1024;
 
 /// One object.
 #[derive(Serialize)]
@@ -433,6 +435,29 @@ fn for_terminals(json: String) -> String {
     escaped
 }
 
+/// `content` in parts of at most [`PART`] bytes, between characters; one part, if there is nothing.
+pub fn parts(content: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(content);
+    std::iter::from_fn(move || {
+        let content = rest.take()?;
+        let cut =
+            if content.len() > PART { whole_characters(&content[..PART]) } else { content.len() };
+        let (part, more) = content.split_at(cut);
+        rest = (!more.is_empty()).then_some(more);
+        Some(part)
+    })
+}
+
+/// How many of `bytes` to take so that no character of UTF-8 is split at the end.
+pub fn whole_characters(bytes: &[u8]) -> usize {
+    match std::str::from_utf8(bytes) {
+        // Incomplete only at the end, and not all of it.
+        Err(e) if e.error_len().is_none() && e.valid_up_to() > 0 => e.valid_up_to(),
+        Err(e) if e.error_len().is_none() && bytes.len() < 4 => 0,
+        _ => bytes.len(),
+    }
+}
+
 /// Bytes as `text` if they are UTF-8, else as `base64`.
 pub fn content(bytes: &[u8]) -> (Option<&str>, Option<String>) {
     match std::str::from_utf8(bytes) {
@@ -449,4 +474,21 @@ pub fn key(public: &PublicKey) -> String {
 /// An id in hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_content_is_divided_between_characters() {
+        let long = "日本語".repeat(PART / 4);
+        let said: Vec<&[u8]> = parts(long.as_bytes()).collect();
+        assert!(said.len() >= 2 && said.iter().all(|part| part.len() <= PART));
+        assert!(said.iter().all(|part| std::str::from_utf8(part).is_ok()));
+        assert_eq!(said.concat(), long.as_bytes());
+        let noise = vec![0x80; 3 * PART];
+        assert_eq!(parts(&noise).collect::<Vec<_>>().concat(), noise);
+        assert_eq!(parts(b"").collect::<Vec<_>>(), [b""]);
+    }
 }

@@ -27,6 +27,8 @@ pub struct Speaker {
     refused: bool,
     /// What may still be sent before the responder lets us in, in bytes.
     allowance: Option<usize>,
+    /// A chat was begun.
+    greets: bool,
     /// Of messages that were given up and are to be answered.
     unread: VecDeque<io::Error>,
     summary: Summary,
@@ -66,6 +68,7 @@ impl Speaker {
             stage: Stage::Between,
             refused: false,
             allowance: None,
+            greets: false,
             unread: VecDeque::new(),
             summary: Summary::default(),
         }
@@ -89,6 +92,11 @@ impl Speaker {
     /// Whether a message is on its way out or not answered.
     pub fn is_busy(&self) -> bool {
         !self.outbound.is_idle()
+    }
+
+    /// Whether it has begun a chat.
+    pub fn greets(&self) -> bool {
+        self.greets
     }
 
     /// What came of it all.
@@ -130,6 +138,7 @@ impl Speaker {
             Next::Later => return Ok(false),
             Next::End => self.stage = Stage::Over,
             Next::Message(meta) => {
+                self.greets |= meta.is_greeting();
                 let body = meta.encode();
                 link.send(Kind::Meta, &body, now);
                 self.spend(body.len());

@@ -50,8 +50,12 @@ pub const NUDGE: &[u8] = b"\x1b[A\n";
 /// What came from the keyboard.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A whole line, which may have line ends in it. One from a pipe may be no UTF-8.
+    /// A whole line, which may have line ends in it. One from a pipe may be anything.
     Line(Vec<u8>),
+    /// One that is longer than a line may be; it is dropped.
+    TooLong,
+    /// Something that is not UTF-8 was typed or pasted: the editor has lost the line with it.
+    Garbled,
     /// The tab key asks to show these.
     Offer(Vec<String>),
     /// The key for the end of input, on an empty line; or the terminal is gone.
@@ -193,7 +197,9 @@ impl Keys {
                 // A key that somebody has bound otherwise.
                 Ok(line) => drop(self.hand_over(Key::Line(line.into()))),
                 // Bytes that are no text; the line is lost with them.
-                Err(ReadlineError::Io(e)) if e.kind() == io::ErrorKind::InvalidData => {}
+                Err(ReadlineError::Io(e)) if e.kind() == io::ErrorKind::InvalidData => {
+                    self.hand_over(Key::Garbled);
+                }
                 Err(ReadlineError::Interrupted) => drop(self.hand_over(Key::Interrupt)),
                 Err(_) => break,
             }

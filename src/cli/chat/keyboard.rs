@@ -6,8 +6,8 @@ use super::editor::{Editor, Key};
 use crate::net::hub::Bell;
 use crate::net::input::{Got, Input};
 
-/// A longer line is said in pieces, in bytes. Each fits into what a listener holds back of it.
-pub const MAX_LINE: usize = 32 * 1024;
+/// A longer line is not said, in bytes. PROTOCOL.md, section 3.3.
+pub const MAX_LINE: usize = 1024 * 1024;
 /// One read, in bytes.
 const CHUNK: usize = 16 * 1024;
 
@@ -25,7 +25,13 @@ impl Keyboard {
     /// # Errors
     /// As [`Input::stdin`].
     pub fn stdin(bell: &Bell) -> io::Result<Self> {
-        Ok(Self::Stdin(Lines { input: Input::stdin(bell)?, pending: Vec::new(), ended: false }))
+        Ok(Self::Stdin(Lines {
+            input: Input::stdin(bell)?,
+            pending: Vec::new(),
+            searched: 0,
+            too_long: false,
+            ended: false,
+        }))
     }
 
     /// What was typed next; `None`: the bell tells.
@@ -49,33 +55,34 @@ impl Keyboard {
 pub struct Lines {
     input: Input,
     pending: Vec<u8>,
+    /// So many bytes of that have no line end among them.
+    searched: usize,
+    /// What comes up to the next line end belongs to a line that is too long.
+    too_long: bool,
     ended: bool,
 }
 
 impl Lines {
     fn typed(&mut self) -> io::Result<Option<Key>> {
-        let mut searched = 0;
         loop {
-            let end = self.pending[searched..].iter().position(|byte| *byte == b'\n');
-            let len = end.map_or(self.pending.len(), |end| searched + end);
-            if len > MAX_LINE {
-                let cut = whole(&self.pending[..MAX_LINE]);
-                return Ok(Some(Key::Line(self.pending.drain(..cut).collect())));
+            if let Some(line) = self.line() {
+                return Ok(Some(match std::mem::take(&mut self.too_long) {
+                    true => Key::TooLong,
+                    false => Key::Line(line),
+                }));
             }
-            if end.is_some() {
-                let mut line: Vec<u8> = self.pending.drain(..=len).collect();
-                line.pop();
-                return Ok(Some(Key::Line(line)));
+            if self.searched > MAX_LINE || (self.too_long && self.searched > 0) {
+                self.too_long = true;
+                self.pending.clear();
+                self.searched = 0;
             }
-            searched = len;
             if self.ended {
-                let rest = std::mem::take(&mut self.pending);
-                return Ok(Some(if rest.is_empty() { Key::End } else { Key::Line(rest) }));
+                return Ok(Some(self.last()));
             }
-            self.pending.resize(searched + CHUNK, 0);
-            let got = self.input.read(&mut self.pending[searched..]);
+            self.pending.resize(self.searched + CHUNK, 0);
+            let got = self.input.read(&mut self.pending[self.searched..]);
             let new = if let Ok(Got::Bytes(n)) = got { n } else { 0 };
-            self.pending.truncate(searched + new);
+            self.pending.truncate(self.searched + new);
             match got? {
                 Got::Bytes(_) => {}
                 Got::Later => return Ok(None),
@@ -83,40 +90,30 @@ impl Lines {
             }
         }
     }
-}
 
-/// `line` in pieces of at most [`MAX_LINE`] bytes, between characters.
-pub fn pieces(mut line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || {
-        let cut = if line.len() > MAX_LINE { whole(&line[..MAX_LINE]) } else { line.len() };
-        let (piece, rest) = line.split_at(cut);
-        line = rest;
-        (!piece.is_empty()).then_some(piece)
-    })
-}
-
-/// How many of `bytes` to take so that no character of UTF-8 is split at the end.
-fn whole(bytes: &[u8]) -> usize {
-    let begins = |byte: &u8| byte & 0b1100_0000 != 0b1000_0000;
-    match bytes.iter().rposition(begins) {
-        Some(at) if at > 0 && bytes.len() - at < 4 => at,
-        _ => bytes.len(),
+    /// A line that is whole, without its line end.
+    fn line(&mut self) -> Option<Vec<u8>> {
+        let end = self.pending[self.searched..].iter().position(|byte| *byte == b'\n');
+        let Some(end) = end else {
+            self.searched = self.pending.len();
+            return None;
+        };
+        let len = self.searched + end;
+        self.too_long |= len > MAX_LINE;
+        let mut line: Vec<u8> = self.pending.drain(..=len).collect();
+        line.pop();
+        self.searched = 0;
+        Some(line)
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_line_is_said_in_pieces_between_characters() {
-        let long = "日本語".repeat(MAX_LINE / 4);
-        let said: Vec<&[u8]> = pieces(long.as_bytes()).collect();
-        assert!(said.len() >= 2 && said.iter().all(|piece| piece.len() <= MAX_LINE));
-        assert!(said.iter().all(|piece| std::str::from_utf8(piece).is_ok()));
-        assert_eq!(said.concat(), long.as_bytes());
-        let noise = vec![0x80; 3 * MAX_LINE];
-        assert_eq!(pieces(&noise).collect::<Vec<_>>().concat(), noise);
-        assert_eq!(pieces(b"").count(), 0);
+    /// What stands behind the last line end.
+    fn last(&mut self) -> Key {
+        let rest = std::mem::take(&mut self.pending);
+        self.searched = 0;
+        match std::mem::take(&mut self.too_long) {
+            true => Key::TooLong,
+            false if rest.is_empty() => Key::End,
+            false => Key::Line(rest),
+        }
     }
 }

@@ -5,16 +5,19 @@ use std::io;
 use std::os::fd::RawFd;
 use std::rc::Rc;
 
+use super::keyboard::MAX_LINE;
 use super::seen::Seen;
 use crate::cli::common::{CommonOptions, stdout_is_terminal};
 use crate::cli::outputs::Outputs;
 use crate::net::listen::{Heard, Origin, Stage};
 use crate::net::output::Output;
-use crate::proto::mux::{Ending, HELD_BYTES, Sink, Ticket};
+use crate::proto::mux::{Ending, Sink, Ticket};
 use crate::proto::stream::meta::MessageKind;
 
 /// What a terminal does when it is rung.
 const BELL: &[u8] = b"\x07";
+/// A line comes with its end, in bytes: that of DOS is the longest.
+const LINE_END: usize = 2;
 
 /// A stage before which a line waits until it is whole. One that is cut comes again when its sender
 /// is back, and one that was shown is not shown again.
@@ -85,7 +88,7 @@ impl Sink<Heard> for Once {
             Way::Through => self.stage.data(heard, bytes),
             Way::Held(held) => {
                 held.extend_from_slice(bytes);
-                if held.len() > HELD_BYTES {
+                if held.len() > MAX_LINE + LINE_END {
                     self.release(heard);
                 }
             }

@@ -10,14 +10,15 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::keyboard::MAX_LINE;
 use crate::crypto::sodium::PublicKey;
 
 /// So many lines of one session may be unanswered.
 pub const IN_FLIGHT: usize = 256;
 /// So many lines wait for one who is away.
 const MAX_LINES: usize = 1000;
-/// So many bytes of lines do.
-const MAX_BYTES: usize = 1024 * 1024;
+/// So many bytes of lines do: while one of the longest is on its way, there is room for another.
+const MAX_BYTES: usize = 2 * MAX_LINE;
 /// So many may take part.
 const MAX_PEERS: usize = 1024;
 /// The first call after a connection was lost comes after this; each further one after twice the
@@ -36,7 +37,7 @@ pub struct Line {
     pub id: [u8; 16],
     /// When it was typed, Unix ms.
     pub typed_ms: u64,
-    /// What it says, without its line end; UTF-8, unless it came from a pipe.
+    /// What it says, without its line end; any bytes, if it came from a pipe.
     pub text: Vec<u8>,
 }
 
@@ -49,6 +50,8 @@ pub enum Event {
     Lost(String, bool),
     /// They went; whether we call them again.
     Left(String, bool),
+    /// Their connection was lost, and nobody waits for them.
+    Gone(String),
     /// They hear us, and do not chat.
     Mute(String),
     /// They have it.
@@ -104,6 +107,8 @@ pub enum Parting {
     Goodbye,
     /// The connection broke.
     Loss,
+    /// The same with somebody who is not waited for, unless we call them.
+    Gone,
 }
 
 /// One who takes part, for `/list`.
@@ -287,13 +292,18 @@ impl Talk {
             peer.call = Call::At(now + peer.wait);
             peer.wait = (peer.wait * 2).min(LONGEST_WAIT);
         }
-        self.events.push_back(match how {
-            Parting::Goodbye => Event::Left(name, called),
-            Parting::Loss => Event::Lost(name, called),
-        });
-        if how == Parting::Goodbye && !called {
+        let (event, why) = match how {
+            Parting::Goodbye => (Event::Left(name, called), "they left before it was delivered"),
+            Parting::Gone if !called => (Event::Gone(name), "the connection was lost before that"),
+            Parting::Gone | Parting::Loss => {
+                self.events.push_back(Event::Lost(name, called));
+                return;
+            }
+        };
+        self.events.push_back(event);
+        if !called {
             let peer = self.peers.remove(at);
-            self.drop_lines(peer, "they left before it was delivered");
+            self.drop_lines(peer, why);
         }
     }
 

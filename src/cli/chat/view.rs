@@ -82,6 +82,10 @@ impl View {
                 };
                 self.note(&format!("{name}: the connection was lost; {then}"));
             }
+            Event::Gone(name) => {
+                self.report_gone(name, true);
+                self.note(&format!("{name}: the connection was lost"));
+            }
             Event::Left(name, called) => {
                 self.report_gone(name, false);
                 let then = if *called { "; calling until they are back" } else { "" };
@@ -134,20 +138,24 @@ impl View {
     fn report_line(&self, line: &Line, to: &str, key: &PublicKey, known: bool, status: &str) {
         let mut said = line.text.clone();
         said.push(b'\n');
-        let (text, base64) = json::content(&said);
-        self.told.report(&Report::SentMessage {
-            id: &json::hex(&line.id),
-            to,
-            key: &json::key(key),
-            known,
-            transport: "tcp",
-            sent_ms: line.typed_ms,
-            seq: 0,
-            last: true,
-            status: Some(status),
-            text,
-            base64,
-        });
+        let parts: Vec<&[u8]> = json::parts(&said).collect();
+        for (seq, part) in parts.iter().enumerate() {
+            let last = seq + 1 == parts.len();
+            let (text, base64) = json::content(part);
+            self.told.report(&Report::SentMessage {
+                id: &json::hex(&line.id),
+                to,
+                key: &json::key(key),
+                known,
+                transport: "tcp",
+                sent_ms: line.typed_ms,
+                seq: seq as u64,
+                last,
+                status: last.then_some(status),
+                text,
+                base64,
+            });
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 
 use crate::cli::common::stdout_is_terminal;
-use crate::cli::json::{self, Event};
+use crate::cli::json::{self, Event, PART, whole_characters};
 use crate::cli::local_time;
 use crate::cli::sanitize::Sanitizer;
 use crate::net::listen::{Heard, Origin, Stage};
@@ -18,8 +18,6 @@ use crate::proto::mux::{Ending, Sink, Ticket};
 const CONTINUED: &str = "    | ";
 /// The same for a message that was not encrypted: every line of it says so.
 const CONTINUED_PLAIN: &str = "PLAIN | ";
-/// The most content that one JSON object carries, in bytes.
-const JSON_BYTES: usize = 64 * 1024;
 
 /// How a message looks.
 pub enum Form {
@@ -189,8 +187,8 @@ impl<M: Shown> Sink<M> for Printer {
             Form::Terminal(terminal) => terminal.show(bytes, &mut output),
             Form::Json(parts) => {
                 parts.pending.extend_from_slice(bytes);
-                while parts.pending.len() > JSON_BYTES {
-                    let cut = whole_characters(&parts.pending[..JSON_BYTES]);
+                while parts.pending.len() > PART {
+                    let cut = whole_characters(&parts.pending[..PART]);
                     parts.emit(message, cut, None, &mut output);
                 }
             }
@@ -295,15 +293,5 @@ impl JsonParts {
         output.write(line.as_bytes());
         self.seq += 1;
         self.pending.drain(..len);
-    }
-}
-
-/// How many of `bytes` to take so that no character of UTF-8 is split at the end.
-fn whole_characters(bytes: &[u8]) -> usize {
-    match std::str::from_utf8(bytes) {
-        // Incomplete only at the end, and not all of it.
-        Err(e) if e.error_len().is_none() && e.valid_up_to() > 0 => e.valid_up_to(),
-        Err(e) if e.error_len().is_none() && bytes.len() < 4 => 0,
-        _ => bytes.len(),
     }
 }

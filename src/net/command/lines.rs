@@ -13,8 +13,8 @@ use crate::proto::mux::Ticket;
 use crate::proto::stream::meta::Meta;
 use crate::proto::stream::record::RefuseCode;
 
-/// The longest line, in bytes.
-const MAX_LINE: usize = 64 * 1024;
+/// The longest line with its line end, in bytes. PROTOCOL.md, section 3.3.
+const MAX_LINE: usize = 1024 * 1024 + 2;
 /// What may wait for the command, in bytes.
 const HELD: usize = 64 * 1024;
 

@@ -575,6 +575,13 @@ impl Conn {
         }
     }
 
+    /// Says that we leave, to whom that is to be said.
+    pub fn take_leave(&mut self, now: Now) {
+        if let Some(session) = self.session() {
+            session.take_leave(now);
+        }
+    }
+
     /// Nothing more will be written.
     pub fn end_writing(&self) {
         self.wire.end_writing();

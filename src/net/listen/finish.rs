@@ -101,6 +101,7 @@ impl Listener<'_> {
                 busy |= conn.has_more() && !conn.is_stalled(source, &shared.mux);
                 return !over;
             }
+            conn.take_leave(now);
             if conn.flush() && half_closed.insert(*token) {
                 conn.end_writing();
             }

@@ -47,8 +47,31 @@ pub struct Hearing {
     pub keepalive_ms: Option<u64>,
     /// What a hired receiver has to say back.
     pub feed: Option<Box<dyn Feed>>,
-    /// The peer was stopped.
-    pub stopped: bool,
+    /// The peer has taken leave.
+    pub farewell: Option<Farewell>,
+    /// The peer is in a chat.
+    pub greeted: bool,
+}
+
+/// What a peer says last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Farewell {
+    /// It was stopped by a signal.
+    Stopped,
+    /// It leaves in good order.
+    Leaves,
+}
+
+impl Farewell {
+    fn of(kind: Kind, body: &[u8]) -> Option<Self> {
+        match body {
+            [code] if kind == Kind::Abort && *code == AbortCode::Stopped as u8 => {
+                Some(Self::Stopped)
+            }
+            [code] if kind == Kind::Abort && *code == AbortCode::Leaves as u8 => Some(Self::Leaves),
+            _ => None,
+        }
+    }
 }
 
 struct Current {
@@ -118,7 +141,8 @@ impl Hearing {
             run_delivered: false,
             keepalive_ms: None,
             feed: None,
-            stopped: false,
+            farewell: None,
+            greeted: false,
         }
     }
 
@@ -163,7 +187,7 @@ impl Hearing {
         body: &[u8],
         with: &mut Taking<'_, '_>,
     ) -> Result<bool, Violation> {
-        self.stopped |= kind == Kind::Abort && body == [AbortCode::Stopped as u8];
+        self.farewell = self.farewell.or(Farewell::of(kind, body));
         match self.inbound.step(kind, body)? {
             Step::Begin(meta) => self.begin(&meta, with),
             Step::StartAt(offset) => {
@@ -190,6 +214,7 @@ impl Hearing {
         self.keepalive_ms = self.keepalive_ms.or(meta.keepalive_ms);
         let heard = Heard::new(meta, &self.caller, self.transport, with.now);
         if meta.is_greeting() {
+            self.greeted = true;
             return self.greeted(heard, with);
         }
         let route = match with.shared.refusing {
@@ -299,7 +324,7 @@ impl Hearing {
     fn aborted(&mut self, code: u8, with: &mut Taking<'_, '_>) {
         let Some(current) = self.give_up(with.source, with.shared) else { return };
         with.shared.host.notice(Notice::Cut(&current.heard, abort_reason(code)));
-        if current.always_answered && !self.stopped {
+        if current.always_answered && self.farewell.is_none() {
             let state = State::Refused(RefuseCode::GivenUp, String::new());
             self.dues.push_back(Due { state, ends_run: current.ends_run });
         }
@@ -441,6 +466,7 @@ fn abort_reason(code: u8) -> &'static str {
     match code {
         c if c == AbortCode::CannotRead as u8 => "the sender could not read its input",
         c if c == AbortCode::Stopped as u8 => "the sender was stopped",
+        c if c == AbortCode::Leaves as u8 => "the sender left",
         _ => "the sender gave up",
     }
 }

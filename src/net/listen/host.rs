@@ -121,8 +121,10 @@ pub struct Outgoing {
 /// How a session ended.
 #[derive(Debug)]
 pub enum Parting {
-    /// Everything that either side began was answered.
+    /// Everything that either side began was answered; in a chat this alone would not do.
     InOrder,
+    /// They said that they leave.
+    Left,
     /// Something was under way.
     Cut(Cut),
     /// We could not go on saying what we had to say.

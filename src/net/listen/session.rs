@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::conn::Shared;
-use super::hearing::{Hearing, Taking};
+use super::hearing::{Farewell, Hearing, Taking};
 use super::host::{Parting, SessionId};
 use super::{Caller, Notice, Stage};
 use crate::net::dial::{DialError, NoProof};
@@ -48,6 +48,8 @@ pub struct Session {
     /// Whether it ends once everything was said and answered.
     once: bool,
     parting: Option<Parting>,
+    /// We have said that we leave.
+    left: bool,
 }
 
 /// A call that is to be let in.
@@ -135,6 +137,7 @@ impl Session {
             outgoing: false,
             once: false,
             parting: None,
+            left: false,
         }
     }
 
@@ -217,6 +220,19 @@ impl Session {
         self.link.send(Kind::Abort, &[AbortCode::Stopped as u8], now);
     }
 
+    /// Whether it is a part of a chat: there an end without a farewell is a cut, though nothing may be
+    /// under way.
+    fn is_chat(&self) -> bool {
+        self.hearing.greeted || self.speaker.as_ref().is_some_and(Speaker::greets)
+    }
+
+    /// Says that we leave, if that is to be said, once.
+    pub fn take_leave(&mut self, now: Now) {
+        if self.is_chat() && !std::mem::replace(&mut self.left, true) {
+            self.link.send(Kind::Abort, &[AbortCode::Leaves as u8], now);
+        }
+    }
+
     /// Says what there is to say, as far as the socket takes it.
     pub fn speak(&mut self, wire: &mut Wire, now: Now, shared: &mut Shared<'_>) -> Wrote {
         self.hearing.ask_receivers(&mut self.link, now);
@@ -251,7 +267,7 @@ impl Session {
 
     /// The connection is over: what was not whole never will be.
     pub fn leave(&mut self, source: Source, shared: &mut Shared<'_>) {
-        let order = !self.is_busy();
+        let order = !self.is_busy() && !self.is_chat();
         self.hearing.leave(source, shared);
         if let Some(knocking) = &self.knocking {
             let why = match &self.parting {
@@ -343,8 +359,11 @@ impl Session {
         }
         if let Err(violation) = fed {
             self.part(Parting::Cut(Cut::Broken(violation)));
-        } else if self.hearing.stopped {
-            self.part(Parting::Cut(Cut::Stopped));
+        } else if let Some(farewell) = self.hearing.farewell {
+            self.part(match farewell {
+                Farewell::Stopped => Parting::Cut(Cut::Stopped),
+                Farewell::Leaves => Parting::Left,
+            });
         }
         self.hearing.ask_receivers(&mut self.link, now);
         self.hearing.answer(&mut self.link, now, shared);

@@ -198,6 +198,8 @@ pub enum AbortCode {
     CannotRead = 2,
     /// It was stopped by a signal.
     Stopped = 3,
+    /// It leaves in good order: the end of a chat.
+    Leaves = 4,
 }
 
 /// The longest text of a REFUSE that is kept, in bytes.

@@ -119,10 +119,10 @@ impl Chatting<'_> {
             return;
         }
         let how = match ended {
-            // Strangers need not be waited for: there may be any number of them.
-            _ if !self.known.get(&key).copied().unwrap_or(false) => Parting::Goodbye,
-            Ended::InOrder | Ended::Cut(Cut::Stopped) => Parting::Goodbye,
-            Ended::Cut(_) | Ended::Unread(_) => Parting::Loss,
+            Ended::Left | Ended::Cut(Cut::Stopped) => Parting::Goodbye,
+            // Strangers are not waited for: there may be any number of them.
+            _ if !self.known.get(&key).copied().unwrap_or(false) => Parting::Gone,
+            Ended::InOrder | Ended::Cut(_) | Ended::Unread(_) => Parting::Loss,
         };
         let now = self.parts.clock.now().mono;
         self.talk.borrow_mut().closed(session, how, now);

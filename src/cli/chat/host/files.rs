@@ -215,7 +215,7 @@ impl Chatting<'_> {
         self.tell_files();
         if !errand.told.get() {
             let failure = match ended {
-                Ended::InOrder => Failure::new(Code::CutOff, "cut off"),
+                Ended::InOrder | Ended::Left => Failure::new(Code::CutOff, "cut off"),
                 Ended::Cut(cut) => Failure::new(Code::CutOff, cut_off(*cut)),
                 Ended::Unread(error) => Failure::new(Code::Local, system(error)),
             };

@@ -182,7 +182,9 @@ impl<'a> Chatting<'a> {
                     self.record(line, key, to, State::Cut);
                 }
                 Event::Here(_) => self.learn_names(),
-                Event::Lost(..) | Event::Left(..) => self.alone = self.parts.clock.now().mono,
+                Event::Lost(..) | Event::Left(..) | Event::Gone(_) => {
+                    self.alone = self.parts.clock.now().mono
+                }
                 Event::Mute(_) => {}
             }
         }

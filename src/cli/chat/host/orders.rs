@@ -8,9 +8,10 @@ use super::Chatting;
 use super::calls::Callee;
 use crate::cli::chat::command::{COMMANDS, Typed};
 use crate::cli::chat::editor::Key;
-use crate::cli::chat::keyboard::{Keyboard, MAX_LINE, pieces};
+use crate::cli::chat::keyboard::{Keyboard, MAX_LINE};
 use crate::cli::chat::talk::{Line, Said, Unsaid};
 use crate::cli::destination::{Destination, resolve};
+use crate::cli::failure::{Code, Failure};
 use crate::cli::history;
 use crate::cli::sanitize::sanitize_line;
 use crate::crypto::sodium::random;
@@ -42,10 +43,11 @@ impl Chatting<'_> {
 
     fn typed(&mut self, key: Key, now: Now) {
         match key {
-            Key::Line(line) => match std::str::from_utf8(&line) {
-                Ok(text) => self.command(Typed::parse(text), now),
-                Err(_) => self.say(None, &line, now),
-            },
+            Key::Line(line) => self.line(&line, now),
+            Key::TooLong => self.too_long(),
+            Key::Garbled => self.parts.view.answer(
+                "not said: what was typed is not UTF-8 (a pipe into ac-send -i says any bytes)",
+            ),
             Key::Offer(choice) => self.parts.view.answer(&choice.join("  ")),
             Key::Suspend => self.suspend(),
             Key::End if self.parts.keyboard.is_edited() => self.leave(now),
@@ -56,6 +58,31 @@ impl Chatting<'_> {
                     self.leave(now);
                 }
             }
+        }
+    }
+
+    /// A command, or something to say. What comes from a pipe is said as it is.
+    fn line(&mut self, line: &[u8], now: Now) {
+        let edited = self.parts.keyboard.is_edited();
+        match (line, std::str::from_utf8(line)) {
+            ([b'/', b'/', ..], _) if !edited => self.say(None, &line[1..], now),
+            ([b'/', ..], Err(_)) => {
+                self.parts.view.answer("a command that is not UTF-8: not obeyed, and not said");
+            }
+            (_, Ok(text)) if edited || line.starts_with(b"/") => {
+                self.command(Typed::parse(text), now);
+            }
+            _ => self.say(None, line, now),
+        }
+    }
+
+    /// A script has it as its exit status.
+    fn too_long(&mut self) {
+        let failure =
+            Failure::new(Code::Local, format!("a line is longer than {MAX_LINE} bytes: not said"));
+        self.parts.view.answer(&failure.message);
+        if !self.parts.keyboard.is_edited() {
+            self.other_failure.get_or_insert(failure);
         }
     }
 
@@ -99,21 +126,22 @@ impl Chatting<'_> {
 
     /// To one, or to all.
     fn say(&mut self, to: Option<&str>, text: &[u8], now: Now) {
-        for piece in pieces(text) {
-            let line = Line { id: random(), typed_ms: now.unix_ms, text: piece.to_vec() };
-            let said = match to {
-                Some(name) => self.talk.borrow_mut().tell(name, line.clone()),
-                None => self.talk.borrow_mut().say(line.clone()),
-            };
-            match said {
-                Ok(said) => self.said(&line, &said),
-                Err(Unsaid::Nobody) => {
-                    self.parts.view.answer("nobody is here: not said (/connect calls somebody)");
-                }
-                Err(Unsaid::Unknown) => {
-                    let to = sanitize_line(to.unwrap_or_default());
-                    self.parts.view.answer(&format!("{to} is not here: not said"));
-                }
+        if text.len() > MAX_LINE {
+            return self.too_long();
+        }
+        let line = Line { id: random(), typed_ms: now.unix_ms, text: text.to_vec() };
+        let said = match to {
+            Some(name) => self.talk.borrow_mut().tell(name, line.clone()),
+            None => self.talk.borrow_mut().say(line.clone()),
+        };
+        match said {
+            Ok(said) => self.said(&line, &said),
+            Err(Unsaid::Nobody) => {
+                self.parts.view.answer("nobody is here: not said (/connect calls somebody)");
+            }
+            Err(Unsaid::Unknown) => {
+                let to = sanitize_line(to.unwrap_or_default());
+                self.parts.view.answer(&format!("{to} is not here: not said"));
             }
         }
         self.ring_all();
