@@ -3,11 +3,13 @@
 
 mod common;
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Listener, Running, eventually, port_in_ready_line, run};
+use common::{DEADLINE, Home, Listener, Running, eventually, need, port_in_ready_line, run};
+use rustix::process::Signal;
 
 fn shell(home: &Home, script: &str) -> Command {
     let mut command = Command::new("sh");
@@ -59,6 +61,46 @@ fn an_early_end_is_noticed_at_once_and_tells_what_was_said() {
     let message = *panic.err().unwrap().downcast::<String>().unwrap();
     assert!(message.contains("x: no such key"), "{message}");
     assert!(began.elapsed() < DEADLINE / 2);
+}
+
+/// What a program that the harness starts ignores and blocks.
+#[test]
+fn a_program_has_its_signals_as_at_a_terminal() {
+    let home = Home::new();
+    let status = run(shell(&home, "grep -E 'Sig(Ign|Blk)' /proc/self/status"), b"", DEADLINE);
+    let status = String::from_utf8(status.stdout).unwrap();
+    let masks = status.lines().filter_map(|line| line.split('\t').nth(1));
+    let masks: Vec<u64> = masks.map(|mask| u64::from_str_radix(mask, 16).unwrap()).collect();
+    assert_eq!(masks.len(), 2, "{status}");
+    // The C library keeps those above for itself.
+    assert!(masks.iter().all(|mask| mask & 0x7fff_ffff == 0), "{status}");
+    let listener = shell(&home, "echo 'x: listening on [::]:99 (tcp)' >&2; exec cat");
+    let mut listener = Listener::start(listener);
+    listener.signal(Signal::HUP);
+    assert_eq!(listener.wait_exit(DEADLINE).signal(), Some(Signal::HUP.as_raw()));
+}
+
+#[test]
+fn a_program_has_its_signals_even_if_the_tests_ignore_and_block_them() {
+    let home = Home::new();
+    let ignoring = "trap '' HUP INT QUIT TERM USR1 USR2 CHLD PIPE TSTP; exec \"$@\"";
+    let blocking = "import os, signal, sys; \
+         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP, signal.SIGTERM, signal.SIGCHLD]); \
+         os.execv(sys.argv[1], sys.argv[1:])";
+    let us = std::env::current_exe().unwrap();
+    let mut ways = vec![vec!["sh", "-c", ignoring, "sh"]];
+    if need("python3") {
+        ways.push(vec!["python3", "-c", blocking]);
+    }
+    for way in ways {
+        let mut command = Command::new(way[0]);
+        command.args(&way[1..]).arg(&us);
+        command.args(["--exact", "a_program_has_its_signals_as_at_a_terminal"]);
+        home.at_home(&mut command);
+        let output = run(command, b"", DEADLINE);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    }
 }
 
 #[test]

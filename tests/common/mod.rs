@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -34,6 +34,7 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Where cargo put a program of this crate.
 pub fn program(name: &str) -> PathBuf {
+    heed_signals();
     path_of(name).unwrap_or_else(|| panic!("this crate has no program {name}")).into()
 }
 
@@ -51,6 +52,34 @@ fn path_of(name: &str) -> Option<&'static str> {
         "ac-send" => option_env!("CARGO_BIN_EXE_ac-send"),
         _ => None,
     }
+}
+
+/// Gives the programs that are started from now on the signals as a shell at a terminal does. A test
+/// program that was started by `nohup`, or in the background of a script, ignores some, and what is
+/// ignored stays so in whatever it runs; what is caught does not. What this thread blocks is blocked
+/// there, too.
+pub fn heed_signals() {
+    nix::sys::signal::SigSet::all().thread_unblock().unwrap();
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in ignored_signals() {
+            // Caught, and nothing done about it: this program itself goes on as if it were ignored.
+            signal_hook::flag::register(signal, Arc::default()).unwrap();
+        }
+    });
+}
+
+/// Those that this program ignores, SIGPIPE aside: every Rust program does that, and lets it be itself
+/// in what it runs.
+fn ignored_signals() -> impl Iterator<Item = i32> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.map_or(0, |hex| u64::from_str_radix(hex.trim(), 16).unwrap());
+    let no_matter = [signal_hook::consts::SIGPIPE]
+        .into_iter()
+        .chain(signal_hook::consts::FORBIDDEN.iter().copied());
+    let no_matter: Vec<i32> = no_matter.collect();
+    (1..32).filter(move |signal| mask >> (signal - 1) & 1 == 1 && !no_matter.contains(signal))
 }
 
 /// A person: a folder of their own as `$AC_HOME`, removed at the end.
@@ -90,6 +119,7 @@ impl Home {
 
     /// Makes any command one of this person, as [`Home::command`] does.
     pub fn at_home(&self, command: &mut Command) {
+        heed_signals();
         command.env("AC_HOME", self.path()).env("HOME", self.path()).env("TZ", "UTC");
         command.env_remove("XDG_CONFIG_HOME").env_remove("RUST_BACKTRACE");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -234,6 +264,7 @@ impl Running {
 
     /// The same in the group of the test, for a program that makes a group of its own.
     pub fn start_in_our_group(mut command: Command) -> Self {
+        heed_signals();
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot start {}: {error}", command.get_program().display())
         });
