@@ -253,7 +253,7 @@ fn whatever_strangers_have_a_listener_remember_a_contact_is_heard() {
     // They forget what is too old, and nobody else is touched by that either.
     again.forget_expired(NOW + 298_000 + RELAY_LIFE_MS + 1);
     assert_eq!(again.recall(&ran(other, 1, NOW - 9), true, NOW), Recall::New);
-    assert_eq!(again.recall(&ran(stranger, 0, NOW + 298_000), false, NOW), Recall::Gone);
+    assert!(again.is_empty(), "what is too old is kept");
 }
 
 #[test]

@@ -728,6 +728,7 @@ fn an_owner_may_be_silent_for_as_long_as_it_likes_while_nobody_waits() {
     let mut paper = Paper { room: 1 << 20, ..Paper::default() };
     let mut now = Duration::ZERO;
     mux.begin(Source(0), (0, 0), now);
+    mux.data(Source(0), &content((0, 0), 0, 2).collect::<Vec<_>>(), now, &mut paper);
     now += Duration::from_millis(200);
     mux.pump(now, &mut paper, &mut Vec::new());
     assert!(mux.owns(Source(0)));
