@@ -1,5 +1,7 @@
 //! What does not fit into cells comes by a circuit, and is then a session like any other: streams,
 //! files and folders, chat, duplex, commands. PROTOCOL.md, 5.6.
+//!
+//! `AC_TEST_CIRCUITS`: senders at once, and files of one sender (12).
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -70,7 +72,6 @@ fn several_streams_at_once_arrive_whole() {
     }
 }
 
-/// `AC_TEST_CIRCUITS`: how many.
 fn circuits() -> usize {
     std::env::var("AC_TEST_CIRCUITS").map_or(12, |n| n.parse().unwrap())
 }
