@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::proto::limits::{
-    AddressBounds, Bounds, Buckets, Door, Limit, Network, Party, Rate, SHAKING, Seats,
+    AddressBounds, Bounds, Buckets, Door, GRACE, HANDSHAKES, Limit, Network, PATIENCE, Party, Rate,
+    SETTLING, SHAKING, Seats,
 };
 use anonchat::proto::mux::Source;
 
@@ -39,6 +40,12 @@ fn v4(n: u8) -> IpAddr {
 
 fn bounds() -> Bounds {
     Bounds::new(SILENCE)
+}
+
+/// A connection comes, and says what is to be opened.
+fn knocks(door: &mut Door, number: usize, from: IpAddr, now: Duration) {
+    door.arrive(number, from, now);
+    assert!(door.knock(number, now));
 }
 
 #[test]
@@ -110,18 +117,19 @@ fn an_address_that_calls_seldom_is_served_before_one_that_floods() {
     for tick in 0..200 {
         for n in 0..12 {
             for _ in 0..2 {
-                door.arrive(number, v4(n), now);
+                knocks(&mut door, number, v4(n), now);
                 number += 1;
             }
         }
         let friend = number;
         if tick % 50 == 40 {
-            door.arrive(friend, v4(200), now);
+            knocks(&mut door, friend, v4(200), now);
             number += 1;
         }
         let mut turns = Vec::new();
         while let Some(next) = door.next(now) {
             turns.push(next);
+            door.answered(next, now);
             door.leave(next, now);
         }
         if tick % 50 == 40 {
@@ -129,9 +137,6 @@ fn an_address_that_calls_seldom_is_served_before_one_that_floods() {
         }
         served += turns.len();
         now += ms(10);
-        while door.len() > 1024 {
-            door.leave(door.yields().unwrap(), now);
-        }
     }
     // A burst of 1000, then 1000 a second, for two seconds.
     assert!((2900..=3010).contains(&served), "{served}");
@@ -142,7 +147,7 @@ fn an_address_that_calls_seldom_is_served_before_one_that_floods() {
 fn connections_of_one_address_are_delayed_to_its_rate_and_all_come_in() {
     let mut door = Door::new(bounds());
     let mut now = Duration::from_secs(10);
-    (0..300).for_each(|n| door.arrive(n, v4(1), now));
+    (0..300).for_each(|n| knocks(&mut door, n, v4(1), now));
     let mut served = Vec::new();
     while let Some(at) = door.next_turn() {
         now = now.max(at);
@@ -159,24 +164,25 @@ fn connections_of_one_address_are_delayed_to_its_rate_and_all_come_in() {
 }
 
 #[test]
-fn those_who_say_nothing_keep_others_of_their_address_out_for_two_seconds_only() {
+fn those_who_go_no_further_keep_others_of_their_address_out_for_two_seconds_only() {
     let address = AddressBounds { at_once: Some(4), rate: None };
     let mut door = Door::new(Bounds { address, ..bounds() });
     let now = Duration::from_secs(10);
-    (0..5).for_each(|n| door.arrive(n, v4(1), now));
-    door.arrive(5, v4(2), now);
+    (0..5).for_each(|n| knocks(&mut door, n, v4(1), now));
+    knocks(&mut door, 5, v4(2), now);
+    // Those who say nothing keep nobody out.
+    (10..99).for_each(|n| door.arrive(n, v4(1), now));
     let mut served = Vec::new();
     while let Some(next) = door.next(now) {
         served.push(next);
     }
-    assert_eq!(served, [0, 1, 2, 3, 5]);
+    assert_eq!(served, [0, 5, 1, 2, 3]);
     assert_eq!(door.obstacle(now), Some((Limit::PerAddress, Network::of(v4(1)))));
     assert_eq!(door.next_turn(), Some(now + SHAKING));
     assert_eq!(door.next(now + SHAKING), Some(4));
     // One that ends its handshake makes room at once.
-    door.arrive(6, v4(1), now);
     let mut door = Door::new(Bounds { address, ..bounds() });
-    (0..5).for_each(|n| door.arrive(n, v4(1), now));
+    (0..5).for_each(|n| knocks(&mut door, n, v4(1), now));
     while door.next(now).is_some() {}
     door.leave(2, now);
     assert_eq!(door.next(now), Some(4));
@@ -193,12 +199,133 @@ fn when_there_are_too_many_the_oldest_of_the_address_with_most_goes() {
         let v6 = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, n as u16, 0, 0, 1);
         door.arrive(n, IpAddr::V6(v6), now);
     });
-    while door.next(now).is_some() {}
+    assert_eq!(door.yields(now), None, "each has a moment to say something");
+    let now = now + GRACE;
     for gone in 11..31 {
-        assert_eq!(door.yields(), Some(gone));
+        assert_eq!(door.yields(now), Some(gone));
         door.leave(gone, now);
     }
     assert_eq!(door.len(), 21);
+}
+
+#[test]
+fn whoever_holds_most_pushes_out_nobody_who_holds_less_wherever_their_addresses_are() {
+    for friend in [v4(1), v4(250)] {
+        let mut door = Door::new(bounds());
+        let now = Duration::from_secs(10);
+        (0..100).for_each(|n| door.arrive(n, v4(100), now));
+        door.arrive(1000, friend, now);
+        for n in 100..500 {
+            door.arrive(n, v4(100), now);
+            let later = now + GRACE;
+            assert_eq!(door.yields(later), Some(n - 100), "the oldest of the flood");
+            door.leave(n - 100, now);
+        }
+        // Among equals it is the oldest, and not who has the highest address.
+        let mut door = Door::new(bounds());
+        (0..100).for_each(|n| door.arrive(n, v4(n as u8 + 100), now));
+        door.arrive(1000, friend, now);
+        for n in 0..100 {
+            assert_eq!(door.yields(now + GRACE), Some(n));
+            door.leave(n, now);
+        }
+    }
+}
+
+/// An address with ever new connections is the one that has most, and those are too young.
+#[test]
+fn connections_that_are_too_young_to_go_keep_no_old_one_in_its_place() {
+    let mut door = Door::new(bounds());
+    let now = Duration::from_secs(10);
+    (0..10).for_each(|n| door.arrive(n, v4(n as u8), now));
+    let later = now + GRACE;
+    (10..20).for_each(|n| door.arrive(n, v4(100), later));
+    assert_eq!(door.next_place(), Some(later));
+    assert_eq!(door.yields(later), Some(0));
+    assert_eq!(door.yields(later + GRACE), Some(10));
+}
+
+#[test]
+fn a_crowd_that_will_be_served_waits_outside_and_is_not_closed() {
+    let mut door = Door::new(bounds());
+    let now = Duration::from_secs(10);
+    (0..10).for_each(|n| knocks(&mut door, n, v4(1), now));
+    (10..15).for_each(|n| knocks(&mut door, n, v4(2), now));
+    assert_eq!(door.yields(now), None);
+    assert_eq!(door.next_place(), Some(now + PATIENCE));
+    // Who has shown nothing gives way soon, and so does who had a turn and drew nothing.
+    let soon = now + GRACE;
+    door.arrive(20, v4(3), now);
+    assert_eq!(door.yields(soon), Some(20));
+    door.leave(20, now);
+    assert_eq!(door.next(soon), Some(0));
+    assert_eq!(door.yields(soon), Some(0));
+    door.answered(0, soon);
+    assert_eq!(door.yields(soon), None);
+    assert_eq!(door.yields(now + PATIENCE), Some(0), "unlucky, and one of many");
+}
+
+#[test]
+fn numbers_that_others_had_before_change_nothing() {
+    let mut door = Door::new(bounds());
+    let now = Duration::from_secs(10);
+    (0..100).for_each(|n| door.arrive(n, v4(1), now));
+    for n in (0..100).rev() {
+        door.leave(n, now);
+        door.arrive(n, v4(1), now);
+    }
+    // The oldest is now the one with the highest number.
+    assert_eq!(door.yields(now + GRACE), Some(99));
+    (0..100).for_each(|n| assert!(door.knock(n, now)));
+    assert_eq!(door.next(now), Some(99));
+}
+
+/// Whoever holds the public key file opens handshakes as fast as it can; a friend comes now and then.
+#[test]
+fn two_thousand_handshakes_a_second_from_a_thousand_addresses_keep_no_friend_waiting() {
+    let mut door = Door::new(bounds());
+    let places = 5000;
+    let (mut number, mut answered) = (0, 0);
+    let mut now = Duration::from_secs(10);
+    for tick in 0..20_000 {
+        for _ in 0..2 {
+            let from = IpAddr::V4(Ipv4Addr::from_bits(0x0a01_0000 + number as u32 % 1000));
+            knocks(&mut door, number, from, now);
+            number += 1;
+        }
+        let friend = (tick % 5000 == 4999).then_some(number);
+        if let Some(friend) = friend {
+            knocks(&mut door, friend, v4(9), now);
+            number += 1;
+        }
+        while door.len() > places {
+            let gone = door.yields(now).unwrap();
+            assert_ne!(Some(gone), friend);
+            door.leave(gone, now);
+        }
+        let mut turns = Vec::new();
+        while let Some(next) = door.next(now) {
+            turns.push(next);
+            door.answered(next, now);
+            door.leave(next, now);
+        }
+        answered += turns.len();
+        assert!(friend.is_none_or(|friend| turns.contains(&friend)), "tick {tick}");
+        now += ms(1);
+    }
+    assert!((20_900..=21_100).contains(&answered), "{answered} at {HANDSHAKES}");
+}
+
+/// Garbage costs its senders their turns, and nobody else anything.
+#[test]
+fn what_is_not_answered_does_not_count_among_the_handshakes_of_all() {
+    let mut door = Door::new(bounds());
+    let now = Duration::from_secs(10);
+    for n in 0..20_000 {
+        let from = IpAddr::V4(Ipv4Addr::from_bits(0x0a01_0000 + n as u32 % 10_000));
+        knocks(&mut door, n, from, now);
+        assert_eq!(door.next(now), Some(n));
+    }
 }
 
 #[test]
@@ -216,7 +343,7 @@ fn a_door_never_forgets_anybody_and_never_serves_one_twice() {
         for _ in 0..1000 {
             match dice.below(4) {
                 0 | 1 => {
-                    door.arrive(number, v4(dice.below(5) as u8), now);
+                    knocks(&mut door, number, v4(dice.below(5) as u8), now);
                     there.insert(number, false);
                     number += 1;
                 }
@@ -230,6 +357,9 @@ fn a_door_never_forgets_anybody_and_never_serves_one_twice() {
             while let Some(next) = door.next(now) {
                 let served = there.get_mut(&next).unwrap();
                 assert!(!std::mem::replace(served, true), "seed {seed}: {next} twice");
+                if dice.below(2) == 0 {
+                    door.answered(next, now);
+                }
             }
             assert_eq!(door.len(), there.len(), "seed {seed}");
             let all_kept = there.iter().all(|(n, served)| door.keeps(*n) != *served);
@@ -365,7 +495,11 @@ fn seats_are_never_more_than_allowed_and_never_empty_while_somebody_may_sit() {
                 .iter()
                 .all(|(n, (_, busy))| *busy || seats.keeps_waiting(Source(*n), now).is_none());
             assert!(idle, "seed {seed}: somebody without a message waits");
-            assert_eq!(seats.yields(|_| true).is_some(), total < there.len(), "seed {seed}");
+            assert_eq!(
+                seats.yields(now + SETTLING, |_| true).is_some(),
+                total < there.len(),
+                "seed {seed}"
+            );
         }
     }
 }

@@ -5,9 +5,10 @@
 mod common;
 mod relay_client;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, random, random_into};
 use anonchat::proto::datagram::packet::PACKET_LEN;
@@ -300,16 +301,22 @@ fn a_client_over_its_rate_waits_and_loses_nothing() {
 fn more_clients_than_that_wait_to_be_let_in() {
     let relay = Relay::spawn(&["--max-clients", "3", "127.0.0.1:0"]);
     let mut clients: Vec<_> = (0..3).map(|_| relay.client()).collect();
-    let mut fourth = TcpStream::connect(("127.0.0.1", relay.port)).unwrap();
-    relay_client::shake(&mut fourth, &relay.contact);
-    let heard = fourth.read(&mut [0; 1]);
-    assert!(matches!(heard, Ok(0) | Err(_)), "nobody is welcomed beyond that");
-    clients.pop();
-    eventually("room", DEADLINE, || {
-        let mut next = TcpStream::connect(("127.0.0.1", relay.port)).unwrap();
-        relay_client::shake(&mut next, &relay.contact);
-        matches!(next.read(&mut [0; 1]), Ok(1)).then_some(())
-    });
+    let mut waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let mut next = TcpStream::connect(("127.0.0.1", relay.port)).unwrap();
+            relay_client::shake(&mut next, &relay.contact);
+            next.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+            let heard = next.read(&mut [0; 1]).map_err(|e| e.kind());
+            assert_eq!(heard, Err(ErrorKind::WouldBlock), "nobody is welcomed beyond that");
+            next
+        })
+        .collect();
+    // Whoever waits longest has each place that becomes free.
+    for next in &mut waiting {
+        clients.remove(0);
+        next.set_read_timeout(Some(DEADLINE)).unwrap();
+        assert_eq!(next.read(&mut [0; 1]).unwrap(), 1);
+    }
 }
 
 #[test]

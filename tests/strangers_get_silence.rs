@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anonchat::crypto::sodium::{KeyPair, SeededRandom, random, random_into};
 use anonchat::keys::{Contact, Keyring, fingerprint};
-use anonchat::proto::stream::gate::{Gate, Passage};
+use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{HELLO_LEN, Initiator, REPLY_LEN};
 use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::proto::time::{CLOCK_WINDOW_MS, Now};
@@ -432,12 +432,14 @@ fn the_deadline_is_drawn_at_accept_and_nothing_moves_it() {
             let later = Now { mono: now.mono + Duration::from_secs(9), ..now };
             if nth % 2 == 0 {
                 let (_, hello) = contact_hello(now.unix_ms).unwrap();
-                let passage = gate.feed(&hello, later, &responding, &mut replays);
-                assert!(matches!(passage, Passage::Reply(_)));
+                assert!(matches!(gate.feed(&hello, later), Passage::Nothing) && gate.knocks());
+                let answer = gate.answer(later, &responding, &mut replays);
+                assert!(matches!(answer, Answer::Reply(_)));
             }
             for len in [1, 79, 1248, 3000] {
-                let passage = gate.feed(&garbage(len), later, &responding, &mut replays);
-                assert!(matches!(passage, Passage::Nothing));
+                assert!(matches!(gate.feed(&garbage(len), later), Passage::Nothing));
+                let answer = gate.answer(later, &responding, &mut replays);
+                assert!(matches!(answer, Answer::Nothing));
             }
             assert_eq!(gate.deadline(), drawn);
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, Random, SeededRandom};
 use anonchat::proto::mux::{Ending, HELD_BYTES, Mux, Sink, Source, Ticket, Written};
-use anonchat::proto::stream::gate::{Gate, Passage};
+use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN, Responding};
 use anonchat::proto::stream::inbound::{Inbound, Step};
 use anonchat::proto::stream::link::Link;
@@ -435,9 +435,13 @@ impl World {
             Conn::Gone => {}
             Conn::Gate(gate, reply) => {
                 let keys = [Responding { pair: &self.bob, access: &ACCESS }];
-                match gate.feed(bytes, now, &keys, &mut self.replays) {
-                    Passage::Nothing => {}
-                    Passage::Reply(message) => reply.extend_from_slice(&message[..]),
+                match gate.feed(bytes, now) {
+                    Passage::Nothing => {
+                        let answer = gate.answer(now, &keys, &mut self.replays);
+                        if let Answer::Reply(message) = answer {
+                            reply.extend_from_slice(&message[..]);
+                        }
+                    }
                     Passage::Proved { session, consumed, .. } => {
                         assert!(reply.is_empty(), "message 3 before message 2");
                         let mut link = Link::new(*session, now, false);

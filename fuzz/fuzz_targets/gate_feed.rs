@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, SeededRandom};
-use anonchat::proto::stream::gate::{Gate, Passage};
+use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::Responding;
 use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::proto::time::Now;
@@ -22,8 +22,9 @@ fuzz_target!(|pieces: Vec<Vec<u8>>| {
     BOB.with(|pair| {
         for piece in &pieces {
             let keys = [Responding { pair, access: &[7; 32] }];
-            let passage = REPLAYS.with_borrow_mut(|seen| gate.feed(piece, now, &keys, seen));
-            assert!(matches!(passage, Passage::Nothing));
+            assert!(matches!(gate.feed(piece, now), Passage::Nothing));
+            let answer = REPLAYS.with_borrow_mut(|seen| gate.answer(now, &keys, seen));
+            assert!(matches!(answer, Answer::Nothing));
         }
     });
 });

@@ -17,9 +17,12 @@ fuzz_target!(|steps: Vec<(u8, u8)>| {
             0 => {
                 door.arrive(number, IpAddr::V4(Ipv4Addr::new(10, 0, 0, which)), now);
                 there.insert(number);
+                if which % 2 == 0 {
+                    door.knock(number, now);
+                }
             }
             1 => {
-                if let Some(gone) = door.yields() {
+                if let Some(gone) = door.yields(now) {
                     assert!(there.remove(&gone));
                     door.leave(gone, now);
                 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::process::ExitCode;
 
-use super::failure::{Code, Failure, system};
+use super::failure::{self, Failure};
 use super::history;
 use super::json::Event;
 use super::outputs::Outputs;
@@ -33,7 +33,7 @@ impl From<ListenError> for Ended {
     fn from(error: ListenError) -> Self {
         match error {
             ListenError::Output(e) => Self::Failure(cannot_write(e)),
-            ListenError::Local(e) => Self::Failure(Failure::new(Code::Local, system(&e))),
+            ListenError::Local(e) => Self::Failure(failure::local(&e)),
             ListenError::Unreached(relay, why) => {
                 Self::Failure(dial_failure(&why).about(format!("relay {relay}")))
             }

@@ -9,6 +9,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::keys::{KeyError, KeyErrorKind};
+use crate::net::descriptors;
 
 /// Exit codes other than 0 and those of signals. `ac(7)`, EXIT STATUS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,39 @@ impl From<KeyError> for Failure {
             _ => Code::Key,
         };
         Self { code, message: error.to_string(), hint: error.hint() }
+    }
+}
+
+/// What the system says, which is the whole of it.
+pub fn local(e: &std::io::Error) -> Failure {
+    let failure = Failure::new(Code::Local, system(e));
+    match e.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error()) {
+        true => failure.hint(MORE_DESCRIPTORS),
+        false => failure,
+    }
+}
+
+/// What to do when descriptors run out.
+const MORE_DESCRIPTORS: &str = "allow more descriptors: ulimit -n 1024";
+
+/// The descriptors are too few to do `what`.
+pub fn too_few_descriptors(what: &str) -> Failure {
+    let why = format!("the descriptors are too few to {what}");
+    Failure::new(Code::Local, why).hint(MORE_DESCRIPTORS)
+}
+
+/// What every program opens at once: a poll with its bell, a socket, key files and where they are.
+const DESCRIPTORS: usize = 8;
+
+/// Refuses to `begin` with fewer descriptors than any program needs: later nobody could tell what
+/// went wrong.
+///
+/// # Errors
+/// [`Code::Local`].
+pub fn check_descriptors(begin: &str) -> Result<(), Failure> {
+    match descriptors::spare() < DESCRIPTORS {
+        true => Err(too_few_descriptors(begin)),
+        false => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::common::CommonOptions;
-use super::failure::{Code, Failure, system};
+use super::failure::{self, Failure};
 use super::json::{self, Event};
 use super::progress::{self, Bars};
 use crate::net::hub::Hub;
@@ -176,5 +176,5 @@ impl Told {
 }
 
 fn local(e: io::Error) -> Failure {
-    Failure::new(Code::Local, system(&e))
+    failure::local(&e)
 }

@@ -42,5 +42,6 @@ pub mod speaker;
 pub mod state_file;
 mod stdio;
 pub mod timers;
+pub mod tokens;
 pub mod via;
 pub mod wire;

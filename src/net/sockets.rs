@@ -8,8 +8,9 @@ use quinn_udp::RecvMeta;
 use rustix::net::sockopt::{Ipv4PathMtuDiscovery, set_ip_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Connections that wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// Connections that wait to be accepted, if the system lets so many wait (`net.core.somaxconn`): whoever
+/// finds no room there tries again after a second.
+const BACKLOG: i32 = 4096;
 /// Room for a burst of datagrams: 64 fragments of many senders. The system may give less.
 const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
 

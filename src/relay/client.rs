@@ -10,7 +10,7 @@ use crate::proto::limits::Party;
 use crate::proto::relay::cell::{Cell, Command, WIRE_LEN};
 use crate::proto::relay::link::CellLink;
 use crate::proto::relay::mailbox::Challenge;
-use crate::proto::stream::gate::{Gate, Passage};
+use crate::proto::stream::gate::{Answer, Gate, Passage};
 use crate::proto::stream::handshake::Responding;
 use crate::proto::stream::meta::Welcome;
 use crate::proto::stream::replay::ReplayGuard;
@@ -48,6 +48,8 @@ pub struct Client {
     pub stage: Stage,
     /// It waits for its turn.
     pub is_queued: bool,
+    /// It was answered, and waits for a place.
+    pub is_outside: bool,
 }
 
 /// What a connection has come to.
@@ -163,7 +165,7 @@ impl Client {
     /// A connection that was just accepted.
     pub fn new(wire: Wire, party: Party, now: Now) -> Self {
         let stage = Stage::Gate(Gate::new(now, &mut OsRandom), Vec::new());
-        Self { wire, party, stage, is_queued: false }
+        Self { wire, party, stage, is_queued: false, is_outside: false }
     }
 
     /// Takes note of an event.
@@ -192,16 +194,36 @@ impl Client {
         }
     }
 
-    /// One turn at the gate: reads once into `space`, and writes. Whoever is let in becomes client
+    /// Whether message 1 is there, and waits for its turn.
+    pub fn knocks(&self) -> bool {
+        matches!(&self.stage, Stage::Gate(gate, _) if gate.knocks())
+    }
+
+    /// Whether message 1 was answered, and that is written: what comes next lets it in.
+    pub fn has_its_answer(&self) -> bool {
+        matches!(&self.stage, Stage::Gate(gate, reply) if gate.is_answered() && reply.is_empty())
+    }
+
+    /// Its turn at the door has come: opens message 1. Whether it was good, and is remembered.
+    pub fn answer(&mut self, now: Now, doorway: &Doorway, replays: &mut ReplayGuard) -> bool {
+        let Stage::Gate(gate, reply) = &mut self.stage else { return false };
+        let responding = |access| Responding { pair: &doorway.pair, access };
+        let keys: Vec<_> = doorway.accesses.iter().map(responding).collect();
+        match gate.answer(now, &keys, replays) {
+            Answer::Nothing => return false,
+            Answer::Remembered => {}
+            Answer::Reply(message) => {
+                // Without it small records wait for acknowledgements; slower, not wrong.
+                let _ = self.wire.socket().set_nodelay(true);
+                reply.extend_from_slice(&message[..]);
+            }
+        }
+        true
+    }
+
+    /// Goes on with the handshake, but for what needs a turn: reads once into `space`, and writes. Whoever is let in becomes client
     /// `number`.
-    pub fn knock(
-        &mut self,
-        now: Now,
-        space: &mut [u8],
-        doorway: &Doorway,
-        replays: &mut ReplayGuard,
-        number: usize,
-    ) -> Knock {
+    pub fn knock(&mut self, now: Now, space: &mut [u8], doorway: &Doorway, number: usize) -> Knock {
         let Stage::Gate(gate, reply) = &mut self.stage else { return Knock::Wait };
         if now.mono >= gate.deadline() {
             return Knock::Gone;
@@ -211,15 +233,8 @@ impl Client {
             Read::Later => 0,
             Read::Closed | Read::Broken => return Knock::Gone,
         };
-        let keys: Vec<_> = doorway
-            .accesses
-            .iter()
-            .map(|access| Responding { pair: &doorway.pair, access })
-            .collect();
-        match gate.feed(&space[..n], now, &keys, replays) {
-            _ if n == 0 => {}
+        match gate.feed(&space[..n], now) {
             Passage::Nothing => {}
-            Passage::Reply(message) => reply.extend_from_slice(&message[..]),
             Passage::Proved { session, consumed, .. } => {
                 let challenge = Challenge::generate();
                 let welcome = Welcome {

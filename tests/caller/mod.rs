@@ -52,7 +52,12 @@ pub struct Caller {
 impl Caller {
     /// `me` calls `them`, and waits for WELCOME.
     pub fn call(me: &Home, them: &Home, port: u16) -> Self {
-        let mut socket = connect_from(Ipv4Addr::LOCALHOST, port);
+        Self::call_from(Ipv4Addr::LOCALHOST, me, them, port)
+    }
+
+    /// The same from that loopback address.
+    pub fn call_from(from: Ipv4Addr, me: &Home, them: &Home, port: u16) -> Self {
+        let mut socket = connect_from(from, port);
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
         let (me, contact) = (identity(me), Keyring::at(them.path()).identity_contact().unwrap());
         let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;

@@ -31,7 +31,7 @@ use self::screen::Screen;
 use self::view::View;
 use super::common::CommonOptions;
 use super::ended::Ended;
-use super::failure::{Code, Failure, system};
+use super::failure::{self, Code, Failure};
 use super::outputs::Outputs;
 use crate::net::hub::Hub;
 use crate::net::output::Output;
@@ -121,5 +121,5 @@ pub fn needs_tcp() -> Failure {
 }
 
 fn local(e: io::Error) -> Failure {
-    Failure::new(Code::Local, system(&e))
+    failure::local(&e)
 }

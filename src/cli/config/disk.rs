@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 
 use super::MAX_LEN;
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{self, Code, Failure};
 use crate::keys::names::harmless;
 
 /// Mode bits that let anybody but the owner write.
@@ -26,7 +26,7 @@ pub fn shown(path: &Path) -> String {
 /// As [`super::Config::load`].
 pub fn read(path: &Path) -> Result<Option<String>, Failure> {
     let usage = |what: String| Failure::new(Code::Usage, what).about(shown(path));
-    let local = |e: io::Error| Failure::new(Code::Local, system(&e)).about(shown(path));
+    let local = |e: io::Error| failure::local(&e).about(shown(path));
     // NONBLOCK: a FIFO must not hang us.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
     let fd = match rustix::fs::openat(CWD, path, flags, Mode::empty()) {

@@ -8,7 +8,7 @@ use mio::{Events, Poll};
 use super::PlaceOptions;
 use super::announce::{cannot_announce, member};
 use super::door::{Doorkeeper, Policy};
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{self, Failure};
 use crate::cli::passphrase::PassphraseOptions;
 use crate::crypto::sodium::PublicKey;
 use crate::discover::announce::{Announced, Announcement, GATHER, Listening, Member};
@@ -49,7 +49,7 @@ impl Beside<'_> {
     /// # Errors
     /// [`Code::Local`] when the port of discovery cannot be had.
     pub fn start(self, keyring: Keyring, place: &PlaceOptions) -> Result<(), Failure> {
-        let local = |e: std::io::Error| Failure::new(Code::Local, system(&e));
+        let local = |e: std::io::Error| failure::local(&e);
         let mut poll = Poll::new().map_err(local)?;
         let (policy, keys) = (self.policy(), self.announced());
         let (transport, member) = (self.transport, self.member);

@@ -18,7 +18,7 @@ use clap::{Args, Parser};
 
 use super::common::CommonOptions;
 use super::ended::Ended;
-use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::failure::{self, Code, EXIT_STATUS_HELP, Failure, check_descriptors};
 use super::json::{self, Event};
 use super::listen::bind::{BindWord, bind};
 use super::output::{check_stdout, note};
@@ -161,6 +161,7 @@ impl PlaceOptions {
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
+    check_descriptors("ask anybody")?;
     let ended = if !options.announce.is_empty() {
         announce::run(options)
     } else if options.public {
@@ -184,7 +185,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 fn local(e: std::io::Error) -> Failure {
-    Failure::new(Code::Local, system(&e))
+    failure::local(&e)
 }
 
 /// One line of the program's own.

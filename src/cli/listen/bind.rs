@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use mio::net::{TcpListener, UdpSocket};
 
-use crate::cli::failure::{Code, Failure, NO_ZONE, system};
+use crate::cli::failure::{self, Failure, NO_ZONE};
 use crate::net::lan::links::lacks_zone;
 use crate::net::resolve;
 use crate::net::sockets::{Bind, Transport};
@@ -71,7 +71,7 @@ impl Sockets {
     /// Binds every address of every operand.
     ///
     /// # Errors
-    /// [`Code::Local`], with the operand that cannot be bound.
+    /// [`Code::Local`](failure::Code::Local), with the operand that cannot be bound.
     pub fn bind(words: &[BindWord], transport: Transport) -> Result<Self, Failure> {
         let mut sockets = Self::default();
         for word in words {
@@ -97,7 +97,7 @@ impl Sockets {
 }
 
 fn cannot_listen(word: &BindWord, e: &io::Error) -> Failure {
-    let failure = Failure::new(Code::Local, format!("{}: {}", word.text, system(e)));
+    let failure = failure::local(e).about(&word.text);
     match e.kind() {
         io::ErrorKind::AddrInUse => {
             failure.hint("another program listens there: choose another port")

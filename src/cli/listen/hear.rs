@@ -8,11 +8,11 @@ use super::settings::Settings;
 use super::{Options, local};
 use crate::cli::discover::beside::Beside;
 use crate::cli::ended::Ended;
-use crate::cli::failure::{Code, Failure};
+use crate::cli::failure::{Code, Failure, too_few_descriptors};
 use crate::cli::listen::bind::Sockets;
 use crate::cli::units;
 use crate::net::hub::Hub;
-use crate::net::listen::{End, Host, Limits, Listener, Stage};
+use crate::net::listen::{End, Host, Limits, Listener, Stage, has_too_few_descriptors};
 use crate::net::sockets::canonical;
 
 /// A listener whose sockets are bound, and that has not heard anybody yet.
@@ -32,6 +32,9 @@ impl<'a> Bound<'a> {
         front: &mut Front<'_>,
     ) -> Result<Self, Ended> {
         let sockets = Sockets::bind(&settings.addresses, options.transport())?;
+        if !sockets.tcp.is_empty() && has_too_few_descriptors() {
+            return Err(too_few_descriptors("hear anybody").into());
+        }
         if options.plain {
             front.say_plain();
         }

@@ -42,12 +42,13 @@ use super::chat::once::Once;
 use super::chat::view::View;
 use super::chat::{self, Surface};
 use super::ended::{Ended, keep_and_conclude};
-use super::failure::{Code, Failure, system};
+use super::failure::{self, Code, Failure, check_descriptors};
 use super::history;
 use super::output::check_stdout;
 use super::outputs::{Outputs, Told};
 use super::via::Ways;
 use crate::history::record::Recorder;
+use crate::net::descriptors;
 use crate::net::duplex::Quiet;
 use crate::net::hub::Hub;
 use crate::net::listen::Stage;
@@ -56,16 +57,22 @@ use crate::transfer::inbox::Inbox;
 /// The name in front of what goes to stderr.
 const PROGRAM: &str = "ac-listen";
 
+/// As many descriptors are asked for: with them 8192 callers can wait for their handshake. More would
+/// serve nobody, and some programs that `-e` starts close as many as there may be.
+const DESCRIPTORS: usize = 32_768;
+
 /// Listens.
 ///
 /// # Errors
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
+    check_descriptors("hear anybody")?;
     options.check()?;
     if let Some(path) = &options.replay {
         return replay::run(options, path);
     }
+    descriptors::raise(DESCRIPTORS);
     let (settings, locals, inbox) = options.common.prepare(|| prepare(options))?;
     let boxes = options.open.as_deref().map(|path| (path, open::file(path)));
     let mut hub = Hub::new().map_err(local)?;
@@ -191,5 +198,5 @@ fn unknown_contact(name: &str) -> Failure {
 }
 
 fn local(e: io::Error) -> Failure {
-    Failure::new(Code::Local, system(&e))
+    failure::local(&e)
 }

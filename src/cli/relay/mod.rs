@@ -11,7 +11,9 @@ use clap::Parser;
 use self::front::Front;
 use super::common::CommonOptions;
 use super::ended::{Ended, conclude};
-use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::failure::{
+    self, Code, EXIT_STATUS_HELP, Failure, check_descriptors, too_few_descriptors,
+};
 use super::listen::bind::{BindWord, Sockets, bind};
 use super::output::{check_stdout, note};
 use super::outputs::Outputs;
@@ -23,7 +25,7 @@ use crate::net::hub::Hub;
 use crate::net::sockets::{Transport, canonical};
 use crate::proto::relay::link::open_access;
 use crate::relay::client::Doorway;
-use crate::relay::server::{Relay, RelayError, Settings, most_clients};
+use crate::relay::server::{Places, Relay, RelayError, Settings};
 use crate::relay::table;
 
 /// The name in front of what goes to stderr.
@@ -113,9 +115,9 @@ fn ttl(text: &str) -> Result<Duration, String> {
 
 impl Options {
     fn settings(&self) -> Result<Settings, Failure> {
-        let most = most_clients();
+        let most = Places::now().clients;
         let max_clients = self.max_clients.map_or(CLIENTS.min(most), |n| n as usize);
-        if max_clients > most {
+        if max_clients > most && most > 0 {
             let what = format!("max-clients {max_clients}: the descriptors are enough for {most}");
             let hint = format!("allow more of them: ulimit -Hn {}", max_clients / 3 * 4 + 100);
             return Err(Failure::new(Code::Usage, what).hint(hint));
@@ -137,7 +139,8 @@ impl Options {
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     check_stdout()?;
-    descriptors::raise();
+    check_descriptors("serve anybody")?;
+    descriptors::raise(usize::MAX);
     let mut hub = Hub::new().map_err(local)?;
     let (settings, key, public, sockets, metrics) = options.common.prepare(|| {
         let settings = options.settings()?;
@@ -158,6 +161,9 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     let doorway = Doorway { pair: key.pair, accesses, ttl_s: options.ttl.as_secs() };
     let outputs = Outputs::open(&options.common, &hub)?;
+    if Places::now().clients == 0 {
+        return Err(too_few_descriptors("serve anybody"));
+    }
     let addresses = sockets.addresses().map_err(local)?;
     let mut front = Front::new(outputs.told(), options.common.quiet);
     front.say_key(&public.public, &KeyFile::Relay(public.clone()).to_toml(), options)?;
@@ -184,5 +190,5 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
 }
 
 fn local(e: std::io::Error) -> Failure {
-    Failure::new(Code::Local, system(&e))
+    failure::local(&e)
 }

@@ -11,7 +11,7 @@ use crate::cli::chat::{self, Surface};
 use crate::cli::config::Config;
 use crate::cli::destination::{Destination, each, resolve};
 use crate::cli::ended::{Ended, keep_and_conclude};
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{self, Code, Failure};
 use crate::cli::history;
 use crate::cli::listen::inbox::Desk;
 use crate::cli::listen::recorded::recorded;
@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     if options.udp {
         return Err(chat::needs_tcp());
     }
-    let local = |e: io::Error| Failure::new(Code::Local, system(&e));
+    let local = |e: io::Error| failure::local(&e);
     let (me, destinations, owner) = options.common.prepare(|| prepare(options))?;
     let keyring = Keyring::locate()?;
     let inbox = options.common.prepare(|| options.inbox.or(&Config::load(&keyring)?, true))?;

@@ -9,7 +9,7 @@ use super::{Options, PROGRAM, prepare, tell, why};
 use crate::cli::destination::{self, Destination};
 use crate::cli::duplex::{check, cut, filter, outcome};
 use crate::cli::ended::{Ended, cannot_write};
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{self, Code, Failure};
 use crate::cli::output::{check_stdout, note};
 use crate::cli::trace;
 use crate::crypto::sodium::{KeyPair, PublicKey, random};
@@ -56,8 +56,8 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     }
     check_stdout()?;
     let (me, destination, _) = options.common.prepare(|| prepare(options))?;
-    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
-    let output = Output::stream(&hub.bell()).map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let mut hub = Hub::new().map_err(|e| failure::local(&e))?;
+    let output = Output::stream(&hub.bell()).map_err(|e| failure::local(&e))?;
     let output = Rc::new(RefCell::new(output));
     let carried = carry(options, &mut hub, me, &destination, &output);
     let sent = match carried {
@@ -79,7 +79,7 @@ fn carry(
     to: &Destination,
     output: &Rc<RefCell<Output>>,
 ) -> Result<Delivered, Ended> {
-    let local = |e| Ended::Failure(Failure::new(Code::Local, system(&e)));
+    let local = |e| Ended::Failure(failure::local(&e));
     let duplex = Duplex::default();
     let input = Input::stdin(&hub.bell()).map_err(local)?;
     let meta = Meta::message(random(), hub.clock.now().unix_ms);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Options;
 use crate::cli::config::Config;
 use crate::cli::destination::Destination;
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{self, Code, Failure};
 use crate::crypto::sodium::KeyPair;
 use crate::discover::PORT;
 use crate::discover::roster::Entry;
@@ -53,7 +53,7 @@ pub fn look(
     let place = Place { port: PORT, interfaces: Vec::new() };
     let carrier = if options.udp { Carrier::Udp } else { Carrier::Tcp };
     let found = find(me.duplicate(), sought, place, within, carrier)
-        .map_err(|e| Failure::new(Code::Local, system(&e)).about("the local network"))?;
+        .map_err(|e| failure::local(&e).about("the local network"))?;
     for (to, entry) in wanted.iter_mut().zip(&found) {
         to.targets.extend(entry.as_ref().and_then(|entry| target(entry, carrier)).map(Into::into));
     }

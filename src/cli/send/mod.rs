@@ -21,7 +21,7 @@ use mio::Token;
 
 use super::common::CommonOptions;
 use super::destination::{self, Destination, resolve};
-use super::failure::{Code, EXIT_STATUS_HELP, Failure, system};
+use super::failure::{self, Code, EXIT_STATUS_HELP, Failure, check_descriptors};
 use super::json::{self, Event};
 use super::listen::inbox::InboxOptions;
 use super::output::{check_stdout, note};
@@ -192,6 +192,7 @@ struct Report<'a> {
 /// # Errors
 /// Everything that is not exit status 0 and no signal.
 pub fn run(options: &Options) -> Result<ExitCode, Failure> {
+    check_descriptors("send anything")?;
     if options.output.as_deref() == Some(Path::new("-")) {
         check_stdout()?;
         if options.common.json {
@@ -223,7 +224,7 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let (me, destination, owner) = options.common.prepare(|| prepare(options))?;
     // It may wait for a reader: signals still end the program here, and leave nothing behind.
     let special = options.output.as_deref().map_or(Ok(None), SealedFile::special);
-    let mut hub = hub(options).map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let mut hub = hub(options).map_err(|e| failure::local(&e))?;
     if options.files().next().is_some() {
         return files::run(options, &mut hub, &me, &destination);
     }

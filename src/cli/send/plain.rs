@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Options, PROGRAM, SILENCE, end};
 use crate::cli::destination::plain_target;
-use crate::cli::failure::{Code, Failure, system};
+use crate::cli::failure::{self, Failure};
 use crate::cli::output::note;
 use crate::cli::{plain, trace};
 use crate::net::dial::CONNECT_TIME;
@@ -18,7 +18,7 @@ use crate::net::send::{Limits, SendError};
 pub(super) fn run(options: &Options) -> Result<ExitCode, Failure> {
     let target = options.common.prepare(|| plain_target(&options.destination))?;
     note(&format!("{PROGRAM}: {}", plain::SEND_WARNING));
-    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let mut hub = Hub::new().map_err(|e| failure::local(&e))?;
     let name = plain::name(&target);
     let sent = send(options, &mut hub, target).map(|HandedOver { sent, dropped }| {
         if dropped > 0 && !options.common.quiet {

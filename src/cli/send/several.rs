@@ -10,7 +10,7 @@ use super::{
     tell, terms, why,
 };
 use crate::cli::destination::{Destination, resolve, shown};
-use crate::cli::failure::{Code, Failure, print, system};
+use crate::cli::failure::{self, Code, Failure, print};
 use crate::cli::output::note;
 use crate::cli::outputs::{Outputs, Told};
 use crate::cli::{history, trace};
@@ -47,7 +47,7 @@ struct Prepared {
 pub(super) fn run(options: &Options, operands: &[&[String]]) -> Result<ExitCode, Failure> {
     let Prepared { keys, found, lost, owner } =
         options.common.prepare(|| prepare(options, operands))?;
-    let mut hub = Hub::new().map_err(|e| Failure::new(Code::Local, system(&e)))?;
+    let mut hub = Hub::new().map_err(|e| failure::local(&e))?;
     let files = options.files().next().is_some();
     let owner = owner.filter(|_| !files);
     let mut records = options.common.prepare(|| records(options, &found, owner, &hub))?;

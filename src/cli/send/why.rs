@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::cli::failure::{Code, Failure, NO_ZONE, system};
+use crate::cli::failure::{self, Code, Failure, NO_ZONE, system};
 use crate::cli::history;
 use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
@@ -37,7 +37,7 @@ pub(in crate::cli) fn failure(error: &SendError) -> Failure {
         SendError::Output(e) => {
             Failure::new(Code::Local, format!("cannot write the sealed file: {}", system(e)))
         }
-        SendError::Local(e) => Failure::new(Code::Local, system(e)),
+        SendError::Local(e) => failure::local(e),
         SendError::Signal(n) => Failure::new(Code::Local, format!("stopped by signal {n}")),
     }
 }
@@ -114,7 +114,7 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
             Failure::new(Code::Unreachable, why)
                 .hint("it has room again when they have listened there, or it has forgotten some")
         }
-        DialError::Local(e) => Failure::new(Code::Local, system(e)),
+        DialError::Local(e) => failure::local(e),
     }
 }
 

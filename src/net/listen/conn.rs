@@ -21,7 +21,7 @@ use crate::proto::datagram::packet::Mac1;
 use crate::proto::datagram::past::{Extent, Ran};
 use crate::proto::limits::{Party, Seats};
 use crate::proto::mux::{Mux, Source};
-use crate::proto::stream::gate::{Gate, Passage};
+use crate::proto::stream::gate::{Answer, Gate, Passage};
 use crate::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Responding};
 use crate::proto::stream::link::{Crossing, Link};
 use crate::proto::stream::record::RefuseCode;
@@ -291,6 +291,37 @@ impl Conn {
         }
     }
 
+    /// Whether it is not read before its turn at the door: without encryption a message could begin
+    /// with the first byte.
+    pub fn waits_unread(&self) -> bool {
+        matches!(self.stage, State::Plain(_))
+    }
+
+    /// Whether message 1 is there, and waits for its turn.
+    pub fn knocks(&self) -> bool {
+        matches!(&self.stage, State::Gate { gate, .. } if gate.knocks())
+    }
+
+    /// Its turn at the door has come: opens message 1. Whether it was good, and is remembered.
+    pub fn answer(&mut self, now: Now, shared: &mut Shared<'_>) -> bool {
+        let State::Gate { gate, reply, crossed } = &mut self.stage else { return false };
+        let keys: Vec<_> =
+            shared.keys.iter().map(|k| Responding { pair: &k.pair, access: &k.access }).collect();
+        let message = match gate.answer(now, &keys, &mut shared.replays) {
+            Answer::Nothing => return false,
+            Answer::Remembered => return true,
+            Answer::Reply(message) => message,
+        };
+        // Without it small records wait for acknowledgements; slower, not wrong.
+        let _ = self.wire.socket().set_nodelay(true);
+        reply.extend_from_slice(&message[..]);
+        if shared.trace {
+            let meaning = "handshake 2: I hold the key";
+            crossed.push(Crossing::handshake(true, message.len(), &message[..], meaning));
+        }
+        true
+    }
+
     /// When it wants to be driven without news.
     pub fn deadline(&self, source: Source, shared: &Shared<'_>) -> Option<Duration> {
         if self.leaving.is_some() {
@@ -460,23 +491,13 @@ impl Conn {
 
     /// Bytes of a handshake; how many of them are records already.
     fn knock(&mut self, bytes: &[u8], now: Now, shared: &mut Shared<'_>) -> usize {
-        let State::Gate { gate, reply, crossed } = &mut self.stage else { return 0 };
+        let State::Gate { gate, crossed, .. } = &mut self.stage else { return 0 };
         if shared.trace && crossed.is_empty() {
             let meaning = "handshake 1: I hold your public key file";
             crossed.push(Crossing::handshake(false, HELLO_LEN, bytes, meaning));
         }
-        let keys: Vec<_> =
-            shared.keys.iter().map(|k| Responding { pair: &k.pair, access: &k.access }).collect();
-        match gate.feed(bytes, now, &keys, &mut shared.replays) {
+        match gate.feed(bytes, now) {
             Passage::Nothing => 0,
-            Passage::Reply(message) => {
-                reply.extend_from_slice(&message[..]);
-                if shared.trace {
-                    let meaning = "handshake 2: I hold the key";
-                    crossed.push(Crossing::handshake(true, message.len(), &message[..], meaning));
-                }
-                0
-            }
             Passage::Proved { session, caller, key, consumed } => {
                 let Some(admitted) = shared.host.admit(&caller, key, true) else {
                     shared.host.notice(Notice::TurnedAway(&caller));

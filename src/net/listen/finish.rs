@@ -98,6 +98,8 @@ impl Listener<'_> {
             if conn.may_begin(true) {
                 let source = Source(*token as u64);
                 let over = conn.drive(source, now, space, shared, stage);
+                // Nobody takes turns any more.
+                busy |= conn.knocks() && conn.answer(now, shared);
                 busy |= conn.has_more() && !conn.is_stalled(source, &shared.mux);
                 return !over;
             }

@@ -30,7 +30,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Token};
+use mio::{Events, Interest};
 
 use self::calls::Calls;
 use self::conn::{Conn, Shared};
@@ -40,14 +40,15 @@ pub use self::host::{
     RelayNews, SessionId, Stage, shown,
 };
 use self::plain_datagrams::PlainDatagrams;
-pub use self::policy::most_clients;
-use self::policy::seat;
+use self::policy::{Room, seat};
+pub use self::policy::{has_too_few_descriptors, most_clients};
 use self::relays::{AtRelays, Relays};
-use super::descriptors::descriptors;
+use super::descriptors;
 use super::ears::Ears;
 use super::hub::{Hub, WAKE, rung_for};
 use super::state_file::StateFile;
 use super::timers::Timers;
+use super::tokens::Topic;
 use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::limits::{Door, Seats};
@@ -57,27 +58,20 @@ use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::plain_buffer_for;
 
-const STDOUT: Token = Token(1);
-/// Listening TCP sockets have the tokens from here on.
-const FIRST_EAR: usize = 2;
-/// UDP sockets have the tokens from here on.
-const FIRST_UDP: usize = 512;
-/// UDP sockets that hear without encryption have the tokens from here on.
-const FIRST_PLAIN_UDP: usize = 768;
-/// Relays have the tokens from here on.
-const FIRST_RELAY: usize = 896;
-/// Relays that are listened at, at most.
-pub const MAX_RELAYS: usize = FIRST_CONN - FIRST_RELAY;
-/// Connections have the tokens from here on, each a new one.
-const FIRST_CONN: usize = 1024;
+/// Relays that are listened at, at most: to each there is a link, and more are of no use.
+pub const MAX_RELAYS: usize = 128;
 /// One read from a connection brings up to so many full records.
 const READ_RECORDS: usize = 8;
 /// The same in bytes.
 const READ_SPACE: usize = READ_RECORDS * MAX_RECORD;
-/// Connections that are accepted before others have their turn: as many as the system lets wait.
+/// Connections that are accepted before others have their turn.
 const ACCEPTS_A_TURN: usize = 1024;
-/// Connections whose handshake is not over, at most; or a quarter of the descriptors.
-const MAX_WAITING: usize = 1024;
+/// What waits to be opened is opened for so long before others have their turn: some ten
+/// handshakes.
+const OPENING_A_TURN: Duration = Duration::from_millis(3);
+/// Connections whose handshake is not over, at most; or a quarter of the descriptors. Each takes some
+/// 3 kB, and what the system keeps for its socket.
+const MAX_WAITING: usize = 8192;
 
 /// The loop and all that it serves.
 pub struct Listener<'a> {
@@ -87,11 +81,11 @@ pub struct Listener<'a> {
     /// For each of them: whoever calls there is heard without encryption.
     plain_ears: Vec<bool>,
     conns: BTreeMap<usize, Conn>,
+    /// The number of the next connection.
     next_token: usize,
     /// Connections whose handshake is not over.
     door: Door,
-    max_waiting: usize,
-    max_conns: usize,
+    room: Room,
     /// Connections to be driven in this turn.
     runnable: Vec<usize>,
     /// Connections that are not read because their messages, or they themselves, wait for others.
@@ -123,9 +117,9 @@ impl<'a> Listener<'a> {
         host: &'a mut dyn Host,
         stage: &'a mut dyn Stage,
     ) -> Self {
-        let descriptors = descriptors();
+        let room = Room::of(descriptors::most(), descriptors::spare());
         let mut bounds = limits.bounds;
-        bounds.clients = bounds.clients.min(most_clients());
+        bounds.clients = bounds.clients.min(room.clients());
         let last_heard = hub.clock.now().mono;
         let bell = hub.bell();
         Self {
@@ -133,10 +127,9 @@ impl<'a> Listener<'a> {
             ears: Ears::default(),
             plain_ears: Vec::new(),
             conns: BTreeMap::new(),
-            next_token: FIRST_CONN,
+            next_token: 1,
             door: Door::new(bounds),
-            max_waiting: MAX_WAITING.min(descriptors / 4),
-            max_conns: descriptors / 2,
+            room,
             runnable: Vec::new(),
             stalled: BTreeSet::new(),
             pausing: BTreeSet::new(),
@@ -191,13 +184,12 @@ impl<'a> Listener<'a> {
     /// # Errors
     /// When it cannot be watched.
     pub fn hear_plain_tcp(&mut self, socket: TcpListener) -> io::Result<()> {
-        self.max_conns = self.max_conns.min(plain::MAX_CONNS);
-        self.max_waiting = self.max_waiting.min(self.max_conns / 2);
+        self.room = self.room.at_most(plain::MAX_CONNS);
         self.add_ear(socket, true)
     }
 
     fn add_ear(&mut self, socket: TcpListener, plain: bool) -> io::Result<()> {
-        let token = Token(FIRST_EAR + self.plain_ears.len());
+        let token = Topic::Ear(self.plain_ears.len()).token();
         self.plain_ears.push(plain);
         self.ears.add(socket, self.hub.registry(), token)
     }
@@ -207,7 +199,7 @@ impl<'a> Listener<'a> {
     /// # Errors
     /// When it cannot be watched.
     pub fn hear_udp(&mut self, mut socket: UdpSocket) -> io::Result<()> {
-        let token = Token(FIRST_UDP + self.datagrams.count());
+        let token = Topic::Datagrams(self.datagrams.count()).token();
         self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
         self.datagrams.add(socket)
     }
@@ -217,7 +209,7 @@ impl<'a> Listener<'a> {
     /// # Errors
     /// When it cannot be watched.
     pub fn hear_plain_udp(&mut self, mut socket: UdpSocket) -> io::Result<()> {
-        let token = Token(FIRST_PLAIN_UDP + self.plain_datagrams.count());
+        let token = Topic::PlainDatagrams(self.plain_datagrams.count()).token();
         self.hub.registry().register(&mut socket, token, Interest::READABLE)?;
         self.plain_datagrams.add(socket)
     }
@@ -225,7 +217,7 @@ impl<'a> Listener<'a> {
     /// Listens at relays, too, [`MAX_RELAYS`] at most.
     pub fn hear_relays(&mut self, at: AtRelays) {
         let now = self.hub.clock.now().mono;
-        self.relays = Relays::new(self.shared.keys, at, FIRST_RELAY, now);
+        self.relays = Relays::new(self.shared.keys, at, now);
     }
 
     /// Listens until it has heard enough.
@@ -269,36 +261,37 @@ impl<'a> Listener<'a> {
     fn watch_output(&mut self) -> Result<(), ListenError> {
         if let Some(fd) = self.stage.watched() {
             // What epoll does not take has no reader that could go away.
-            let _ = self.hub.registry().register(&mut SourceFd(&fd), STDOUT, Interest::READABLE);
+            let token = Topic::Output.token();
+            let _ = self.hub.registry().register(&mut SourceFd(&fd), token, Interest::READABLE);
         }
         Ok(())
     }
 
     /// Takes note of an event; whether it says that the output's reader is gone.
     fn on_event(&mut self, event: &Event) -> bool {
-        let Token(token) = event.token();
-        match token {
-            _ if event.token() == WAKE => self.runnable.extend(&self.all_ears),
-            _ if rung_for(event.token()).is_some() => {
-                self.runnable.extend(rung_for(event.token()));
-            }
-            _ if event.token() == STDOUT => return event.is_error() || event.is_write_closed(),
-            FIRST_CONN.. => {
-                if self.calls.on_event(token, event)
-                    || self.relays.meetings().on_event(token, event)
-                {
-                } else if let Some(conn) = self.conns.get_mut(&token) {
-                    conn.on_event(event);
-                    self.runnable.push(token);
-                }
-            }
-            FIRST_RELAY.. => self.relays.on_event(token - FIRST_RELAY, event),
-            FIRST_PLAIN_UDP.. => self.plain_datagrams.on_event(token - FIRST_PLAIN_UDP),
-            FIRST_UDP.. => self.datagrams.on_event(token - FIRST_UDP),
-            FIRST_EAR.. => self.ears.on_event(token - FIRST_EAR),
-            _ => {}
+        if event.token() == WAKE {
+            self.runnable.extend(&self.all_ears);
+            return false;
+        }
+        match Topic::of(event.token()) {
+            Some(Topic::Output) => return event.is_error() || event.is_write_closed(),
+            Some(Topic::Connection(number)) => self.on_event_of(number, event),
+            Some(Topic::Relay(number)) => self.relays.on_event(number, event),
+            Some(Topic::PlainDatagrams(number)) => self.plain_datagrams.on_event(number),
+            Some(Topic::Datagrams(number)) => self.datagrams.on_event(number),
+            Some(Topic::Ear(number)) => self.ears.on_event(number),
+            Some(Topic::Metrics(_)) => {}
+            None => self.runnable.extend(rung_for(event.token())),
         }
         false
+    }
+
+    fn on_event_of(&mut self, number: usize, event: &Event) {
+        if self.calls.on_event(number, event) || self.relays.meetings().on_event(number, event) {
+        } else if let Some(conn) = self.conns.get_mut(&number) {
+            conn.on_event(event);
+            self.runnable.push(number);
+        }
     }
 
     /// One turn for everybody who has something to do.
@@ -318,12 +311,11 @@ impl<'a> Listener<'a> {
 
     fn accept(&mut self, now: Duration) {
         self.ears.begin_turn(now, ACCEPTS_A_TURN);
-        while self.ears.are_called() && self.has_room() {
+        while self.ears.are_called() && self.has_room(now) {
             let Some((socket, address, ear)) = self.ears.accept(now) else { return };
             self.make_room();
             self.receive(socket, address, self.plain_ears[ear]);
         }
-        self.ears.rest(now);
     }
 
     /// Makes the calls that are wanted, and goes on with those under way.
@@ -346,24 +338,21 @@ impl<'a> Listener<'a> {
         let token = self.next_token;
         self.next_token += 1;
         let both = Interest::READABLE | Interest::WRITABLE;
-        if self.hub.registry().register(&mut socket, Token(token), both).is_err() {
+        let topic = Topic::Connection(token).token();
+        if self.hub.registry().register(&mut socket, topic, both).is_err() {
             return;
         }
-        // Without it small records wait for acknowledgements; slower, not wrong.
-        let _ = socket.set_nodelay(true);
         let now = self.hub.clock.now();
         let (wire, id) = (Wire::new(socket, address), SessionId(token as u64));
-        if self.door.len() >= self.max_waiting
-            && let Some(oldest) = self.door.yields()
-        {
-            self.remove(oldest, now.mono);
-        }
         let conn = if plain {
             Conn::plain(wire, id, now, &mut self.shared)
         } else {
             Conn::new(wire, id, now, &mut OsRandom)
         };
         self.door.arrive(token, address.ip(), now.mono);
+        if plain {
+            self.door.knock(token, now.mono);
+        }
         if let Some(at) = conn.deadline(Source(token as u64), &self.shared) {
             self.timers.set(token, at);
         }
@@ -406,7 +395,7 @@ impl<'a> Listener<'a> {
             });
         }
         for (token, dialed) in self.relays.meetings().advance(self.hub) {
-            if self.has_room() {
+            if self.has_room(now.mono) {
                 self.make_room();
                 let (wire, id) =
                     (Wire::new(dialed.socket, dialed.address), SessionId(token as u64));
@@ -426,11 +415,11 @@ impl<'a> Listener<'a> {
 
     fn drive(&mut self, token: usize, space: &mut [u8]) {
         let now = self.hub.clock.now();
-        if self.door.keeps(token) {
-            return self.keep(token, now.mono);
-        }
         let Some(conn) = self.conns.get_mut(&token) else { return };
         let source = Source(token as u64);
+        if conn.waits_unread() && self.door.keeps(token) {
+            return self.keep(token, now.mono);
+        }
         conn.hold(self.shared.seats.keeps_waiting(source, now.mono).is_some());
         if self.pausing.remove(&token) && !conn.is_stalled(source, &self.shared.mux) {
             conn.excuse_silence(now);
@@ -442,6 +431,11 @@ impl<'a> Listener<'a> {
         }
         if done {
             self.remove(token, now.mono);
+            return;
+        }
+        if conn.knocks() && !self.door.knock(token, now.mono) {
+            // It came by a relay, and stands at no door.
+            self.open(token, now);
             return;
         }
         if conn.is_open() {
@@ -614,7 +608,10 @@ impl<'a> Listener<'a> {
         if !self.runnable.is_empty() || datagrams || self.relays.has_more() {
             return Some(Duration::ZERO);
         }
-        let retries = self.ears.deadline().into_iter();
+        let mono = self.hub.clock.now().mono;
+        let place = || if self.has_room(mono) { mono } else { self.next_place(mono) };
+        let place = self.ears.are_called().then(place);
+        let retries = self.ears.deadline().into_iter().chain(place);
         let idle = self.limits.idle.map(|idle| self.last_heard + idle);
         // A busy connection keeps an idle listener going; its own deadline ends that.
         let idle = idle.filter(|_| !self.is_busy());

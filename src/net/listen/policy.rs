@@ -4,42 +4,74 @@
 use std::time::Duration;
 
 use super::conn::{Conn, Shared};
-use super::{Listener, Notice};
-use crate::net::descriptors::descriptors;
+use super::{Listener, MAX_WAITING, Notice, OPENING_A_TURN};
+use crate::net::descriptors;
 use crate::proto::mux::Source;
 use crate::proto::stream::record::RefuseCode;
+use crate::proto::time::Now;
+
+/// Descriptors that are left to others than connections, at least: contacts are read one by one.
+const OTHER_DESCRIPTORS: usize = 1;
+/// How often room is looked for when somebody calls and there is none.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Listener<'_> {
-    /// Those at the door whose turn it is are read from now on.
+    /// Those at the door whose turn it is have what they said opened, for a while.
     pub(super) fn let_in(&mut self, now: Duration) {
-        while let Some(token) = self.door.next(now) {
-            self.runnable.push(token);
+        loop {
+            let so_far = self.hub.clock.now();
+            if so_far.mono >= now + OPENING_A_TURN {
+                return;
+            }
+            let Some(token) = self.door.next(so_far.mono) else { break };
+            self.open(token, so_far);
         }
         if let Some((limit, network)) = self.door.obstacle(now) {
             self.shared.host.notice(Notice::KeptOut(limit, network));
         }
     }
 
-    /// Whether one more connection can be accepted.
-    pub(super) fn has_room(&self) -> bool {
-        self.conns.len() < self.max_conns || self.yields().is_some()
+    /// Opens what connection `token` said first, and answers it if it is good.
+    pub(super) fn open(&mut self, token: usize, now: Now) {
+        let conn = self.conns.get_mut(&token);
+        if conn.is_some_and(|conn| conn.answer(now, &mut self.shared)) {
+            self.door.answered(token, now.mono);
+        }
+        self.runnable.push(token);
     }
 
-    /// The connection that goes if need be: a caller whose handshake is not over, else a session
-    /// without a message, else one that would have to wait for long anyway.
-    fn yields(&self) -> Option<usize> {
+    /// Whether one more connection can be accepted.
+    pub(super) fn has_room(&self, now: Duration) -> bool {
+        !self.is_full() || self.yields(now).is_some()
+    }
+
+    fn is_full(&self) -> bool {
+        self.conns.len() >= self.room.connections || self.door.len() >= self.room.waiting
+    }
+
+    /// The connection that goes if need be: a caller whose handshake is not over; else, if there are too
+    /// many connections in all, a session without a message, or one that would have to wait for long
+    /// anyway.
+    fn yields(&self, now: Duration) -> Option<usize> {
         let is_conn = |Source(n): Source| self.conns.contains_key(&(n as usize));
-        let session = || self.shared.seats.yields(is_conn).map(|Source(n)| n as usize);
-        self.door.yields().or_else(session)
+        let crowded = self.conns.len() >= self.room.connections;
+        let session = || self.shared.seats.yields(now, is_conn).map(|Source(n)| n as usize);
+        self.door.yields(now).or_else(|| crowded.then(session).flatten())
+    }
+
+    /// When somebody who calls and finds no room may find some, though nothing else happens.
+    pub(super) fn next_place(&self, now: Duration) -> Duration {
+        let soon = now + LOOK_AGAIN;
+        self.door.next_place().map_or(soon, |at| at.min(soon))
     }
 
     /// For a connection that was just accepted.
     pub(super) fn make_room(&mut self) {
-        if self.conns.len() < self.max_conns {
+        if !self.is_full() {
             return;
         }
         let now = self.hub.clock.now();
-        let Some(token) = self.yields() else { return };
+        let Some(token) = self.yields(now.mono) else { return };
         if let Some(conn) = self.conns.get_mut(&token) {
             conn.refuse(RefuseCode::NoRoom, Source(token as u64), now, &mut self.shared);
             conn.flush();
@@ -47,7 +79,7 @@ impl Listener<'_> {
         self.remove(token, now.mono);
     }
 
-    /// A connection at the door is not read; it may be closed.
+    /// A connection waits at the door and is not read; it may be closed.
     pub(super) fn keep(&mut self, token: usize, now: Duration) {
         let Some(conn) = self.conns.get_mut(&token) else { return };
         match conn.deadline(Source(token as u64), &self.shared) {
@@ -66,10 +98,44 @@ impl Listener<'_> {
     }
 }
 
-/// Sessions that can be served at once with the descriptors there are: half of them are for
-/// connections, and half of these for such as have to wait.
+/// Sessions that can be served at once with the descriptors that this process may have.
 pub fn most_clients() -> usize {
-    descriptors() / 4
+    let most = descriptors::most();
+    Room::of(most, most).clients()
+}
+
+/// Whether the descriptors that this process may still open are too few to hear anybody by TCP.
+pub fn has_too_few_descriptors() -> bool {
+    Room::of(descriptors::most(), descriptors::spare()).connections == 0
+}
+
+/// How many connections there is room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Room {
+    /// All together.
+    pub connections: usize,
+    /// Those whose handshake is not over.
+    pub waiting: usize,
+}
+
+impl Room {
+    /// With so many descriptors, of which some are `spare`: half of them are for connections, the others
+    /// for files, commands and circuits.
+    pub fn of(most: usize, spare: usize) -> Self {
+        let connections = (most / 2).min(spare.saturating_sub(OTHER_DESCRIPTORS));
+        Self { connections, waiting: MAX_WAITING }.at_most(connections)
+    }
+
+    /// The same with `most` connections at most.
+    pub fn at_most(self, most: usize) -> Self {
+        let connections = self.connections.min(most);
+        Self { connections, waiting: self.waiting.min((connections / 2).max(1)) }
+    }
+
+    /// Sessions that are served at once: as many can wait.
+    pub fn clients(self) -> usize {
+        (self.connections / 2).max(1)
+    }
 }
 
 /// Somebody who is let in needs a seat while a message is on its way.

@@ -5,6 +5,8 @@
 //! it is a key. Whoever is over a limit waits, and nobody is told anything.
 
 mod door;
+mod lately;
+mod places;
 mod rate;
 mod seats;
 
@@ -26,13 +28,21 @@ pub const PER_CONTACT: usize = 256;
 pub const PER_ADDRESS: usize = 64;
 /// New connections of one address.
 pub const CONNECTIONS: Rate = Rate::a_second(100);
-/// Handshakes of all together. At some 0.3 ms each they leave most of a processor to sessions.
+/// First messages of all together that are answered. At some 0.3 ms each they leave most of a
+/// processor to sessions. What is not answered costs a tenth of that, and is not counted.
 pub const HANDSHAKES: Rate = Rate::a_second(1000);
 /// A handshake that takes longer no longer counts among those of its address: whoever connects and
 /// says nothing keeps nobody else behind the same address out.
 pub const SHAKING: Duration = Duration::from_secs(2);
-/// Callers of whom is remembered how fast they were.
-pub const REMEMBERED: usize = 4096;
+/// A connection keeps its place for so long at least, so that it can say something.
+pub const GRACE: Duration = Duration::from_millis(250);
+/// A connection that has said what opens a handshake, or was answered, keeps its place
+/// for so long at least: whoever is not served by then was unlucky.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+/// A session that has said nothing, or has waited for a seat, for less than this gives way to nobody.
+pub const SETTLING: Duration = Duration::from_secs(2);
+/// Callers of whom is remembered how fast they were, and when they were served last: some 3 MB.
+pub const REMEMBERED: usize = 16_384;
 
 /// A network that one caller may have to itself: an IPv4 address, or the upper 64 bits of an IPv6
 /// address (RFC 6177).

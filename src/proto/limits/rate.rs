@@ -49,8 +49,7 @@ impl fmt::Display for Rate {
 /// A bucket for each of many, of whom only those are remembered who have taken something lately.
 ///
 /// When there are too many, the one that has taken least is forgotten, and whoever is not
-/// remembered counts as having taken as much as that one (as with the floor of PROTOCOL.md,
-/// 3.1.2): being forgotten gains nobody anything.
+/// remembered counts as having taken as much as that one: being forgotten gains nobody anything.
 pub struct Buckets<K> {
     rate: Rate,
     most: usize,

@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Bounds, Buckets, Limit, Party, REMEMBERED};
+use super::{Bounds, Buckets, Limit, Party, REMEMBERED, SETTLING};
 use crate::proto::mux::Source;
 
 /// What a session does.
@@ -268,19 +268,20 @@ impl Seats {
     }
 
     /// Who goes when there are too many connections, of those that `may`: of the party with most
-    /// sessions, one that says nothing, else the one that came last and waits.
-    pub fn yields(&self, may: impl Fn(Source) -> bool) -> Option<Source> {
-        let with = |source: &&Source, wanted: fn(&State) -> bool| {
-            self.members.get(*source).is_some_and(|member| wanted(&member.state))
+    /// sessions, one that says nothing, else the one that came last and waits; but nobody who has been
+    /// so for less than [`SETTLING`].
+    pub fn yields(&self, now: Duration, may: impl Fn(Source) -> bool) -> Option<Source> {
+        let settled = |source: Source| {
+            let member = self.members.get(&source).filter(|member| member.heard + SETTLING <= now);
+            member.filter(|_| may(source)).map(|member| member.state)
         };
         let largest = || self.ranks.largest.iter().filter_map(|(_, party)| self.groups.get(party));
         let idle = |group: &Group| {
-            let mut members = group.members.iter().filter(|source| may(**source));
-            members.find(|s| with(s, |state| *state == State::Idle)).copied()
+            group.members.iter().copied().find(|source| settled(*source) == Some(State::Idle))
         };
         let last = |group: &Group| {
             let mut waiting = group.waiting.iter().rev().map(|(_, source)| *source);
-            waiting.find(|source| may(*source))
+            waiting.find(|source| settled(*source).is_some())
         };
         largest().find_map(idle).or_else(|| largest().find_map(last))
     }

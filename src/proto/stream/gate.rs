@@ -17,6 +17,9 @@ const SHORTEST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// One connection whose handshake is not over.
+///
+/// What comes is taken at any time, which costs next to nothing; message 1 is opened when its turn
+/// has come ([`Gate::answer`]).
 pub struct Gate {
     stage: Stage,
     /// The handshake message that is coming in.
@@ -26,6 +29,11 @@ pub struct Gate {
 
 enum Stage {
     Hello,
+    /// Message 1 is whole since then, and waits for its turn.
+    Knocking {
+        hello: Box<[u8; HELLO_LEN]>,
+        since: Duration,
+    },
     Confirm {
         responder: Box<Responder>,
         key: usize,
@@ -37,10 +45,8 @@ enum Stage {
 
 /// What came of some bytes.
 pub enum Passage {
-    /// Wait for more, or for the deadline.
+    /// Wait for more, for its turn if it [knocks](Gate::knocks), or for the deadline.
     Nothing,
-    /// Message 1 was good: send message 2.
-    Reply(Box<[u8; REPLY_LEN]>),
     /// Message 3 was good: the caller has proved `caller`, and asked for key number `key`. The gate
     /// is silent from here on, so that a caller who is not let in is dropped like any stranger.
     Proved {
@@ -55,6 +61,16 @@ pub enum Passage {
     },
 }
 
+/// What message 1 came to.
+pub enum Answer {
+    /// It is not for us, stale or seen before, and draws nothing.
+    Nothing,
+    /// It was new and is remembered, and draws nothing: its ML-KEM key is none.
+    Remembered,
+    /// It was good and is remembered: send message 2.
+    Reply(Box<[u8; REPLY_LEN]>),
+}
+
 impl Gate {
     /// A connection that was accepted now. Its deadline is drawn here and nothing moves it.
     pub fn new(now: Now, random: &mut dyn Random) -> Self {
@@ -65,9 +81,18 @@ impl Gate {
         Self { stage: Stage::Hello, buffer: Vec::new(), deadline: now.mono + wait }
     }
 
-    /// When the connection is closed, whatever has come.
+    /// When the connection is closed, whatever has come. The time that message 1 waits for its turn
+    /// does not count, up to 30 s.
     pub fn deadline(&self) -> Duration {
-        self.deadline
+        match self.stage {
+            Stage::Knocking { .. } => self.deadline + LONGEST,
+            _ => self.deadline,
+        }
+    }
+
+    /// Whether message 1 is whole, and waits for its turn.
+    pub fn knocks(&self) -> bool {
+        matches!(self.stage, Stage::Knocking { .. })
     }
 
     /// Whether message 1 was good, so that message 3 is awaited.
@@ -80,30 +105,23 @@ impl Gate {
         matches!(self.stage, Stage::Silent)
     }
 
-    /// Takes bytes from the caller. Each of `keys` is tried in turn.
-    pub fn feed(
-        &mut self,
-        input: &[u8],
-        now: Now,
-        keys: &[Responding<'_>],
-        replays: &mut ReplayGuard,
-    ) -> Passage {
+    /// Takes bytes from the caller.
+    pub fn feed(&mut self, input: &[u8], now: Now) -> Passage {
         match self.stage {
             Stage::Silent => Passage::Nothing,
             Stage::Hello => {
                 let Some((hello, consumed)) = self.collect::<HELLO_LEN>(input) else {
                     return Passage::Nothing;
                 };
-                // Nobody can make message 3 before message 2: what follows is garbage.
-                let answered = consumed == input.len();
-                match answered.then(|| answer(&hello, now, keys, replays)).transpose() {
-                    Ok(Some((responder, reply, key))) => {
-                        self.stage = Stage::Confirm { responder: Box::new(responder), key };
-                        Passage::Reply(reply)
-                    }
-                    _ => self.fall_silent(),
+                if consumed < input.len() {
+                    return self.fall_silent();
                 }
+                self.stage = Stage::Knocking { hello: Box::new(hello), since: now.mono };
+                Passage::Nothing
             }
+            // Nobody can make message 3 before message 2: what follows is garbage.
+            Stage::Knocking { .. } if !input.is_empty() => self.fall_silent(),
+            Stage::Knocking { .. } => Passage::Nothing,
             Stage::Confirm { .. } => {
                 let Some((confirm, consumed)) = self.collect::<CONFIRM_LEN>(input) else {
                     return Passage::Nothing;
@@ -123,6 +141,26 @@ impl Gate {
         }
     }
 
+    /// Its turn has come: opens message 1 if it is whole. Each of `keys` is tried in turn.
+    pub fn answer(
+        &mut self,
+        now: Now,
+        keys: &[Responding<'_>],
+        replays: &mut ReplayGuard,
+    ) -> Answer {
+        let Stage::Knocking { hello, since } = &self.stage else { return Answer::Nothing };
+        let (waited, opened) = (now.mono.saturating_sub(*since), open(hello, now, keys));
+        self.deadline += waited.min(LONGEST);
+        self.fall_silent();
+        let Ok((opened, key)) = opened else { return Answer::Nothing };
+        if !replays.admit(&opened.ephemeral, now.mono) {
+            return Answer::Nothing;
+        }
+        let Ok((responder, reply)) = opened.reply() else { return Answer::Remembered };
+        self.stage = Stage::Confirm { responder: Box::new(responder), key };
+        Answer::Reply(Box::new(reply))
+    }
+
     fn fall_silent(&mut self) -> Passage {
         self.stage = Stage::Silent;
         self.buffer = Vec::new();
@@ -139,22 +177,17 @@ impl Gate {
     }
 }
 
-fn answer(
+/// Opens message 1: with which of `keys`, too.
+fn open(
     hello: &[u8; HELLO_LEN],
     now: Now,
     keys: &[Responding<'_>],
-    replays: &mut ReplayGuard,
-) -> Result<(Responder, Box<[u8; REPLY_LEN]>, usize), HandshakeError> {
+) -> Result<(Opened, usize), HandshakeError> {
     for (index, key) in keys.iter().enumerate() {
-        let opened = match Opened::open(key, hello, now.unix_ms) {
-            Err(HandshakeError::NotOpened) => continue,
-            other => other?,
-        };
-        if !replays.admit(opened.unix_ms, &opened.ephemeral, now.unix_ms) {
-            return Err(HandshakeError::Stale);
+        match Opened::open(key, hello, now.unix_ms) {
+            Err(HandshakeError::NotOpened) => {}
+            opened => return opened.map(|opened| (opened, index)),
         }
-        let (responder, reply) = opened.reply()?;
-        return Ok((responder, Box::new(reply), index));
     }
     Err(HandshakeError::NotOpened)
 }

@@ -1,95 +1,97 @@
-//! First messages that were answered before: none is answered twice. PROTOCOL.md, section 3.1.
+//! First messages that were answered before: none is answered twice. PROTOCOL.md, section 3.1.2.
 
-use std::collections::BTreeSet;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
 
 use crate::proto::time::CLOCK_WINDOW_MS;
 
-/// How many ephemeral keys are remembered: five minutes of 800 handshakes a second, about 12 MB
-/// when full. Beyond that the floor rises, and what is stamped below it is not answered.
-const CAPACITY: usize = 1 << 18;
+/// A stamp may be accepted for so long: it can come five minutes ahead, and stay until it is five
+/// minutes old.
+const ACCEPTED: Duration = Duration::from_millis(2 * CLOCK_WINDOW_MS);
+/// One generation: those that came within so much time are forgotten together.
+const GENERATION: Duration = Duration::from_secs(60);
 
-/// The ephemeral keys of the time window, by their stamps.
+/// The ephemeral keys of the first messages of the last ten to eleven minutes.
+///
+/// There is no bound but time: whoever answers answers [`HANDSHAKES`](crate::proto::limits::HANDSHAKES)
+/// a second at most, so that it never has more than 662,000, in 14 MB. What has come is aged by
+/// the monotonic clock: wherever the other clock jumps meanwhile, nothing is admitted twice for as
+/// long as it is remembered, and nobody is shut out.
 #[derive(Default)]
 pub struct ReplayGuard {
-    seen: BTreeSet<(u64, [u8; 16])>,
-    /// Stamps at or below this (Unix ms) are no longer told from replays, and so count as such.
-    floor: u64,
+    /// From the oldest to the newest, each with when it began.
+    generations: VecDeque<(Duration, HashSet<u64>)>,
+    /// Makes tags: a caller chooses its key, and cannot choose a tag.
+    hasher: RandomState,
 }
 
 impl ReplayGuard {
-    /// Whether the first message with this stamp and ephemeral key is new; it is not any more.
-    pub fn admit(&mut self, unix_ms: u64, ephemeral: &[u8; 32], now_ms: u64) -> bool {
-        self.forget_before(now_ms.saturating_sub(CLOCK_WINDOW_MS));
-        if unix_ms <= self.floor || !self.seen.insert((unix_ms, half(ephemeral))) {
+    /// Whether a first message with this ephemeral key, which came at the monotonic time `now`, is
+    /// new; it is not any more.
+    pub fn admit(&mut self, ephemeral: &[u8; 32], now: Duration) -> bool {
+        self.age(now);
+        let tag = self.hasher.hash_one(ephemeral);
+        if self.generations.iter().any(|(_, tags)| tags.contains(&tag)) {
             return false;
         }
-        if self.seen.len() > CAPACITY {
-            self.raise_floor();
-        }
-        true
+        self.generations.back_mut().is_none_or(|(_, newest)| newest.insert(tag))
     }
 
-    /// What is older than the window is refused for its stamp alone; the floor keeps it refused
-    /// should the clock jump back.
-    fn forget_before(&mut self, oldest: u64) {
-        while let Some((stamp, _)) = self.seen.first().filter(|(stamp, _)| *stamp < oldest) {
-            self.floor = self.floor.max(*stamp);
-            self.seen.pop_first();
-        }
+    /// How many are remembered.
+    pub fn len(&self) -> usize {
+        self.generations.iter().map(|(_, tags)| tags.len()).sum()
     }
 
-    fn raise_floor(&mut self) {
-        if let Some((stamp, _)) = self.seen.pop_first() {
-            self.floor = stamp;
-            while self.seen.first().is_some_and(|(s, _)| *s <= stamp) {
-                self.seen.pop_first();
-            }
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn age(&mut self, now: Duration) {
+        let over = |began: Duration| began + GENERATION + ACCEPTED <= now;
+        while self.generations.front().is_some_and(|(began, _)| over(*began)) {
+            self.generations.pop_front();
+        }
+        if self.generations.back().is_none_or(|(began, _)| *began + GENERATION <= now) {
+            self.generations.push_back((now, HashSet::new()));
         }
     }
-}
-
-/// Half of a random key tells it from all others: a collision only costs its owner one attempt.
-fn half(ephemeral: &[u8; 32]) -> [u8; 16] {
-    let mut half = [0; 16];
-    half.copy_from_slice(&ephemeral[..16]);
-    half
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_first_message_is_admitted_once_for_as_long_as_its_stamp_is_accepted() {
-        let mut guard = ReplayGuard::default();
-        let now = 10_000_000;
-        assert!(guard.admit(now, &[1; 32], now));
-        assert!(!guard.admit(now, &[1; 32], now + CLOCK_WINDOW_MS));
-        assert!(guard.admit(now, &[2; 32], now));
+    fn minutes(n: u64) -> Duration {
+        Duration::from_secs(60 * n)
     }
 
     #[test]
-    fn a_clock_that_jumps_ahead_and_back_admits_nothing_twice() {
+    fn a_first_message_is_admitted_once_for_as_long_as_its_stamp_can_be_accepted() {
         let mut guard = ReplayGuard::default();
-        let now = 10_000_000;
-        assert!(guard.admit(now, &[1; 32], now));
-        let ahead = now + 3 * CLOCK_WINDOW_MS;
-        assert!(guard.admit(ahead, &[2; 32], ahead));
-        assert!(!guard.admit(now, &[1; 32], now));
-        assert!(guard.admit(now + 1, &[3; 32], now));
-    }
-
-    #[test]
-    fn a_flood_raises_the_floor_and_forgets_nothing_that_it_would_answer() {
-        let mut guard = ReplayGuard::default();
-        let now = 10_000_000;
-        for i in 0..(CAPACITY as u64 + 10) {
-            let mut e = [0; 32];
-            e[..8].copy_from_slice(&i.to_be_bytes());
-            guard.admit(now + i / 1000, &e, now);
+        // In the last moment of a generation, which is then the next to be forgotten.
+        let now = minutes(7) + GENERATION - Duration::from_millis(1);
+        assert!(guard.admit(&[0; 32], minutes(7)) && guard.admit(&[1; 32], now));
+        for minute in 0..=10 {
+            assert!(!guard.admit(&[1; 32], now + minutes(minute)), "after {minute} minutes");
         }
-        assert!(guard.seen.len() <= CAPACITY);
-        assert!(!guard.admit(now, &[0; 32], now), "forgotten and below the floor");
-        assert!(guard.admit(now + 1000, &[9; 32], now), "above the floor");
+        assert!(!guard.admit(&[1; 32], now + ACCEPTED));
+        assert!(guard.admit(&[2; 32], now + ACCEPTED));
+    }
+
+    #[test]
+    fn what_is_no_longer_accepted_takes_no_room() {
+        let mut guard = ReplayGuard::default();
+        for second in 0..3600_u64 {
+            for n in 0..10 {
+                let mut ephemeral = [n; 32];
+                ephemeral[..8].copy_from_slice(&second.to_be_bytes());
+                assert!(guard.admit(&ephemeral, Duration::from_secs(second)));
+            }
+            assert!(guard.len() <= 10 * 660, "{} after {second} s", guard.len());
+        }
+        assert!(guard.admit(&[0xff; 32], minutes(100)));
+        assert_eq!(guard.len(), 1);
     }
 }

@@ -12,11 +12,13 @@ mod finish;
 use std::io;
 use std::time::Duration;
 
+use mio::Events;
 use mio::event::Event;
 use mio::net::TcpListener;
-use mio::{Events, Token};
 use slab::Slab;
 
+use self::arrivals::Outside;
+pub use self::arrivals::Room as Places;
 use super::circuit::{Circuit, Pipes};
 use super::client::{Client, Doorway, Open, Stage};
 use super::counts::Counts;
@@ -25,10 +27,10 @@ use super::metrics::Asking;
 use super::room::Room;
 use super::store::Memory;
 use super::table::{self, Table};
-use crate::net::descriptors::descriptors;
 use crate::net::ears::Ears;
 use crate::net::hub::{Hub, WAKE};
 use crate::net::timers::Timers;
+use crate::net::tokens::Topic;
 use crate::net::wire::Wire;
 use crate::proto::limits::{Bounds, Buckets, Door, Party, Rate};
 use crate::proto::mux::Source;
@@ -37,18 +39,8 @@ use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::time::Now;
 use crate::proto::turns::Turns;
 
-/// Listening sockets have the tokens from here on.
-const FIRST_EAR: usize = 1;
-/// Sockets that hear who asks for counts have the tokens from here on.
-const FIRST_METRICS: usize = 512;
-/// Connections have the tokens from here on.
-const FIRST_CONN: usize = 1024;
 /// What is read at once, in bytes.
 const READ_SPACE: usize = 256 * 1024;
-/// Connections whose handshake is not over, at most; or a quarter of the descriptors.
-const MAX_WAITING: usize = 1024;
-/// Descriptors for everything that is no connection.
-const OTHER_DESCRIPTORS: usize = 64;
 /// After so long we look who has come meanwhile.
 const LOOK_EVERY: Duration = Duration::from_micros(50);
 /// Several parties are served in turn: so it is for so long after one turn was another party's than
@@ -70,11 +62,6 @@ pub struct Settings {
     pub rate: Option<Rate>,
     /// How often the counts are told.
     pub tell_every: Duration,
-}
-
-/// Clients that can be served at once with the descriptors there are.
-pub fn most_clients() -> usize {
-    descriptors().saturating_sub(OTHER_DESCRIPTORS) / 4 * 3
 }
 
 /// The program around the loop.
@@ -119,6 +106,7 @@ pub struct Relay<'a> {
     metrics: Ears,
     asking: usize,
     door: Door,
+    outside: Outside,
     crowd: Crowd,
     max_waiting: usize,
     slots: Slab<Slot>,
@@ -153,7 +141,8 @@ impl<'a> Relay<'a> {
         doorway: Doorway,
         host: &'a mut dyn Host,
     ) -> Self {
-        let max_clients = settings.max_clients.min(most_clients());
+        let places = Places::now();
+        let max_clients = settings.max_clients.min(places.clients);
         let now = hub.clock.now().mono;
         Self {
             hub,
@@ -165,8 +154,9 @@ impl<'a> Relay<'a> {
             metrics: Ears::default(),
             asking: 0,
             door: Door::new(Bounds::new(Duration::MAX)),
+            outside: Outside::default(),
             crowd: Crowd::default(),
-            max_waiting: MAX_WAITING.min(descriptors() / 4),
+            max_waiting: places.waiting,
             slots: Slab::new(),
             circuits: Slab::new(),
             timers: Timers::default(),
@@ -192,7 +182,7 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// When it cannot be watched.
     pub fn hear(&mut self, socket: TcpListener) -> io::Result<()> {
-        let token = Token(FIRST_EAR + self.ears.len());
+        let token = Topic::Ear(self.ears.len()).token();
         self.ears.add(socket, self.hub.registry(), token)
     }
 
@@ -201,7 +191,7 @@ impl<'a> Relay<'a> {
     /// # Errors
     /// When it cannot be watched.
     pub fn hear_metrics(&mut self, socket: TcpListener) -> io::Result<()> {
-        let token = Token(FIRST_METRICS + self.metrics.len());
+        let token = Topic::Metrics(self.metrics.len()).token();
         self.metrics.add(socket, self.hub.registry(), token)
     }
 
@@ -228,28 +218,33 @@ impl<'a> Relay<'a> {
     }
 
     fn on_event(&mut self, event: &Event) {
-        let Token(token) = event.token();
-        match token {
+        match Topic::of(event.token()) {
             _ if event.token() == WAKE => {}
-            FIRST_CONN.. => {
-                let key = token - FIRST_CONN;
-                match self.slots.get_mut(key) {
-                    Some(Slot::Client(client)) => client.on_event(event),
-                    Some(Slot::End(circuit, side)) => {
-                        self.circuits[*circuit].0.on_event(*side, event);
-                    }
-                    // Few and short: no turn is waited for.
-                    Some(Slot::Asking(asking)) => {
-                        asking.on_event(event);
-                        return self.answer(key);
-                    }
-                    None => return,
-                }
-                self.queue(key);
-            }
-            FIRST_METRICS.. => self.metrics.on_event(token - FIRST_METRICS),
-            _ => self.ears.on_event(token - FIRST_EAR),
+            Some(Topic::Connection(number)) => self.on_event_of(number - 1, event),
+            Some(Topic::Metrics(number)) => self.metrics.on_event(number),
+            Some(Topic::Ear(number)) => self.ears.on_event(number),
+            _ => {}
         }
+    }
+
+    fn on_event_of(&mut self, key: usize, event: &Event) {
+        match self.slots.get_mut(key) {
+            Some(Slot::Client(client)) => {
+                client.on_event(event);
+                if !client.is_open() {
+                    // What it says is only kept: no turn is waited for.
+                    return self.drive_gate(key, self.hub.clock.now());
+                }
+            }
+            Some(Slot::End(circuit, side)) => self.circuits[*circuit].0.on_event(*side, event),
+            // Few and short: no turn is waited for.
+            Some(Slot::Asking(asking)) => {
+                asking.on_event(event);
+                return self.answer(key);
+            }
+            None => return,
+        }
+        self.queue(key);
     }
 
     /// `key` is to have a turn.
@@ -272,12 +267,12 @@ impl<'a> Relay<'a> {
         let now = self.hub.clock.now();
         self.accept(now);
         self.accept_asking(now);
-        while let Some(key) = self.door.next(now.mono) {
-            self.queue(key);
-        }
+        self.let_in(now);
         let mut due = std::mem::take(&mut self.due);
         self.timers.expired(now.mono, &mut due);
         due.drain(..).for_each(|key| self.look_at(key));
+        // What is due again meanwhile is so in the next turn.
+        due.append(&mut self.due);
         self.due = due;
         while let Some(key) = self.room.expired(now.mono) {
             self.nobody_came(key, now);
@@ -310,12 +305,13 @@ impl<'a> Relay<'a> {
     }
 
     fn deadline(&self) -> Option<Duration> {
-        if !self.turns.is_empty() {
+        if !self.turns.is_empty() || !self.due.is_empty() {
             return Some(Duration::ZERO);
         }
         let table = self.table.next_expiry().into_iter().chain(self.room.next_deadline());
         let ears = self.ears.deadline().into_iter().chain(self.metrics.deadline());
-        let door = self.door.next_turn().into_iter().chain(ears);
+        let accept = self.next_accept(self.hub.clock.now().mono);
+        let door = self.door.next_turn().into_iter().chain(accept).chain(ears);
         table.chain(door).chain(self.timers.next()).chain([self.tell_at]).min()
     }
 
@@ -334,6 +330,9 @@ impl<'a> Relay<'a> {
     fn look_at(&mut self, key: usize) {
         match self.slots.get(key) {
             Some(Slot::Asking(_)) => self.answer(key),
+            Some(Slot::Client(client)) if !client.is_open() => {
+                self.drive_gate(key, self.hub.clock.now());
+            }
             _ => self.queue(key),
         }
     }
@@ -349,7 +348,7 @@ impl<'a> Relay<'a> {
             Some(Slot::Client(client)) => {
                 client.is_queued = false;
                 match &client.stage {
-                    Stage::Gate(..) => self.drive_gate(key, now),
+                    Stage::Gate(..) => {}
                     Stage::Open(open) if open.leaving.is_some() => self.take_leave(key, now),
                     Stage::Open(_) => self.drive_client(key, now),
                 }
@@ -377,6 +376,7 @@ impl<'a> Relay<'a> {
                         self.backlog -= open.backlog;
                         open.link.give_back(&mut self.spare);
                         self.crowd.leave(client.party, key);
+                        self.call_in();
                     }
                 }
                 self.table.forget(key);
@@ -388,6 +388,7 @@ impl<'a> Relay<'a> {
                     self.crowd.leave(party, key);
                     self.slots.try_remove(key);
                     self.timers.clear(key);
+                    self.call_in();
                 }
             }
         }

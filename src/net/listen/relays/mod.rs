@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Token;
 use mio::event::Event;
 
 use self::letters::Letters;
@@ -25,6 +24,7 @@ use crate::crypto::sodium::{OsRandom, PublicKey, random};
 use crate::net::dial::{CONNECT_TIME, DialError};
 use crate::net::hub::Hub;
 use crate::net::state_file::StateFile;
+use crate::net::tokens::Topic;
 use crate::net::via::Relay;
 use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::held::{Asked, Came, Event as Arrival, Held, Local, Verdict, Wait};
@@ -87,11 +87,11 @@ pub struct Relays<'a> {
 impl<'a> Relays<'a> {
     /// No relay.
     pub fn none(keys: &'a [Answering]) -> Self {
-        Self::new(keys, AtRelays::default(), 0, Duration::ZERO)
+        Self::new(keys, AtRelays::default(), Duration::ZERO)
     }
 
-    /// Listens at those that `at` names; connections to them have the tokens from `first` on.
-    pub fn new(keys: &'a [Answering], at: AtRelays, first: usize, now: Duration) -> Self {
+    /// Listens at those that `at` names.
+    pub fn new(keys: &'a [Answering], at: AtRelays, now: Duration) -> Self {
         let AtRelays { relays, groups, own, public } = at;
         let is_group = |n: usize| groups.get(n).copied().unwrap_or(false);
         let locals = keys.iter().enumerate().map(|(n, key)| Local {
@@ -99,11 +99,12 @@ impl<'a> Relays<'a> {
             is_group: is_group(n),
         });
         let held = Held::new(locals.collect(), own, random());
-        let token = |n: usize| Token(first + n);
         let uplinks = relays.into_iter().enumerate();
         Self {
             keys,
-            uplinks: uplinks.map(|(n, relay)| Uplink::new(relay, token(n))).collect(),
+            uplinks: uplinks
+                .map(|(n, relay)| Uplink::new(relay, Topic::Relay(n).token()))
+                .collect(),
             held,
             letters: Letters::new(),
             meetings: Meetings::default(),
