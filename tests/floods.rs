@@ -263,8 +263,12 @@ fn with_descriptors(count: usize, home: &Home, name: &str, args: &[&str]) -> Com
 
 /// All of them at once.
 fn all_arrive(count: usize, sender: impl Fn() -> Command) {
-    let mut senders: Vec<_> = (0..count).map(|_| Running::start(sender())).collect();
-    senders.iter_mut().for_each(|sender| sender.feed(b"x".to_vec()));
+    let start = |_| {
+        let mut sender = Running::start(sender());
+        sender.feed(b"x".to_vec());
+        sender
+    };
+    let mut senders: Vec<_> = (0..count).map(start).collect();
     for sender in &mut senders {
         let status = sender.wait_exit(Duration::from_secs(120));
         assert_eq!(status.code(), Some(0), "{}", sender.stderr());

@@ -14,7 +14,7 @@ use anonchat::crypto::sodium::{KeyPair, random, random_into};
 use anonchat::proto::datagram::packet::PACKET_LEN;
 use anonchat::proto::relay::cell::{Address, CELL_LEN, Cell, Command, ErrorCode, WIRE_LEN};
 use anonchat::proto::relay::mailbox::Channel;
-use common::{DEADLINE, Running, eventually};
+use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, send};
 use relay_client::{Client, Relay, address, number_of, packet};
 
 fn size(variable: &str, default: usize) -> usize {
@@ -311,6 +311,20 @@ fn more_clients_than_that_wait_to_be_let_in() {
             next
         })
         .collect();
+    // A sender is told so in words.
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    std::fs::write(alice.path().join("r.pub"), relay.stdout()).unwrap();
+    let path = alice.path().join("r.pub");
+    alice.keygen(&["--import", path.to_str().unwrap(), "--as", "home"]);
+    let via = format!("home@127.0.0.1:{}", relay.port);
+    for args in [&["--via", &via, "-w", "1s", "bob"][..], &["-z", "--via", &via, "-w", "1s", "bob"]]
+    {
+        let output = send(&alice, args, b"hi");
+        assert_code(&output, 5);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("did not let you in") && said.contains("it is too busy"), "{said}");
+    }
     // Whoever waits longest has each place that becomes free.
     for next in &mut waiting {
         clients.remove(0);

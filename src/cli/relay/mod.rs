@@ -75,7 +75,7 @@ pub struct Options {
     #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "256M")]
     pub memory: u64,
 
-    /// Serve N clients at once (16384, or what the descriptors allow); more are turned away
+    /// Serve N clients at once (16384, or what the descriptors allow); more wait
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: Option<u32>,
 

@@ -93,10 +93,13 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
         DialError::Relay(name, why) => {
             let failure = dial_failure(why).about(format!("relay {name}"));
             match failure.code {
-                Code::NoProof => failure.hint(
-                    "its key file is not the one that it prints when it starts, or the clocks are \
-                     over 5 minutes apart, or no relay listens there",
-                ),
+                Code::NoProof => failure.hint(match &**why {
+                    DialError::NoProof(_, NoProof::NotLetIn(_)) => TOO_BUSY,
+                    _ => {
+                        "it is too busy, or its key file is not the one that it prints when it \
+                         starts, or the clocks are over 5 minutes apart, or no relay listens there"
+                    }
+                }),
                 _ => failure,
             }
         }
@@ -118,7 +121,10 @@ pub(in crate::cli) fn dial_failure(error: &DialError) -> Failure {
     }
 }
 
-/// Code 5, whose hint names the four causes.
+/// What is wrong with somebody who holds the key that was called and lets nobody in.
+const TOO_BUSY: &str = "it is too busy: try again later";
+
+/// Code 5, whose hint names the five causes, the likeliest first.
 fn no_proof(address: &str, what: NoProof) -> Failure {
     let message = match what {
         NoProof::Silence(time) => {
@@ -133,10 +139,21 @@ fn no_proof(address: &str, what: NoProof) -> Failure {
             )
         }
     };
-    Failure::new(Code::NoProof, message).hint(
-        "it is the wrong key, or you are not among their contacts, or the clocks are over \
-         5 minutes apart, or nobody listens there",
-    )
+    Failure::new(Code::NoProof, message).hint(match what {
+        // Whoever is too busy accepts, and closes or says nothing; and so does whoever is not theirs.
+        NoProof::Silence(_) | NoProof::Closed => {
+            "they are too busy, or it is the wrong key, or you are not among their contacts, or the \
+             clocks are over 5 minutes apart, or nobody listens there"
+        }
+        NoProof::WrongAnswer => {
+            "it is the wrong key, or you are not among their contacts, or the clocks are over \
+             5 minutes apart, or nobody listens there, or they are too busy"
+        }
+        NoProof::NotLetIn(_) => {
+            "you are not among their contacts, or they are too busy, or it is the wrong key, or the \
+             clocks are over 5 minutes apart, or nobody listens there"
+        }
+    })
 }
 
 /// Why one file of several was declined. A recipient that takes none gives no reason.

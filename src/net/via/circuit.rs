@@ -91,7 +91,7 @@ impl Circuit {
     /// Nothing has come of it.
     pub(in crate::net) fn late(&self, waited: Duration) -> NotOpened {
         match &self.stage {
-            Stage::Linking(_) => NotOpened::Relay(NoProof::Silence(waited)),
+            Stage::Linking(linking) => NotOpened::Relay(linking.late(waited)),
             Stage::Waiting(..) => NotOpened::Nobody,
         }
     }

@@ -90,6 +90,15 @@ impl Linking {
             _ => Err(NoProof::WrongAnswer),
         }
     }
+
+    /// Nothing has come of it in all of `waited`: a relay that is full proves its key, and lets nobody
+    /// in.
+    pub fn late(&self, waited: Duration) -> NoProof {
+        match self.stage {
+            Stage::Shaking(_) => NoProof::Silence(waited),
+            Stage::Confirming(..) | Stage::Done => NoProof::NotLetIn(waited),
+        }
+    }
 }
 
 /// A call to a relay.
@@ -120,6 +129,10 @@ impl Opening for LinkCall {
         now: Now,
     ) -> Result<Option<Linked>, NotOpened> {
         Ok(underway.advance(socket, now)?)
+    }
+
+    fn late(&self, underway: &Linking, waited: Duration) -> NotOpened {
+        underway.late(waited).into()
     }
 }
 
