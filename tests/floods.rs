@@ -330,6 +330,28 @@ fn programs_with_few_descriptors_serve_or_say_that_they_cannot() {
 }
 
 #[test]
+fn a_relay_that_could_hold_nothing_says_so_and_one_with_very_little_serves() {
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    for memory in ["0", "1", "1000", "63k"] {
+        let relay = Relay::spawn(&["--memory", memory, "127.0.0.1:0"]);
+        assert!(relay.stderr().contains("too little for any message"), "{}", relay.stderr());
+    }
+    for args in [
+        &["--memory", "64k"][..],
+        &["--memory", "9999999999G"],
+        &["--mailbox-cells", "1"],
+        &["--mailbox-cells", "4294967295"],
+        &["--max-clients", "1"],
+    ] {
+        let relay = Relay::spawn(&[args, &["127.0.0.1:0"]].concat());
+        let name = relay_people::name_of(&relay, &alice);
+        let sent = send(&alice, &["--queue", "-w", "1s", "--via", &name, "bob"], b"hi\n");
+        assert_code(&sent, 0);
+    }
+}
+
+#[test]
 fn hundreds_of_sockets_of_one_kind_all_hear() {
     let (alice, bob) = (Home::with_identity(), Home::with_identity());
     befriend(&alice, "alice", &bob, "bob");

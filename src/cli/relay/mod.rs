@@ -36,6 +36,8 @@ const CLIENTS: usize = 16_384;
 const SUBSCRIPTIONS: usize = 16_384;
 /// The longest time that cells are held. PROTOCOL.md, 5.1.
 const LONGEST_TTL: Duration = Duration::from_secs(30 * 86_400);
+/// The least memory of any use: with less, a mailbox and its reader leave no room for a message.
+const LEAST_MEMORY: u64 = 64 * 1024;
 /// How often the counts are told.
 const TELL_EVERY: Duration = Duration::from_secs(600);
 /// The same with `-v`.
@@ -167,6 +169,11 @@ pub fn run(options: &Options) -> Result<ExitCode, Failure> {
     let addresses = sockets.addresses().map_err(local)?;
     let mut front = Front::new(outputs.told(), options.common.quiet);
     front.say_key(&public.public, &KeyFile::Relay(public.clone()).to_toml(), options)?;
+    if options.memory < LEAST_MEMORY {
+        let size = options.memory;
+        note(&format!("{PROGRAM}: memory {size}: too little for any message: all are refused"));
+        note("hint: a mailbox with a few cells takes 64k");
+    }
     for address in addresses {
         front.say_listening(canonical(address));
     }
