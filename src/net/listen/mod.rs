@@ -386,8 +386,8 @@ impl<'a> Listener<'a> {
         if self.relays.heard_message() {
             self.last_heard = now.mono;
         }
-        if self.relays.meetings().are_awaited() && self.has_room() {
-            let most = self.max_conns.saturating_sub(self.conns.len()).max(1);
+        if self.relays.meetings().are_awaited() && self.has_room(now.mono) {
+            let most = self.room.connections.saturating_sub(self.conns.len()).max(1);
             let next_token = &mut self.next_token;
             self.relays.meetings().begin(most, now, || {
                 *next_token += 1;
