@@ -20,7 +20,7 @@ use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::Kind as Record;
 use anonchat::proto::stream::session::{Session, plain_buffer};
 use anonchat::relay::store::Memory;
-use anonchat::relay::table::{Bounds, Table};
+use anonchat::relay::table::{Bounds, News, Table};
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 
@@ -171,8 +171,11 @@ fn table(mailboxes: usize) -> Table<Memory> {
         subscriptions: mailboxes,
     };
     let mut table = Table::new(bounds, Memory);
+    table.enter(0, 0);
+    table.enter(1, 1);
     for nth in 0..mailboxes {
-        let read = table.subscribe(0, &address(nth), &[0; 8], 0, &mut OsRandom);
+        let news = &mut News::default();
+        let read = table.subscribe(0, &address(nth), &[0; 8], 0, &mut OsRandom, news);
         assert!(read.is_ok(), "the table is large enough");
     }
     table.pull(0, 2 * mailboxes, |_| {});
@@ -183,11 +186,12 @@ fn table(mailboxes: usize) -> Table<Memory> {
 #[divan::bench(args = [100, 100_000])]
 fn mailbox_posted_pulled_and_freed(bencher: Bencher<'_, '_>, mailboxes: usize) {
     let mut table = table(mailboxes);
-    let (mut nth, mut ready, packet) = (0, Vec::new(), [1; PACKET_LEN]);
+    let (mut nth, mut news, packet) = (0, News::default(), [1; PACKET_LEN]);
     bencher.bench_local(|| {
         nth = (nth + 1) % mailboxes;
-        ready.clear();
-        let posted = table.post(&address(nth), &packet, Duration::ZERO, &mut OsRandom, &mut ready);
+        news.ready.clear();
+        let (address, now) = (address(nth), Duration::ZERO);
+        let posted = table.post(1, &address, &packet, now, &mut OsRandom, &mut news);
         let mut came = None;
         table.pull(0, 1, |cell| came = Some((cell.address, cell.log, cell.id)));
         let Some((address, log, id)) = came else { unreachable!("what was posted: {posted:?}") };

@@ -26,7 +26,7 @@ impl Relay {
     /// Starts one that is as large as the measurements need.
     pub fn start() -> io::Result<Self> {
         let home = home()?;
-        let limits = ["--memory", "4G", "--mailbox-cells", "4000000"];
+        let limits = ["--memory", "4G", "--mailbox-cells", "4000000", "--rate", "0"];
         let path = home.path().join("printed.pub");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ac-relay"))
             .args(limits)

@@ -6,7 +6,7 @@ use mio::event::Event;
 
 use crate::crypto::sodium::{KeyPair, OsRandom, Random};
 use crate::net::wire::{Read, Wire};
-use crate::proto::limits::Party;
+use crate::proto::limits::{Bucket, Party};
 use crate::proto::relay::cell::{Cell, Command, WIRE_LEN};
 use crate::proto::relay::link::CellLink;
 use crate::proto::relay::mailbox::Challenge;
@@ -66,8 +66,8 @@ pub struct Open {
     pub link: CellLink,
     /// What its proofs are about.
     pub challenge: Challenge,
-    /// Its own: no other client ever had it.
-    pub number: usize,
+    /// How fast its cells came.
+    pub bucket: Bucket,
     /// It has sent CONNECT, and says nothing more.
     pub waits: bool,
     /// Nothing is read any more; what is on its way out may take until then.
@@ -81,12 +81,12 @@ pub struct Open {
 }
 
 impl Open {
-    fn new(link: CellLink, challenge: Challenge, number: usize) -> Self {
+    fn new(link: CellLink, challenge: Challenge) -> Self {
         let noop_after = noop_after(&mut OsRandom);
         Self {
             link,
             challenge,
-            number,
+            bucket: Bucket::default(),
             waits: false,
             leaving: None,
             backlog: 0,
@@ -221,9 +221,8 @@ impl Client {
         true
     }
 
-    /// Goes on with the handshake, but for what needs a turn: reads once into `space`, and writes. Whoever is let in becomes client
-    /// `number`.
-    pub fn knock(&mut self, now: Now, space: &mut [u8], doorway: &Doorway, number: usize) -> Knock {
+    /// Goes on with the handshake, but for what needs a turn: reads once into `space`, and writes.
+    pub fn knock(&mut self, now: Now, space: &mut [u8], doorway: &Doorway) -> Knock {
         let Stage::Gate(gate, reply) = &mut self.stage else { return Knock::Wait };
         if now.mono >= gate.deadline() {
             return Knock::Gone;
@@ -243,7 +242,7 @@ impl Client {
                     ..Welcome::default()
                 };
                 let link = CellLink::welcoming(*session, &welcome, now);
-                self.stage = Stage::Open(Box::new(Open::new(link, challenge, number)));
+                self.stage = Stage::Open(Box::new(Open::new(link, challenge)));
                 return Knock::Admitted(n - consumed);
             }
         }

@@ -33,6 +33,8 @@ pub struct Counts {
     pub freed: u64,
     /// Cells that became too old.
     pub expired: u64,
+    /// Cells that gave way to somebody who held less, when there was no room.
+    pub displaced: u64,
     /// Requests that were refused: a mailbox, the relay or the link was full.
     pub refused: u64,
     /// Links that were closed because the client broke a rule.
@@ -62,7 +64,7 @@ impl Counts {
     }
 
     /// What there was since the start.
-    pub fn since_start(&self) -> [Metric; 10] {
+    pub fn since_start(&self) -> [Metric; 11] {
         [
             ("admitted", "Clients that were let in.", self.admitted),
             ("posted_cells", "Cells that came to be held.", self.posted),
@@ -70,6 +72,7 @@ impl Counts {
             ("delivered_cells", "Cells that were handed to readers.", self.delivered),
             ("freed_cells", "Cells that readers had freed.", self.freed),
             ("expired_cells", "Cells that became too old.", self.expired),
+            ("displaced_cells", "Cells that gave way to somebody who held less.", self.displaced),
             ("refused", "Requests that found something full.", self.refused),
             ("violations", "Links closed because the client broke a rule.", self.violations),
             ("joined", "Circuits that were made.", self.joined),

@@ -2,8 +2,9 @@
 //! PROTOCOL.md, section 5.
 //!
 //! Pure, with time and randomness handed in: [`table`], what is held and who reads it, over a
-//! [`store`] of packets; [`room`], where those wait who want to be joined; and [`crowd`], who gives way
-//! when there is no room. The program:
+//! [`store`] of packets; [`shares`], whose cells and readers give way when memory is full; [`room`],
+//! where those wait who want to be joined; and [`crowd`], who gives way when there are too many
+//! clients. The program:
 //! [`server`], one loop that gives every [`client`] and every [`circuit`] its turns, and [`metrics`] to
 //! who watches over it.
 
@@ -14,5 +15,6 @@ pub mod crowd;
 pub mod metrics;
 pub mod room;
 pub mod server;
+pub mod shares;
 pub mod store;
 pub mod table;

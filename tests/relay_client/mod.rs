@@ -81,6 +81,21 @@ impl Relay {
         Client::over(connect_from(from, self.port), &self.contact)
     }
 
+    /// One of its counts, without the prefix that all have. It was started with
+    /// `--metrics 127.0.0.1:0`.
+    pub fn count(&self, name: &str) -> u64 {
+        let line = self.wait_stderr("metrics on http://127.0.0.1:");
+        let place = line.rsplit_once(':').and_then(|(_, rest)| rest.strip_suffix("/metrics"));
+        let port: u16 = place.unwrap().parse().unwrap();
+        let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        let name = format!("anonchat_relay_{name} ");
+        let value = answer.lines().find_map(|line| line.strip_prefix(&name));
+        value.unwrap_or_else(|| panic!("no {name}in {answer}")).parse().unwrap()
+    }
+
     /// Cells pass through it still.
     pub fn still_serves(&self) {
         let (mut reader, mut poster) = (self.client(), self.client());

@@ -34,6 +34,9 @@ const PROGRAM: &str = "ac-relay";
 const CLIENTS: usize = 16_384;
 /// Mailboxes that one client reads: with cells held for 30 days, those of 500 contacts.
 const SUBSCRIPTIONS: usize = 16_384;
+/// Cells of one client, unless the user says otherwise: a minute's worth, 75 MB, may come at once, and
+/// then 1.2 MB a second.
+const RATE: &str = "60000/m";
 /// The longest time that cells are held. PROTOCOL.md, 5.1.
 const LONGEST_TTL: Duration = Duration::from_secs(30 * 86_400);
 /// The least memory of any use: with less, a mailbox and its reader leave no room for a message.
@@ -81,8 +84,8 @@ pub struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_clients: Option<u32>,
 
-    /// Take RATE cells of one client, such as 100/s (0, no limit); more wait
-    #[arg(long, value_name = "RATE", value_parser = units::rate, default_value = "0",
+    /// Take RATE cells of one client, such as 100/s (60000/m; 0, no limit); more wait
+    #[arg(long, value_name = "RATE", value_parser = units::rate, default_value = RATE,
           hide_default_value = true)]
     pub rate: units::MaybeRate,
 

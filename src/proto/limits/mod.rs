@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 pub use door::Door;
-pub use rate::{Buckets, MAX_COUNT, Rate};
+pub use rate::{Bucket, Buckets, MAX_COUNT, Rate};
 pub use seats::Seats;
 
 use super::mux::Source;

@@ -46,6 +46,24 @@ impl fmt::Display for Rate {
     }
 }
 
+/// The bucket of one, full at first.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Bucket {
+    full_at: Duration,
+}
+
+impl Bucket {
+    /// From when on one may be taken, at `rate`.
+    pub fn ready_at(self, rate: Rate) -> Duration {
+        (self.full_at + rate.each()).saturating_sub(rate.per)
+    }
+
+    /// One is taken, though it be before its time: then the next is so much later.
+    pub fn take(&mut self, rate: Rate, now: Duration) {
+        self.full_at = self.full_at.max(now) + rate.each();
+    }
+}
+
 /// A bucket for each of many, of whom only those are remembered who have taken something lately.
 ///
 /// When there are too many, the one that has taken least is forgotten, and whoever is not
@@ -53,16 +71,17 @@ impl fmt::Display for Rate {
 pub struct Buckets<K> {
     rate: Rate,
     most: usize,
-    full_at: BTreeMap<K, Duration>,
+    buckets: BTreeMap<K, Bucket>,
     by_time: BTreeSet<(Duration, K)>,
-    floor: Duration,
+    /// That of whoever is not remembered.
+    floor: Bucket,
 }
 
 impl<K: Ord + Copy> Buckets<K> {
     /// Full buckets for all, of which `most` are remembered when they are not.
     pub fn new(rate: Rate, most: usize) -> Self {
-        let (full_at, by_time) = (BTreeMap::new(), BTreeSet::new());
-        Self { rate, most, full_at, by_time, floor: Duration::ZERO }
+        let (buckets, by_time) = (BTreeMap::new(), BTreeSet::new());
+        Self { rate, most, buckets, by_time, floor: Bucket::default() }
     }
 
     /// What each may take.
@@ -72,37 +91,38 @@ impl<K: Ord + Copy> Buckets<K> {
 
     /// From when on `key` may take one.
     pub fn ready_at(&self, key: K) -> Duration {
-        (self.full_at(key) + self.rate.each()).saturating_sub(self.rate.per)
+        self.bucket(key).ready_at(self.rate)
     }
 
     /// `key` takes one, though it be before its time: then the next is so much later.
     pub fn take(&mut self, key: K, now: Duration) {
-        let full_at = self.full_at(key).max(now) + self.rate.each();
-        if let Some(old) = self.full_at.insert(key, full_at) {
-            self.by_time.remove(&(old, key));
+        let mut bucket = self.bucket(key);
+        bucket.take(self.rate, now);
+        if let Some(old) = self.buckets.insert(key, bucket) {
+            self.by_time.remove(&(old.full_at, key));
         }
-        self.by_time.insert((full_at, key));
+        self.by_time.insert((bucket.full_at, key));
         while let Some((at, key)) = self.by_time.first().copied() {
-            if at > now && self.full_at.len() <= self.most {
+            if at > now && self.buckets.len() <= self.most {
                 return;
             }
-            self.floor = self.floor.max(at);
+            self.floor.full_at = self.floor.full_at.max(at);
             self.by_time.remove(&(at, key));
-            self.full_at.remove(&key);
+            self.buckets.remove(&key);
         }
     }
 
     /// How many are remembered.
     pub fn len(&self) -> usize {
-        self.full_at.len()
+        self.buckets.len()
     }
 
     /// Whether everybody's bucket is full.
     pub fn is_empty(&self) -> bool {
-        self.full_at.is_empty()
+        self.buckets.is_empty()
     }
 
-    fn full_at(&self, key: K) -> Duration {
-        self.full_at.get(&key).copied().unwrap_or(self.floor)
+    fn bucket(&self, key: K) -> Bucket {
+        self.buckets.get(&key).copied().unwrap_or(self.floor)
     }
 }

@@ -124,12 +124,12 @@ impl Relay<'_> {
 
     pub(super) fn drive_gate(&mut self, key: usize, now: Now) {
         let Some(Slot::Client(client)) = self.slots.get_mut(key) else { return };
-        let (number, party) = (self.counts.admitted as usize, client.party);
+        let party = client.party;
         let full = self.crowd.len() >= self.settings.max_clients;
         if full && client.has_its_answer() && self.crowd.yields_to(party).is_none() {
             return self.keep_out(key, now);
         }
-        match client.knock(now, &mut self.space, &self.doorway, number) {
+        match client.knock(now, &mut self.space, &self.doorway) {
             Knock::Wait => {
                 self.timers.set(key, client.deadline());
                 if client.knocks() {
@@ -146,6 +146,7 @@ impl Relay<'_> {
                 self.counts.admitted += 1;
                 let has_room = self.make_room(party, now);
                 self.crowd.enter(party, key);
+                self.table.enter(key, self.number_of(party));
                 // Nothing is said before WELCOME.
                 match has_room && rest == 0 {
                     true => self.drive_client(key, now),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Relay, Slot, client};
 use crate::crypto::sodium::{OsRandom, PublicKey};
 use crate::net::wire::Read;
-use crate::proto::limits::Buckets;
+use crate::proto::limits::Rate;
 use crate::proto::relay::cell::{CELL_LEN, Cell, Command, ErrorCode, FLAG_VOLATILE};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
@@ -20,8 +20,8 @@ const FEW_CELLS: usize = 2;
 const CONTENDED_CELLS: usize = 8;
 
 /// Until when a client is not read because it was too fast.
-fn paused_until(rates: Option<&Buckets<usize>>, open: &Open, now: Now) -> Option<Duration> {
-    rates.map(|rates| rates.ready_at(open.number)).filter(|at| *at > now.mono)
+fn paused_until(rate: Option<Rate>, open: &Open, now: Now) -> Option<Duration> {
+    rate.map(|rate| open.bucket.ready_at(rate)).filter(|at| *at > now.mono)
 }
 
 impl Relay<'_> {
@@ -48,7 +48,7 @@ impl Relay<'_> {
         let Some(Slot::Client(client)) = self.slots.get_mut(key) else { return };
         let deadline = client.deadline();
         let Some((wire, open)) = client.open() else { return self.queue(key) };
-        let paused = paused_until(self.rates.as_ref(), open, now);
+        let paused = paused_until(self.settings.rate, open, now);
         if open.is_overdue(now) {
             return self.remove(key, now);
         }
@@ -74,7 +74,7 @@ impl Relay<'_> {
     pub(super) fn read_cells(&mut self, key: usize, now: Now) -> Result<bool, Violation> {
         let few = self.turn_cells(now);
         let Some((wire, open)) = client(&mut self.slots, key) else { return Ok(false) };
-        let paused = paused_until(self.rates.as_ref(), open, now).is_some();
+        let paused = paused_until(self.settings.rate, open, now).is_some();
         let len = match open.waits {
             true => 1,
             false if paused => 0,
@@ -109,8 +109,8 @@ impl Relay<'_> {
                 return Err(Violation::OutOfOrder);
             }
             let Some(cell) = open.link.take(&mut input, now, &mut plain)? else { break };
-            if let Some(rates) = &mut self.rates {
-                rates.take(open.number, now.mono);
+            if let Some(rate) = self.settings.rate {
+                open.bucket.take(rate, now.mono);
             }
             cost += self.serve(key, &cell, now, input.is_empty())?;
         }
@@ -165,7 +165,7 @@ impl Relay<'_> {
         PublicKey::from_bytes(&cell.address).map_err(|_| Violation::Malformed)?;
         let packet = cell.packet().ok_or(Violation::Malformed)?;
         if cell.flags & FLAG_VOLATILE != 0 {
-            let (slots, ready) = (&mut self.slots, &mut self.ready);
+            let (slots, ready) = (&mut self.slots, &mut self.news.ready);
             self.table.show(&cell.address, packet, |reader, cell| {
                 if let Some((wire, open)) = client(slots, reader)
                     && wire.is_writable()
@@ -177,13 +177,12 @@ impl Relay<'_> {
             });
             return Ok(1 + self.wake_readers());
         }
-        let mut woken = 0;
-        let (address, ready) = (&cell.address, &mut self.ready);
-        match self.table.post(address, packet, now.mono, &mut OsRandom, ready) {
-            Ok(()) => {
-                woken = self.wake_readers();
-                self.say(key, &Cell { id: cell.id, ..Cell::new(Command::Ack) }, now);
-            }
+        let (address, news) = (&cell.address, &mut self.news);
+        let posted = self.table.post(key, address, packet, now.mono, &mut OsRandom, news);
+        let woken = self.wake_readers();
+        self.close_displaced(now);
+        match posted {
+            Ok(()) => self.say(key, &Cell { id: cell.id, ..Cell::new(Command::Ack) }, now),
             Err(code) => self.refuse(key, cell, code, now),
         }
         // To wake somebody is little work beside a cell.
@@ -192,11 +191,18 @@ impl Relay<'_> {
 
     /// Those to whom something was handed have a turn: how many.
     pub(super) fn wake_readers(&mut self) -> usize {
-        let count = self.ready.len();
-        let mut ready = std::mem::take(&mut self.ready);
+        let count = self.news.ready.len();
+        let mut ready = std::mem::take(&mut self.news.ready);
         ready.drain(..).for_each(|reader| self.queue(reader));
-        self.ready = ready;
+        self.news.ready = ready;
         count
+    }
+
+    /// Whose reading gave way is told so by the end of its link.
+    fn close_displaced(&mut self, now: Now) {
+        while let Some(reader) = self.news.displaced.pop() {
+            self.remove(reader, now);
+        }
     }
 
     pub(super) fn subscribe(
@@ -210,10 +216,11 @@ impl Relay<'_> {
         if !open.challenge.admits(&address, open.link.handshake_hash(), cell.body) {
             return Err(Violation::NotOpened);
         }
-        let random = &mut OsRandom;
-        match self.table.subscribe(key, &cell.address, &cell.log, cell.id, random) {
-            Ok(()) => {}
-            Err(code) => self.refuse(key, cell, code, now),
+        let (random, news) = (&mut OsRandom, &mut self.news);
+        let read = self.table.subscribe(key, &cell.address, &cell.log, cell.id, random, news);
+        self.close_displaced(now);
+        if let Err(code) = read {
+            self.refuse(key, cell, code, now);
         }
         Ok(())
     }

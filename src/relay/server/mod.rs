@@ -9,6 +9,7 @@ mod cells;
 mod circuits;
 mod finish;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::time::Duration;
 
@@ -26,13 +27,13 @@ use super::crowd::Crowd;
 use super::metrics::Asking;
 use super::room::Room;
 use super::store::Memory;
-use super::table::{self, Table};
+use super::table::{self, News, Table};
 use crate::net::ears::Ears;
 use crate::net::hub::{Hub, WAKE};
 use crate::net::timers::Timers;
 use crate::net::tokens::Topic;
 use crate::net::wire::Wire;
-use crate::proto::limits::{Bounds, Buckets, Door, Party, Rate};
+use crate::proto::limits::{Bounds, Door, Party, Rate};
 use crate::proto::mux::Source;
 use crate::proto::stream::outgoing::Outgoing;
 use crate::proto::stream::replay::ReplayGuard;
@@ -116,8 +117,9 @@ pub struct Relay<'a> {
     turns: Turns,
     pipes: Pipes,
     table: Table<Memory>,
+    /// By which the table knows addresses, and cannot tell them.
+    hasher: RandomState,
     room: Room,
-    rates: Option<Buckets<usize>>,
     counts: Counts,
     /// Whose turn was last.
     served: Option<Party>,
@@ -130,7 +132,7 @@ pub struct Relay<'a> {
     /// Room for what is written, unless somebody has it.
     spare: Outgoing,
     due: Vec<usize>,
-    ready: Vec<usize>,
+    news: News,
 }
 
 impl<'a> Relay<'a> {
@@ -163,8 +165,8 @@ impl<'a> Relay<'a> {
             turns: Turns::default(),
             pipes: Pipes::default(),
             table: Table::new(settings.table, Memory),
+            hasher: RandomState::new(),
             room: Room::default(),
-            rates: settings.rate.map(|rate| Buckets::new(rate, max_clients)),
             counts: Counts::default(),
             served: None,
             contended_until: Duration::ZERO,
@@ -173,7 +175,7 @@ impl<'a> Relay<'a> {
             space: vec![0; READ_SPACE],
             spare: Outgoing::default(),
             due: Vec::new(),
-            ready: Vec::new(),
+            news: News::default(),
         }
     }
 
@@ -296,6 +298,14 @@ impl<'a> Relay<'a> {
     fn note_turn(&mut self, party: Party, now: Now) {
         if self.served.replace(party).is_some_and(|last| last != party) {
             self.contended_until = now.mono + CONTENTION;
+        }
+    }
+
+    /// The number by which the table knows an address: a keyed hash, and the key ends with the relay.
+    fn number_of(&self, party: Party) -> u64 {
+        match party {
+            Party::Address(network) => self.hasher.hash_one(network),
+            Party::Contact(_) | Party::Unknown | Party::Alone(_) => 0,
         }
     }
 
