@@ -315,7 +315,7 @@ fn post_many(client: &mut Client, mailbox: Address, count: u64) -> u64 {
 
 #[test]
 fn whoever_fills_a_mailbox_shuts_nobody_else_out_of_it() {
-    let relay = Relay::spawn(&["--mailbox-cells", "100", "127.0.0.1:0"]);
+    let relay = Relay::spawn(&["--mailbox-cells", "128", "127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
     let mailbox = address(&channel, key.public(), 0);
     let friend = |from, number| {
@@ -323,17 +323,17 @@ fn whoever_fills_a_mailbox_shuts_nobody_else_out_of_it() {
         poster.post(1, mailbox, &packet(number));
         assert_eq!(poster.next_cell().command, Command::Ack, "{number}");
     };
-    let taken = post_many(&mut relay.client_from(FLOODER), mailbox, 120);
-    assert_eq!(taken, 88, "an eighth is left for those who have few there");
+    let taken = post_many(&mut relay.client_from(FLOODER), mailbox, 150);
+    assert_eq!(taken, 126, "a part is left for those who have few there");
     friend(FLOODER, 1000);
     // It comes anew until nothing is left.
-    while post_many(&mut relay.client_from(FLOODER), mailbox, 120) > 0 {}
+    while post_many(&mut relay.client_from(FLOODER), mailbox, 150) > 0 {}
     (1001..1005).for_each(|number| friend(Ipv4Addr::LOCALHOST, number));
-    assert_eq!(post_many(&mut relay.client_from(FLOODER), mailbox, 120), 0);
+    assert_eq!(post_many(&mut relay.client_from(FLOODER), mailbox, 150), 0);
     let mut reader = relay.client();
     reader.subscribe(&channel, &key, 0, [0; 8], 0);
-    let heard: Vec<_> = (0..100).map(|_| number_of(&reader.next_cell().body)).collect();
-    assert_eq!(heard[..84], (0..84).collect::<Vec<_>>(), "what came first stays");
+    let heard: Vec<_> = (0..128).map(|_| number_of(&reader.next_cell().body)).collect();
+    assert_eq!(heard[..122], (0..122).collect::<Vec<_>>(), "what came first stays");
     (1000..1005).for_each(|number| assert!(heard.contains(&number), "{number}"));
 }
 
@@ -404,6 +404,69 @@ fn readers_that_do_not_read_hold_up_nobody() {
     let most = 10_000 * 1300 + (count * 64 * 1024).min((64 << 20) + count * 8 * 1024) + (8 << 20);
     assert!(grown < most, "{grown} bytes more for {count} readers");
     drop(slow);
+}
+
+/// Posts to a mailbox until it is nearly full.
+fn fill(relay: &Relay, mailbox: Address) {
+    let mut poster = relay.client();
+    (0..40).for_each(|_| assert_eq!(post_many(&mut poster, mailbox, 100), 100));
+}
+
+/// What the kernel holds for the relay's connections because nobody took it, in bytes.
+fn unsent(relay: &Relay) -> u64 {
+    let port = format!(":{:04X}", relay.port);
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let own = rows.filter(|row| row[1].ends_with(&port));
+    own.map(|row| u64::from_str_radix(row[4].split_once(':').unwrap().0, 16).unwrap()).sum()
+}
+
+#[test]
+fn links_that_never_read_pin_little_of_the_kernels_memory() {
+    let count = size("AC_TEST_CLIENTS", 20).min(2000);
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
+    let mailbox = address(&channel, key.public(), 0);
+    fill(&relay, mailbox);
+    let mute: Vec<_> = (0..count)
+        .map(|_| {
+            let mut client = relay.client();
+            client.subscribe(&channel, &key, 0, [0; 8], 0);
+            client
+        })
+        .collect();
+    for _ in 0..20 {
+        relay.still_serves();
+        let unsent = unsent(&relay);
+        assert!(unsent < count as u64 * (320 << 10), "{unsent} bytes for {count} links");
+    }
+    drop(mute);
+}
+
+/// Waits for it at full size alone: the rule has tests in simulated time (`relay::stuck`).
+#[test]
+fn a_link_that_takes_nothing_is_closed_whatever_it_says() {
+    let seconds = size("AC_TEST_SECONDS", 0);
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
+    let mailbox = address(&channel, key.public(), 0);
+    fill(&relay, mailbox);
+    let mut mute = relay.client();
+    mute.subscribe(&channel, &key, 0, [0; 8], 0);
+    // What it says is read, and does not help it.
+    let mut is_open = || {
+        mute.queue(&Cell::new(Command::Noop));
+        mute.flush()
+    };
+    assert!(is_open());
+    relay.still_serves();
+    if seconds < 45 {
+        return;
+    }
+    let began = Instant::now();
+    eventually("its end", Duration::from_secs(45), || (!is_open()).then_some(()));
+    assert!(began.elapsed() > Duration::from_secs(25), "it was closed too soon");
+    relay.still_serves();
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Mailbox {
     /// Whether there is room for one of `poster` without anybody giving way.
     fn has_room(&self, poster: (usize, u64)) -> bool {
         let left = BOUNDS.cells.checked_sub(self.held.len() + 1);
-        let is_scarce = self.held.len() >= BOUNDS.cells - BOUNDS.cells / 8;
+        let is_scarce = self.held.len() >= BOUNDS.cells - BOUNDS.cells / 64;
         left.is_some_and(|left| !is_scarce || self.count(poster).1 <= 7 * left)
     }
 

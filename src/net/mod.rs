@@ -12,6 +12,7 @@
 //! stdio, nor, through [`resolve`], for a name server.
 
 pub mod box_file;
+pub mod buffers;
 pub mod call;
 pub mod clock;
 pub mod command;

@@ -42,13 +42,13 @@ impl Pipe {
         self.held
     }
 
-    /// Takes what `from` has, if it is empty: then it has room for something.
+    /// Takes what `from` has, `most` bytes at most, if it is empty: then it has room for something.
     ///
     /// # Errors
     /// What the system says.
-    pub fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
+    pub fn fill(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let n = splice(from, None, &self.write, None, ROOM, flags)?;
+        let n = splice(from, None, &self.write, None, most.min(ROOM), flags)?;
         self.held += n;
         Ok(n)
     }

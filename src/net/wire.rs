@@ -111,6 +111,11 @@ impl Wire {
         self.readable = true;
     }
 
+    /// The same for what it may take.
+    pub fn try_again(&mut self) {
+        self.writable = true;
+    }
+
     /// Reads once.
     pub fn read(&mut self, space: &mut [u8]) -> Read {
         while self.readable {
@@ -168,10 +173,10 @@ impl Wire {
         }
     }
 
-    /// Reads into an empty pipe; `None` where the system cannot.
-    pub fn fill(&mut self, pipe: &mut Pipe) -> Option<Read> {
+    /// Reads into an empty pipe, `most` bytes at most; `None` where the system cannot.
+    pub fn fill(&mut self, pipe: &mut Pipe, most: usize) -> Option<Read> {
         while self.readable {
-            let brought = pipe.fill(&self.socket);
+            let brought = pipe.fill(&self.socket, most);
             if brought.as_ref().is_err_and(is_no_splice) {
                 return None;
             }

@@ -13,6 +13,8 @@ const SILENCE: Duration = Duration::from_secs(120);
 const TURN: u64 = 256 * 1024;
 /// The same while several parties are served in turn.
 const SHORT_TURN: u64 = 64 * 1024;
+/// What is taken in at once, at most, while circuits have much to hand on, in bytes.
+const SHORT_PIECE: usize = 16 * 1024;
 /// Empty pipes that are kept.
 const SPARE_PIPES: usize = 16;
 
@@ -61,6 +63,12 @@ impl Circuit {
     /// Takes note of an event of one end.
     pub fn on_event(&mut self, side: usize, event: &Event) {
         self.ends[side].wire.on_event(event);
+    }
+
+    /// Bytes that it has yet to hand on.
+    pub fn carrying(&self) -> u64 {
+        let of = |end: &End| end.waiting.len() + end.pipe.as_ref().map_or(0, Pipe::held);
+        self.ends.iter().map(of).sum::<usize>() as u64
     }
 
     /// When it wants to be looked at without news.
@@ -123,10 +131,12 @@ impl End {
 
     /// Reads once what this end is to take: uncopied, as long as there are descriptors for that.
     fn take_from(&mut self, wire: &mut Wire, by: &mut Means<'_>) -> Read {
-        let Some(mut pipe) = by.pipes.take() else { return self.copy_from(wire, by.space) };
-        let Some(read) = wire.fill(&mut pipe) else {
+        let piece = by.piece();
+        let space = &mut by.space[..piece];
+        let Some(mut pipe) = by.pipes.take() else { return self.copy_from(wire, space) };
+        let Some(read) = wire.fill(&mut pipe, piece) else {
             by.pipes.give_up();
-            return self.copy_from(wire, by.space);
+            return self.copy_from(wire, space);
         };
         match read {
             Read::Bytes(_) => self.pipe = Some(pipe),
@@ -169,11 +179,17 @@ pub struct Means<'a> {
     pub space: &'a mut [u8],
     /// Others wait for their turn.
     pub is_contended: bool,
+    /// Circuits have much to hand on.
+    pub is_short: bool,
 }
 
 impl Means<'_> {
     fn most(&self) -> u64 {
         if self.is_contended { SHORT_TURN } else { TURN }
+    }
+
+    fn piece(&self) -> usize {
+        if self.is_short { SHORT_PIECE } else { TURN as usize }
     }
 }
 

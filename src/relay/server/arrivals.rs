@@ -9,6 +9,7 @@ use mio::Interest;
 use mio::net::TcpStream;
 
 use super::{Relay, Slot};
+use crate::net::buffers;
 use crate::net::descriptors;
 use crate::net::tokens::Topic;
 use crate::net::wire::Wire;
@@ -109,6 +110,7 @@ impl Relay<'_> {
         if self.watch(&mut socket, key).is_err() {
             return;
         }
+        buffers::bound(&socket);
         let party = Party::Address(Network::of(address.ip()));
         let client = Client::new(Wire::new(socket, address), party, now);
         self.timers.set(key, client.deadline());

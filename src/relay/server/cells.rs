@@ -6,10 +6,10 @@ use super::{Relay, Slot, client};
 use crate::crypto::sodium::{OsRandom, PublicKey};
 use crate::net::wire::Read;
 use crate::proto::limits::Rate;
-use crate::proto::relay::cell::{CELL_LEN, Cell, Command, ErrorCode, FLAG_VOLATILE};
+use crate::proto::relay::cell::{CELL_LEN, Cell, Command, ErrorCode, FLAG_VOLATILE, WIRE_LEN};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
-use crate::relay::client::{Open, PROOF_COST};
+use crate::relay::client::{OUT_CELLS, Open, PROOF_COST};
 
 /// While more than this waits for slow readers, in bytes of all together, each is given little at
 /// a time.
@@ -166,12 +166,16 @@ impl Relay<'_> {
         let packet = cell.packet().ok_or(Violation::Malformed)?;
         if cell.flags & FLAG_VOLATILE != 0 {
             let (slots, ready) = (&mut self.slots, &mut self.news.ready);
+            let backlog = &mut self.backlog;
+            let most = if *backlog > MAX_BACKLOG { FEW_CELLS } else { OUT_CELLS };
             self.table.show(&cell.address, packet, |reader, cell| {
                 if let Some((wire, open)) = client(slots, reader)
                     && wire.is_writable()
-                    && open.room() > 0
+                    && open.room() > OUT_CELLS - most
                 {
                     open.link.send(cell, now);
+                    open.backlog += WIRE_LEN;
+                    *backlog += WIRE_LEN;
                     ready.push(reader);
                 }
             });
@@ -225,6 +229,21 @@ impl Relay<'_> {
         Ok(())
     }
 
+    /// Closes whoever has taken nothing for too long.
+    pub(super) fn close_stuck(&mut self, now: Now) {
+        while let Some(key) = self.stuck.due(now.mono) {
+            let Some((wire, _)) = client(&mut self.slots, key) else {
+                self.stuck.forget(key);
+                continue;
+            };
+            // Who was stopped for a while has not looked yet whether it takes something.
+            wire.try_again();
+            if self.write_cells(key, now) || self.stuck.due(now.mono) == Some(key) {
+                self.remove(key, now);
+            }
+        }
+    }
+
     /// Hands a client what it is to read, and writes; whether it is gone.
     pub(super) fn write_cells(&mut self, key: usize, now: Now) -> bool {
         let few = self.turn_cells(now);
@@ -234,17 +253,14 @@ impl Relay<'_> {
         // Whose socket takes nothing now gets nothing more ready for it: it all lies in the log.
         let room = if wire.is_writable() { open.room().min(few) } else { 0 };
         self.table.pull(key, room, |cell| open.link.send(cell, now));
-        let gone = match wire.write(open.link.pending()) {
-            Ok(written) => {
-                open.link.consumed(written);
-                false
-            }
-            Err(_) => true,
-        };
+        let written = wire.write(open.link.pending());
+        open.link.consumed(*written.as_ref().unwrap_or(&0));
         open.link.give_back(&mut self.spare);
         let waiting = open.link.pending().len();
         self.backlog = self.backlog - open.backlog + waiting;
         open.backlog = waiting;
-        gone
+        let took = written.as_ref().is_ok_and(|n| *n > 0);
+        self.stuck.note(key, took, waiting > 0, now.mono);
+        written.is_err()
     }
 }

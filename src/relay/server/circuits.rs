@@ -1,12 +1,17 @@
 //! Clients that wait to be joined, and those that are.
 
 use super::{LINGER, Relay, Slot, client};
+use crate::net::buffers;
 use crate::net::wire::Left;
 use crate::proto::relay::cell::{Cell, Command, ErrorCode};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
 use crate::relay::circuit::{Circuit, End, Means, Moved};
 use crate::relay::client::{Client, Stage};
+
+/// While circuits have more than this to hand on, in bytes of all together, each takes in little at
+/// a time.
+const MAX_CARRYING: u64 = 64 << 20;
 
 impl Relay<'_> {
     pub(super) fn connect(
@@ -40,15 +45,19 @@ impl Relay<'_> {
             let Client { wire, party, stage, .. } = *client;
             let Stage::Open(mut open) = stage else { continue };
             sides.push((key, party));
+            buffers::unbound(wire.socket());
             ends.push(End::new(wire, open.link.pending()));
             open.link.give_back(&mut self.spare);
             self.backlog -= open.backlog;
+            self.stuck.forget(key);
             self.timers.clear(key);
         }
         let Ok(ends) = <[End; 2]>::try_from(ends) else { return };
         let Ok(sides) = sides.try_into() else { return };
         self.counts.joined += 1;
-        self.circuits.insert((Circuit::new(ends, now.mono), sides));
+        let made = Circuit::new(ends, now.mono);
+        self.carrying += made.carrying();
+        self.circuits.insert((made, sides));
         self.queue(first);
     }
 
@@ -56,10 +65,15 @@ impl Relay<'_> {
         let (first, party) = self.circuits[number].1[0];
         self.note_turn(party, now);
         let is_contended = self.is_contended(now);
-        let mut means = Means { pipes: &mut self.pipes, space: &mut self.space, is_contended };
+        let is_short = self.carrying > MAX_CARRYING;
+        let (pipes, space) = (&mut self.pipes, &mut self.space);
+        let mut means = Means { pipes, space, is_contended, is_short };
         let circuit = &mut self.circuits[number].0;
         circuit.is_queued = false;
-        match circuit.drive(now.mono, &mut means) {
+        let before = circuit.carrying();
+        let moved = circuit.drive(now.mono, &mut means);
+        self.carrying = self.carrying - before + circuit.carrying();
+        match moved {
             Moved::Bytes(bytes, more) => {
                 self.counts.carried += bytes;
                 self.timers.set(first, circuit.deadline());

@@ -27,6 +27,7 @@ use super::crowd::Crowd;
 use super::metrics::Asking;
 use super::room::Room;
 use super::store::Memory;
+use super::stuck::Stuck;
 use super::table::{self, News, Table};
 use crate::net::ears::Ears;
 use crate::net::hub::{Hub, WAKE};
@@ -126,6 +127,9 @@ pub struct Relay<'a> {
     contended_until: Duration,
     /// Sealed bytes that wait for slow readers.
     backlog: usize,
+    stuck: Stuck,
+    /// Bytes that circuits have yet to hand on.
+    carrying: u64,
     tell_at: Duration,
     /// Room for what is read.
     space: Vec<u8>,
@@ -171,6 +175,8 @@ impl<'a> Relay<'a> {
             served: None,
             contended_until: Duration::ZERO,
             backlog: 0,
+            stuck: Stuck::default(),
+            carrying: 0,
             tell_at: now + settings.tell_every,
             space: vec![0; READ_SPACE],
             spare: Outgoing::default(),
@@ -279,6 +285,7 @@ impl<'a> Relay<'a> {
         while let Some(key) = self.room.expired(now.mono) {
             self.nobody_came(key, now);
         }
+        self.close_stuck(now);
         self.table.expire(now.mono, EXPIRE_A_TURN);
         if now.mono >= self.tell_at {
             self.tell_at = now.mono + self.settings.tell_every;
@@ -320,6 +327,7 @@ impl<'a> Relay<'a> {
         }
         let table = self.table.next_expiry().into_iter().chain(self.room.next_deadline());
         let ears = self.ears.deadline().into_iter().chain(self.metrics.deadline());
+        let table = table.chain(self.stuck.next_deadline());
         let accept = self.next_accept(self.hub.clock.now().mono);
         let door = self.door.next_turn().into_iter().chain(accept).chain(ears);
         table.chain(door).chain(self.timers.next()).chain([self.tell_at]).min()
@@ -391,9 +399,11 @@ impl<'a> Relay<'a> {
                 }
                 self.table.forget(key);
                 self.room.leave(key);
+                self.stuck.forget(key);
             }
             Some(Slot::End(circuit, _)) => {
-                let (_, sides) = self.circuits.remove(circuit);
+                let (gone, sides) = self.circuits.remove(circuit);
+                self.carrying -= gone.carrying();
                 for (key, party) in sides {
                     self.crowd.leave(party, key);
                     self.slots.try_remove(key);

@@ -10,8 +10,8 @@ use crate::proto::relay::cell::{Address, Cell, ErrorCode};
 use crate::relay::shares::{Holder, Shares};
 use crate::relay::store::{Packet, Store};
 
-/// A part of a mailbox, one in so many cells, is left to links that have few there.
-const RESERVE: usize = 8;
+/// Of so many cells of a mailbox one is left to links that have few there.
+const RESERVE: usize = 64;
 
 /// A cell that is held.
 pub(super) struct Held<K> {
@@ -161,8 +161,8 @@ impl<S: Store> Table<S> {
         at
     }
 
-    /// Room for a cell in a mailbox. The last eighth is for links that have few there; and in a full
-    /// one, a cell of another address gives way that has more there.
+    /// Room for a cell in a mailbox. The last part is for links that have few there; and in a full one,
+    /// a cell of another address gives way that has more there.
     fn make_place(&mut self, at: usize, by: Holder) -> Result<(), ErrorCode> {
         let (most, len) = (self.bounds.cells, self.mailboxes[at].held.len());
         if len < most - most / RESERVE {
