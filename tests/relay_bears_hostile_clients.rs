@@ -443,6 +443,31 @@ fn links_that_never_read_pin_little_of_the_kernels_memory() {
     drop(mute);
 }
 
+#[test]
+fn a_circuit_that_is_not_read_pins_little_of_the_kernels_memory() {
+    let relay = Relay::spawn(&["127.0.0.1:0"]);
+    let ends: Vec<_> = (0..10_u8)
+        .map(|nth| {
+            let (mut pours, mut mute) = (relay.client(), relay.client());
+            pours.connect(&[nth; 32]);
+            mute.connect(&[nth; 32]);
+            (pours.joined(), mute.joined())
+        })
+        .collect();
+    for (pours, _) in &ends {
+        pours.set_nonblocking(true).unwrap();
+    }
+    let piece = vec![0; 256 << 10];
+    for _ in 0..20 {
+        for (pours, _) in &ends {
+            while (&*pours).write(&piece).is_ok() {}
+        }
+        relay.still_serves();
+        let unsent = unsent(&relay);
+        assert!(unsent < 10 * (1600 << 10), "{unsent} bytes for 10 circuits");
+    }
+}
+
 /// Waits for it at full size alone: the rule has tests in simulated time (`relay::stuck`).
 #[test]
 fn a_link_that_takes_nothing_is_closed_whatever_it_says() {

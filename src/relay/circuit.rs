@@ -131,7 +131,7 @@ impl End {
 
     /// Reads once what this end is to take: uncopied, as long as there are descriptors for that.
     fn take_from(&mut self, wire: &mut Wire, by: &mut Means<'_>) -> Read {
-        let piece = by.piece();
+        let piece = by.piece().min(by.space.len());
         let space = &mut by.space[..piece];
         let Some(mut pipe) = by.pipes.take() else { return self.copy_from(wire, space) };
         let Some(read) = wire.fill(&mut pipe, piece) else {

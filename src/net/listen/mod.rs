@@ -43,6 +43,7 @@ use self::plain_datagrams::PlainDatagrams;
 use self::policy::{Room, seat};
 pub use self::policy::{has_too_few_descriptors, most_clients};
 use self::relays::{AtRelays, Relays};
+use super::buffers;
 use super::descriptors;
 use super::ears::Ears;
 use super::hub::{Hub, WAKE, rung_for};
@@ -342,6 +343,8 @@ impl<'a> Listener<'a> {
         if self.hub.registry().register(&mut socket, topic, both).is_err() {
             return;
         }
+        // A peer that does not read has little of the kernel's memory.
+        buffers::bound_unsent(&socket);
         let now = self.hub.clock.now();
         let (wire, id) = (Wire::new(socket, address), SessionId(token as u64));
         let conn = if plain {
