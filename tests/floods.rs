@@ -5,7 +5,7 @@
 //! 60). AC_TEST_ADDRESSES: from how many addresses (full: 10000). AC_TEST_HANDSHAKES: handshakes a second of a
 //! holder of the public key file (full: 2000), AC_TEST_HANDSHAKE_SECONDS: for how long (full: 660).
 //! AC_TEST_SENDERS: how many come at once (full: 2000). They need 20,000 descriptors.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod caller;
 mod common;
@@ -125,7 +125,7 @@ fn friends_are_served(from: &[Ipv4Addr], port: u16, mut friend: impl FnMut()) {
             let took = began.elapsed().as_secs_f64();
             over.store(true, Ordering::Relaxed);
             let connections = flood.join().unwrap() as f64 / took;
-            println!("{kind:?}: {connections:.0}/s, {times} friends, the slowest {slowest:?}");
+            eprintln!("{kind:?}: {connections:.0}/s, {times} friends, the slowest {slowest:?}");
             assert!(slowest < SOON, "{kind:?}: {slowest:?}");
         });
     }
@@ -221,7 +221,7 @@ fn is_served_beside_handshakes(contact: &Contact, port: u16, mut friend: impl Fn
         }
         over.store(true, Ordering::Relaxed);
         let rate = made.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
-        println!("{rate:.0} handshakes/s, {times} friends, the slowest {slowest:?}");
+        eprintln!("{rate:.0} handshakes/s, {times} friends, the slowest {slowest:?}");
         assert!(slowest < 2 * SOON, "{slowest:?}");
     });
 }
@@ -235,14 +235,14 @@ fn handshakes_of_a_holder_of_the_public_key_file_keep_no_contact_from_a_listener
     is_served_beside_handshakes(&contact, listener.port(), || {
         assert_code(&send(&alice, &[&listener.destination("bob")], b"hi\n"), 0);
     });
-    println!("the listener has {} MB", resident(&listener) / 1_000_000);
+    eprintln!("the listener has {} MB", resident(&listener) / 1_000_000);
 }
 
 #[test]
 fn handshakes_of_a_holder_of_the_public_key_file_keep_no_client_from_a_relay() {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     is_served_beside_handshakes(&relay.contact, relay.port, || drop(relay.client_from(FRIEND)));
-    println!("the relay has {} MB", resident(&relay) / 1_000_000);
+    eprintln!("the relay has {} MB", resident(&relay) / 1_000_000);
 }
 
 /// Memory that a program has resident now, in bytes.
