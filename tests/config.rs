@@ -15,6 +15,7 @@ use std::time::Duration;
 use anonchat::cli::config::{Config, LimitDefaults};
 use anonchat::cli::units::MaybeRate;
 use anonchat::proto::limits::Rate;
+use anonchat::proto::stream::handshake::HELLO_LEN;
 use common::*;
 use proptest::prelude::*;
 use relay_client::Relay;
@@ -258,7 +259,8 @@ fn the_limits_hold_and_options_win_over_them() {
     write(&bob, "[limits]\nmax-per-address = 1\n");
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let connect = || std::net::TcpStream::connect(("127.0.0.1", listener.port())).unwrap();
-    let _silent = [connect(), connect()];
+    let mut strangers = [connect(), connect()];
+    strangers.iter_mut().for_each(|stranger| stranger.write_all(&[7; HELLO_LEN]).unwrap());
     listener.wait_stderr("too many connections at once");
 
     write(&bob, "[limits]\nrate = \"1/m\"\n");
