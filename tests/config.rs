@@ -266,7 +266,8 @@ fn the_limits_hold_and_options_win_over_them() {
     write(&bob, "[limits]\nrate = \"1/m\"\n");
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let connect = || std::net::TcpStream::connect(("127.0.0.1", listener.port())).unwrap();
-    let _silent = [connect(), connect()];
+    let mut strangers = [connect(), connect()];
+    strangers.iter_mut().for_each(|stranger| stranger.write_all(&[7; HELLO_LEN]).unwrap());
     listener.wait_stderr("too many connections in a short time");
 
     // One a minute, as the file still says, would be too slow for this.

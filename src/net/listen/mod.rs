@@ -303,6 +303,7 @@ impl<'a> Listener<'a> {
         self.call();
         self.timers.expired(now, &mut self.runnable);
         self.drive_runnable(space);
+        self.tell_obstacle(now);
         self.drive_datagrams(space);
         self.drive_relays(space);
         self.deliver(now);

@@ -23,9 +23,13 @@ impl Listener<'_> {
             if so_far.mono >= now + OPENING_A_TURN {
                 return;
             }
-            let Some(token) = self.door.next(so_far.mono) else { break };
+            let Some(token) = self.door.next(so_far.mono) else { return };
             self.open(token, so_far);
         }
+    }
+
+    /// Tells who is kept waiting at the door.
+    pub(super) fn tell_obstacle(&mut self, now: Duration) {
         if let Some((limit, network)) = self.door.obstacle(now) {
             self.shared.host.notice(Notice::KeptOut(limit, network));
         }

@@ -209,10 +209,11 @@ impl Door {
         line.turn = Some(turn);
     }
 
-    /// After [`Door::next`] had nobody: why the next one still waits, if anybody does.
+    /// Which limit keeps the next one waiting, if any does.
     pub fn obstacle(&mut self, now: Duration) -> Option<(Limit, Network)> {
         if let Some((.., network)) = self.now.first() {
-            return Some((Limit::Handshakes, *network));
+            let full = self.of_all.ready_at(()) > now;
+            return full.then_some((Limit::Handshakes, *network));
         }
         let (_, network) = self.later.first().copied()?;
         let rate = self.buckets(network).map_or(Duration::ZERO, |b| b.ready_at(network));
