@@ -19,7 +19,9 @@ use crate::proto::time::Now;
 /// What is read at once before the handshake is over, in bytes: little more than its messages are.
 const GATE_READ: usize = 4 * 1024;
 /// Sealed cells that wait for the socket are this many at most.
-pub const OUT_CELLS: usize = 48;
+const OUT_CELLS: usize = 48;
+/// Volatile cells that wait for the socket behind these, at most.
+pub const VOLATILE_CELLS: usize = 32;
 /// Cells that are read in one turn at most.
 pub const TURN_CELLS: usize = 32;
 /// Cells that are read in the first turn.
@@ -97,7 +99,18 @@ impl Open {
 
     /// Cells for which there is room on the way out.
     pub fn room(&self) -> usize {
-        OUT_CELLS.saturating_sub(self.link.pending().len().div_ceil(WIRE_LEN))
+        OUT_CELLS.saturating_sub(self.waiting())
+    }
+
+    /// Whether one more volatile cell may wait for the socket, if up to `most` may wait behind all
+    /// that is held.
+    pub fn takes_volatile(&self, most: usize) -> bool {
+        self.waiting() < OUT_CELLS + most
+    }
+
+    /// Cells that wait for the socket.
+    fn waiting(&self) -> usize {
+        self.link.pending().len().div_ceil(WIRE_LEN)
     }
 
     /// How much may be read now, in bytes: for each cell there is room for an answer.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 /// A link that takes nothing for so long is closed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// So many links may take nothing for so long. At 330 KB each, what the kernel holds for them and what
-/// is sealed for them, that is 330 MB.
+/// So many links may take nothing for so long. At 370 KB each, what the kernel holds for them and what
+/// is sealed for them, that is 370 MB.
 pub const MANY: usize = 1000;
 /// While they are more, each is closed after so long.
 pub const SHORT_PATIENCE: Duration = Duration::from_secs(3);

@@ -9,7 +9,7 @@ use crate::proto::limits::Rate;
 use crate::proto::relay::cell::{CELL_LEN, Cell, Command, ErrorCode, FLAG_VOLATILE, WIRE_LEN};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
-use crate::relay::client::{OUT_CELLS, Open, PROOF_COST};
+use crate::relay::client::{Open, PROOF_COST, VOLATILE_CELLS};
 
 /// While more than this waits for slow readers, in bytes of all together, each is given little at
 /// a time.
@@ -167,11 +167,11 @@ impl Relay<'_> {
         if cell.flags & FLAG_VOLATILE != 0 {
             let (slots, ready) = (&mut self.slots, &mut self.news.ready);
             let backlog = &mut self.backlog;
-            let most = if *backlog > MAX_BACKLOG { FEW_CELLS } else { OUT_CELLS };
             self.table.show(&cell.address, packet, |reader, cell| {
-                if let Some((wire, open)) = client(slots, reader)
-                    && wire.is_writable()
-                    && open.room() > OUT_CELLS - most
+                let few = *backlog > MAX_BACKLOG;
+                // A reader that is busy with what is held gets it behind that.
+                if let Some((_, open)) = client(slots, reader)
+                    && open.takes_volatile(if few { FEW_CELLS } else { VOLATILE_CELLS })
                 {
                     open.link.send(cell, now);
                     open.backlog += WIRE_LEN;
