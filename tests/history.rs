@@ -251,6 +251,27 @@ fn a_history_is_written_and_read_through_no_symbolic_link() {
 }
 
 #[test]
+fn nothing_is_appended_to_a_file_that_is_no_history() {
+    let friends = Friends::new();
+    let notes = friends.alice.path().join("notes");
+    fs::write(&notes, "milk\n").unwrap();
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o600)).unwrap();
+    let key = friends.alice.path().join("identity.key");
+    for file in [&notes, &key] {
+        let (before, path) = (fs::read(file).unwrap(), file.to_str().unwrap());
+        let refused = send(&friends.alice, &["--history", path, "bob@127.0.0.1:1"], b"hi");
+        let args = ["--history", path, "127.0.0.1:0"];
+        let listened = run(friends.alice.command("ac-listen", &args), b"", DEADLINE);
+        for refused in [refused, listened] {
+            assert_code(&refused, 1);
+            let said = String::from_utf8(refused.stderr).unwrap();
+            assert!(said.contains("is no history"), "{said}");
+        }
+        assert_eq!(fs::read(file).unwrap(), before);
+    }
+}
+
+#[test]
 fn a_history_that_others_can_change_or_own_is_not_replayed() {
     let friends = Friends::new();
     friends.talk(&[], &[b"hi"]);

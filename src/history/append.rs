@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, fstat, ftruncate};
 use rustix::io::{Errno, retry_on_intr};
 
+use super::entry::SYNC;
 use crate::net::private_file;
 
 /// A history opened for appending. Each write holds the file's lock, and is there as a whole or,
@@ -20,10 +22,17 @@ impl Appending {
     /// Opens `path`; a file that is not there is made, for nobody else to read (mode 0600).
     ///
     /// # Errors
-    /// What the system says, and what [`private_file`] refuses; a device is nobody's.
+    /// What the system says, and what [`private_file`] refuses; a device is nobody's. A file that begins
+    /// with anything but an entry: it is something else, and would be spoilt.
     pub fn open(path: &Path) -> io::Result<Self> {
         let (fd, regular) = private_file::open_to_append_or_device(path)?;
-        Ok(Self { file: File::from(fd), regular })
+        let file = File::from(fd);
+        if regular && !begins_with_an_entry(&file)? {
+            return Err(io::Error::other(
+                "is no history: name one, or a file that is not there yet",
+            ));
+        }
+        Ok(Self { file, regular })
     }
 
     fn append(&mut self, entries: &[u8]) -> io::Result<()> {
@@ -49,6 +58,21 @@ impl Write for Appending {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whether the file is empty or begins as an entry does, which may be torn.
+fn begins_with_an_entry(file: &File) -> io::Result<bool> {
+    let mut start = [0; SYNC.len()];
+    let mut len = 0;
+    while len < start.len() {
+        match file.read_at(&mut start[len..], len as u64) {
+            Ok(0) => break,
+            Ok(n) => len += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(start[..len] == SYNC[..len])
 }
 
 /// Locks or unlocks the file; waits for whoever holds the lock.

@@ -68,13 +68,13 @@ pub fn open_to_append(path: &Path, access: OFlags) -> Result<(OwnedFd, Stat), No
     Ok(opened)
 }
 
-/// As [`open_to_append`], for what may also be a device that keeps nothing, such as `/dev/null`: that
-/// may be anybody's. `true`: it is a file.
+/// As [`open_to_append`], for reading as well, and for what may also be a device that keeps nothing, such
+/// as `/dev/null`: that may be anybody's. `true`: it is a file.
 ///
 /// # Errors
 /// [`NotPrivate`].
 pub fn open_to_append_or_device(path: &Path) -> Result<(OwnedFd, bool), NotPrivate> {
-    let (fd, stat) = open(path, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE)?;
+    let (fd, stat) = open(path, OFlags::RDWR | OFlags::APPEND | OFlags::CREATE)?;
     let device = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
     if device && !rustix::termios::isatty(&fd) {
         return Ok((fd, false));
