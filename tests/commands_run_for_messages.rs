@@ -156,6 +156,7 @@ fn a_failure_is_told_with_its_exit_status_while_the_message_still_comes() {
     let commands = hub.commands("exit 3", None, 4);
     let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
     receiver.begin(&meta(MessageKind::Message), NOW);
+    receiver.data(b"x");
     assert_eq!(refusal(hub.answer(&mut *receiver)), "exit status 3");
     let commands = hub.commands("kill -9 $$", None, 4);
     let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;

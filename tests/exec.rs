@@ -264,6 +264,20 @@ fn more_than_may_run_at_once_wait_for_their_turn() {
 }
 
 #[test]
+fn whoever_says_nothing_takes_no_place_of_a_command() {
+    let pair = Pair::new();
+    let listener = pair.script("cat > part; mv part whole", &["-v", "--max-exec", "1"]);
+    let mut silent = pair.start(&listener, &[]);
+    listener.wait_stderr("connected from");
+    assert_code(&pair.send(&listener, &["-w", "5"], b"hi"), 0);
+    assert_eq!(pair.file("whole"), "hi");
+    // It has its place as soon as it says something.
+    silent.feed(b"at last".to_vec());
+    assert!(silent.wait_exit(DEADLINE).success(), "{}", silent.stderr());
+    assert_eq!(pair.file("whole"), "at last");
+}
+
+#[test]
 fn a_session_that_is_cut_ends_its_command_which_sees_no_end_of_input() {
     let pair = Pair::new();
     let listener = pair.script("echo $$ > own; cat > part; echo > whole", &[]);

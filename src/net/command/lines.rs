@@ -29,9 +29,9 @@ pub struct Lines {
 }
 
 enum Work {
-    /// No line has come.
+    /// No whole line has come.
     Idle,
-    /// For this number in the queue; the first line began so.
+    /// For this number in the queue; the first whole line began so.
     Waiting(u64, Meta),
     Running(Run),
     /// It takes no more, for this reason; so far its stdin was flushed.
@@ -107,12 +107,7 @@ impl Lines {
 
 impl Receiver for Lines {
     fn begin(&mut self, meta: &Meta, _now_ms: u64) {
-        if let Work::Idle = self.work {
-            self.work =
-                Work::Waiting(self.commands.places.queue_up(self.bell.clone()), meta.clone());
-        }
         self.lines.push_back((meta.clone(), Line::Coming(Vec::new())));
-        self.advance();
     }
 
     fn data(&mut self, bytes: &[u8]) {
@@ -131,6 +126,10 @@ impl Receiver for Lines {
             && let Line::Coming(bytes) = line
         {
             *line = Line::Whole(std::mem::take(bytes));
+        }
+        if let (Work::Idle, Some((meta, _))) = (&self.work, self.lines.back()) {
+            let number = self.commands.places.queue_up(self.bell.clone());
+            self.work = Work::Waiting(number, meta.clone());
         }
         self.advance();
     }

@@ -51,10 +51,14 @@ impl Messages {
         Self { commands, caller, bell, jobs, said, talk, begun: false }
     }
 
-    /// Starts the first job if there is a place for it.
+    /// Starts the first job if there is a place for it. Whoever has said nothing takes none, unless the
+    /// command is to speak as well: it may be the first who does.
     fn advance(&mut self) {
         let Some(job) = self.jobs.front_mut() else { return };
         let Work::Waiting(number, held) = &mut job.work else { return };
+        if held.is_empty() && !job.whole && self.talk.is_none() {
+            return;
+        }
         let number =
             *number.get_or_insert_with(|| self.commands.places.queue_up(self.bell.clone()));
         let orders = Run::orders();
@@ -131,7 +135,10 @@ impl Receiver for Messages {
 
     fn data(&mut self, bytes: &[u8]) {
         match self.jobs.back_mut().map(|job| &mut job.work) {
-            Some(Work::Waiting(_, held)) => held.extend_from_slice(bytes),
+            Some(Work::Waiting(_, held)) => {
+                held.extend_from_slice(bytes);
+                self.advance();
+            }
             Some(Work::Running(run)) => run.write(bytes),
             Some(Work::Refused(_)) | None => {}
         }
@@ -144,6 +151,7 @@ impl Receiver for Messages {
                 run.close();
             }
         }
+        self.advance();
     }
 
     fn abort(&mut self) {
