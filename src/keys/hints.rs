@@ -54,7 +54,7 @@ impl fmt::Display for BadAddress {
             Self::Port => "a port is a number from 1 to 65535",
             Self::Host => "the host is neither a name nor an address",
             Self::Brackets => "an IPv6 address stands in brackets: [IPV6]:PORT",
-            Self::Onion => "an .onion name needs a proxy, and none is set",
+            Self::Onion => "an .onion name needs a proxy",
         })
     }
 }

@@ -104,7 +104,10 @@ impl Lookup {
 pub fn ask(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     match without_asking(host, port) {
         Some(known) => known.map(|address| vec![address]),
-        None => Ok((host, port).to_socket_addrs()?.collect()),
+        None => match (host, port).to_socket_addrs() {
+            Ok(found) => Ok(found.collect()),
+            Err(e) => Err(not_found(host, &e)),
+        },
     }
 }
 
@@ -128,13 +131,15 @@ fn in_zone(ip: Ipv6Addr, zone: &str) -> io::Result<u32> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
     }
     let number = links::number_of(zone).or_else(|| zone.parse().ok().filter(|n| *n != 0));
-    number.ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, format!("{zone}: there is no such interface"))
-    })
+    let why = match zone {
+        "" => format!("{ip}%: say which interface behind %"),
+        zone => format!("{zone}: there is no such interface"),
+    };
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, why))
 }
 
 fn needs_proxy(host: &str) -> io::Error {
-    let why = format!("{host}: an .onion name needs a proxy, and none is set");
+    let why = format!("{host}: an .onion name needs a proxy");
     io::Error::new(io::ErrorKind::Unsupported, why)
 }
 
