@@ -12,6 +12,7 @@ use std::fs;
 use std::io::Write as _;
 use std::process::Command;
 
+use anonchat::proto::stream::handshake::HELLO_LEN;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use common::*;
@@ -321,7 +322,8 @@ fn whoever_waits_is_reported_with_the_limit_that_says_so() {
     let (_first, _second) = (live(), live());
     listener.wait_stderr("alice: too many sessions at once");
     let connect = || std::net::TcpStream::connect(("127.0.0.1", listener.port())).unwrap();
-    let _strangers = [connect(), connect()];
+    let mut strangers = [connect(), connect()];
+    strangers.iter_mut().for_each(|stranger| stranger.write_all(&[7; HELLO_LEN]).unwrap());
     listener.wait_stderr("an address: too many connections at once");
     let objects = objects(&fs::read(status).unwrap());
     let limited: Vec<_> = events(&objects, "limited")
