@@ -235,6 +235,10 @@ fn home_of(friend: usize) -> Ipv4Addr {
 
 const FLOODER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
+/// Friends do all that they do once in so much time: without a pause it would be they who fill the
+/// memory, with what they leave.
+const ROUND: Duration = Duration::from_secs(5);
+
 /// Beside so many flooders, each at an address of its own, all friends pass: while the flood lasts,
 /// right after it, and once more; and what they left is there.
 fn friends_pass_beside(flooders: u8) {
@@ -269,7 +273,9 @@ fn friends_pass_beside(flooders: u8) {
         });
         all_pass();
         while Instant::now() < end {
+            let next = end.min(Instant::now() + ROUND);
             all_pass();
+            eventually("the next round", DEADLINE, || (Instant::now() >= next).then_some(()));
         }
     });
     all_pass();
