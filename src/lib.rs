@@ -13,7 +13,7 @@
 //! 5. [`net`] moves the packets (`send`, `send_datagrams`, or `box_file`), and at the other end
 //!    accepts them (`listen`).
 //! 6. [`proto`] again: a gate in front of strangers, the handshake, the order of records, what was
-//!    seen before; and [`proto::mux`], by which many senders share one output.
+//!    seen before; and [`sched::mux`], by which many senders share one output.
 //! 7. [`cli`] decides who is heard and gives messages their form; [`net::output`] writes them. Once
 //!    that is flushed, the acknowledgement travels all the way back.
 //!
@@ -31,7 +31,7 @@
 //!
 //! [`inherited`] looks, before all that, which descriptors the shell left open.
 //!
-//! Imports point down only: bin → cli → (transfer, relay, discover, history) → net → proto → crypto, keys.
+//! Imports point down only: bin → cli → (transfer, relay, discover, history) → net → sched → proto → crypto, keys.
 //! PROTOCOL.md says every byte.
 
 #[forbid(unsafe_code)]
@@ -51,5 +51,7 @@ pub mod net;
 pub mod proto;
 #[forbid(unsafe_code)]
 pub mod relay;
+#[forbid(unsafe_code)]
+pub mod sched;
 #[forbid(unsafe_code)]
 pub mod transfer;

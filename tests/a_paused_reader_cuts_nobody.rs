@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use anonchat::proto::mux::{Ending, HELD_TIME, Mux, Sink, Source, Ticket};
+use anonchat::sched::mux::{Ending, HELD_TIME, Mux, Sink, Ticket};
+
+use anonchat::sched::party::Source;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -33,7 +35,7 @@ impl Sink<()> for Reader {
 #[test]
 fn a_sender_is_cut_for_its_own_silence_and_never_for_its_readers() {
     let (mut mux, mut reader) = (Mux::new(None, PATIENCE), Reader::default());
-    let (owner, other) = (Source(1), Source(2));
+    let (owner, other) = (Source::Run(1), Source::Run(2));
     let mut at = Duration::ZERO;
     mux.begin(owner, (), at);
     mux.data(owner, b"begun ", at, &mut reader);

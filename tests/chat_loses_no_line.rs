@@ -7,8 +7,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use anonchat::cli::chat::seen::Seen;
-use anonchat::cli::chat::talk::{Event, Line, Parting, SessionId, Talk, Unsaid};
+use anonchat::cli::chat::talk::{Event, Line, Parting, Talk, Unsaid};
 use anonchat::crypto::sodium::{KeyPair, PublicKey};
+use anonchat::sched::party::Source;
 
 /// A small generator, so that a seed names a whole run.
 struct Dice(u64);
@@ -32,13 +33,13 @@ struct Wire {
 /// Somebody who shows what arrives.
 #[derive(Default)]
 struct Far {
-    wires: BTreeMap<SessionId, Wire>,
+    wires: BTreeMap<Source, Wire>,
     seen: Seen,
     shown: Vec<String>,
 }
 
 impl Far {
-    fn take(&mut self, from: SessionId) {
+    fn take(&mut self, from: Source) {
         let wire = self.wires.get_mut(&from).unwrap();
         let Some(line) = wire.there.pop_front() else { return };
         if !self.seen.contains(&[7; 32], &line.id) {
@@ -72,8 +73,9 @@ fn run(seed: u64, lines: u64) -> usize {
         let settling = typed == lines;
         match dice.roll(if settling { 14 } else { 20 }) {
             0 if far.wires.len() < 3 => {
-                far.wires.insert(next_session, Wire::default());
-                assert!(talk.opened(next_session, bob, "bob"));
+                let session = Source::Run(next_session);
+                far.wires.insert(session, Wire::default());
+                assert!(talk.opened(session, bob, "bob"));
                 next_session += 1;
             }
             1 if losses < 200 => {
@@ -140,22 +142,22 @@ fn every_line_is_shown_once_and_in_order_over_many_losses() {
 #[test]
 fn a_line_of_two_sessions_is_answered_once() {
     let (mut talk, bob) = (Talk::default(), key());
-    talk.opened(1, bob, "bob");
+    talk.opened(Source::Run(1), bob, "bob");
     talk.say(line(1)).unwrap();
-    assert_eq!(talk.next(1).unwrap().typed_ms, 1);
-    talk.opened(2, bob, "bob");
+    assert_eq!(talk.next(Source::Run(1)).unwrap().typed_ms, 1);
+    talk.opened(Source::Run(2), bob, "bob");
     talk.say(line(2)).unwrap();
     // The older session takes nothing any more; the newer one takes everything again.
-    assert!(talk.next(1).is_none());
-    assert_eq!(talk.next(2).unwrap().typed_ms, 1);
-    talk.closed(2, Parting::Loss, SECOND);
-    assert_eq!(talk.next(1).unwrap().typed_ms, 1);
-    assert_eq!(talk.next(1).unwrap().typed_ms, 2);
+    assert!(talk.next(Source::Run(1)).is_none());
+    assert_eq!(talk.next(Source::Run(2)).unwrap().typed_ms, 1);
+    talk.closed(Source::Run(2), Parting::Loss, SECOND);
+    assert_eq!(talk.next(Source::Run(1)).unwrap().typed_ms, 1);
+    assert_eq!(talk.next(Source::Run(1)).unwrap().typed_ms, 2);
     // The answers to the first line's two copies, then that to the second.
-    talk.answered(1, None);
-    talk.answered(1, None);
+    talk.answered(Source::Run(1), None);
+    talk.answered(Source::Run(1), None);
     assert!(!talk.is_settled());
-    talk.answered(1, None);
+    talk.answered(Source::Run(1), None);
     assert!(talk.is_settled());
     let delivered = |event| matches!(event, Event::Delivered { .. });
     assert_eq!(std::iter::from_fn(|| talk.event()).filter(|e| delivered(e.clone())).count(), 2);
@@ -178,9 +180,9 @@ fn calls_come_after_one_second_and_then_ever_less_often() {
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
     assert_eq!(talk.due(at), Some(bob));
-    talk.opened(1, bob, "bob");
+    talk.opened(Source::Run(1), bob, "bob");
     assert_eq!(talk.deadline(), None);
-    talk.closed(1, Parting::Loss, at);
+    talk.closed(Source::Run(1), Parting::Loss, at);
     assert_eq!(talk.deadline(), Some(at + SECOND));
 }
 
@@ -188,34 +190,34 @@ fn calls_come_after_one_second_and_then_ever_less_often() {
 fn who_called_us_is_waited_for_unless_they_said_goodbye() {
     let (mut talk, bob, carol) = (Talk::default(), key(), key());
     assert_eq!(talk.say(line(0)), Err(Unsaid::Nobody));
-    talk.opened(1, bob, "bob");
-    talk.opened(2, carol, "carol");
-    talk.closed(1, Parting::Loss, SECOND);
-    talk.closed(2, Parting::Goodbye, SECOND);
+    talk.opened(Source::Run(1), bob, "bob");
+    talk.opened(Source::Run(2), carol, "carol");
+    talk.closed(Source::Run(1), Parting::Loss, SECOND);
+    talk.closed(Source::Run(2), Parting::Goodbye, SECOND);
     assert_eq!(talk.deadline(), None, "nobody whom we could call");
     let said = talk.say(line(1)).unwrap();
     assert_eq!((said.here.len(), said.away), (0, vec!["bob".to_owned()]));
-    talk.opened(3, bob, "bob");
-    assert_eq!(talk.next(3).unwrap().typed_ms, 1);
+    talk.opened(Source::Run(3), bob, "bob");
+    assert_eq!(talk.next(Source::Run(3)).unwrap().typed_ms, 1);
     assert_eq!(talk.tell("carol", line(2)), Err(Unsaid::Unknown));
 }
 
 #[test]
 fn a_mark_stands_for_all_who_were_here() {
     let (mut talk, bob, carol, dave) = (Talk::default(), key(), key(), key());
-    talk.opened(1, bob, "bob");
-    talk.opened(2, carol, "carol");
+    talk.opened(Source::Run(1), bob, "bob");
+    talk.opened(Source::Run(2), carol, "carol");
     talk.join(dave, "dave", Duration::ZERO);
     let said = talk.say(line(1)).unwrap();
     assert_eq!(said.away, ["dave"]);
     let mut marks = Vec::new();
-    for session in [1, 2] {
+    for session in [Source::Run(1), Source::Run(2)] {
         talk.next(session).unwrap();
         talk.answered(session, None);
     }
-    talk.opened(3, dave, "dave");
-    talk.next(3).unwrap();
-    talk.answered(3, None);
+    talk.opened(Source::Run(3), dave, "dave");
+    talk.next(Source::Run(3)).unwrap();
+    talk.answered(Source::Run(3), None);
     while let Some(event) = talk.event() {
         if let Event::Delivered { to, last_of, late, .. } = event {
             marks.push((to, last_of, late));
@@ -238,7 +240,7 @@ fn what_waits_is_bounded_and_the_user_is_told() {
     }
     assert_eq!(kept, 1000);
     // Somebody else is not concerned.
-    talk.opened(1, carol, "carol");
+    talk.opened(Source::Run(1), carol, "carol");
     let said = talk.say(line(kept)).unwrap();
     assert_eq!((said.here, said.full), (vec!["carol".into()], vec!["bob".into()]));
     // At the end each line that was kept is told to be undelivered, once.

@@ -11,9 +11,10 @@ use anonchat::net::command::{CommandLine, Commands, Tell};
 use anonchat::net::feed::{Answer, Feed, Next};
 use anonchat::net::hub::Hub;
 use anonchat::net::input::Got;
-use anonchat::net::listen::{Caller, Origin, SessionId};
+use anonchat::net::listen::{Caller, Origin};
 use anonchat::net::receiver::{Hired, Progress, Receiver};
 use anonchat::proto::stream::meta::{MessageKind, Meta};
+use anonchat::sched::party::Source;
 use mio::Events;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -128,7 +129,7 @@ fn a_message_is_stdin_and_exit_status_zero_is_its_delivery() {
     let mut hub = Loop::new();
     let commands = hub.commands("cat > got", None, 4);
     let Hired { mut receiver, feed } =
-        commands.hire(SessionId(1024), &caller(), MessageKind::Message);
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message);
     assert!(feed.is_none());
     say(&mut *receiver, &meta(MessageKind::Message), b"hello\nworld");
     assert!(matches!(hub.answer(&mut *receiver), Progress::Delivered));
@@ -139,7 +140,8 @@ fn a_message_is_stdin_and_exit_status_zero_is_its_delivery() {
 fn messages_of_a_session_run_one_after_another() {
     let mut hub = Loop::new();
     let commands = hub.commands("cat >> got; echo >> got", None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     for content in ["one", "two", "three"] {
         say(&mut *receiver, &meta(MessageKind::Message), content.as_bytes());
     }
@@ -154,12 +156,14 @@ fn messages_of_a_session_run_one_after_another() {
 fn a_failure_is_told_with_its_exit_status_while_the_message_still_comes() {
     let mut hub = Loop::new();
     let commands = hub.commands("exit 3", None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     receiver.begin(&meta(MessageKind::Message), NOW);
     receiver.data(b"x");
     assert_eq!(refusal(hub.answer(&mut *receiver)), "exit status 3");
     let commands = hub.commands("kill -9 $$", None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     say(&mut *receiver, &meta(MessageKind::Message), b"x");
     assert_eq!(refusal(hub.answer(&mut *receiver)), "killed by signal 9");
 }
@@ -169,12 +173,13 @@ fn a_command_that_does_not_exist_is_a_refusal() {
     let mut hub = Loop::new();
     let line = CommandLine::words("/does/not/exist").unwrap();
     let commands = Commands::new(line, None, 2, hub.hub.bell(), silent());
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     say(&mut *receiver, &meta(MessageKind::Message), b"x");
     assert_eq!(refusal(hub.answer(&mut *receiver)), "cannot be started: no such command");
 
     let Hired { mut receiver, feed } =
-        commands.hire(SessionId(1024), &caller(), MessageKind::Duplex);
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Duplex);
     let mut feed = feed.unwrap();
     say(&mut *receiver, &meta(MessageKind::Duplex), b"x");
     assert!(matches!(feed.next().unwrap(), Next::Message(_)));
@@ -188,7 +193,8 @@ fn a_command_that_does_not_exist_is_a_refusal() {
 fn what_a_command_does_not_read_is_dropped_if_it_ends_well() {
     let mut hub = Loop::new();
     let commands = hub.commands("head -n 1 > got", None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     receiver.begin(&meta(MessageKind::Message), NOW);
     receiver.data(b"first\n");
     let mut sent = 0;
@@ -210,7 +216,8 @@ fn a_command_that_hangs_is_ended_with_all_its_children() {
     let mut hub = Loop::new();
     let script = "trap '' TERM; sleep 1000 & echo $! > child; echo $$ > own; wait; wait; sleep 99";
     let commands = hub.commands(script, Some(Duration::from_millis(300)), 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     say(&mut *receiver, &meta(MessageKind::Message), b"x");
     assert_eq!(refusal(hub.answer(&mut *receiver)), "did not end within 0.3 s");
     let (child, own) = (hub.wait_for_file("child"), hub.wait_for_file("own"));
@@ -224,7 +231,8 @@ fn a_message_that_is_cut_is_no_end_of_input_to_its_command() {
     let mut hub = Loop::new();
     let script = "trap 'sleep 0.3; exit 1' TERM; echo $$ > own; cat > part; echo end > whole";
     let commands = hub.commands(script, None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     receiver.begin(&meta(MessageKind::Message), NOW);
     receiver.data(b"half");
     let own = hub.wait_for_file("own");
@@ -233,7 +241,8 @@ fn a_message_that_is_cut_is_no_end_of_input_to_its_command() {
     assert!(!lives(&own));
     assert!(!hub.dir.path().join("whole").exists());
     // An abort is the same.
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     receiver.begin(&meta(MessageKind::Message), NOW);
     receiver.abort();
     commands.finish(|| false);
@@ -251,7 +260,7 @@ fn more_commands_than_allowed_wait_for_their_turn() {
     let mut all: Vec<_> = (0..5)
         .map(|n| {
             let mut receiver =
-                commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+                commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
             receiver.begin(&meta(MessageKind::Message), NOW);
             receiver.data(format!("{n}\n").as_bytes());
             receiver.data(&[b'x'; 70_000]);
@@ -278,9 +287,12 @@ fn more_commands_than_allowed_wait_for_their_turn() {
 fn who_leaves_the_queue_holds_nobody_up() {
     let mut hub = Loop::new();
     let commands = hub.commands("cat > /dev/null", None, 1);
-    let mut first = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
-    let mut second = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
-    let mut third = commands.hire(SessionId(1024), &caller(), MessageKind::Message).receiver;
+    let mut first =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
+    let mut second =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
+    let mut third =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Message).receiver;
     first.begin(&meta(MessageKind::Message), NOW);
     second.begin(&meta(MessageKind::Message), NOW);
     say(&mut *third, &meta(MessageKind::Message), b"x");
@@ -293,7 +305,8 @@ fn who_leaves_the_queue_holds_nobody_up() {
 fn lines_of_chat_share_one_run() {
     let mut hub = Loop::new();
     let commands = hub.commands("echo $AC_KIND > got; cat >> got; echo end >> got", None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::ChatLine).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::ChatLine).receiver;
     for line in ["hello", "is anybody there?"] {
         say(&mut *receiver, &meta(MessageKind::ChatLine), line.as_bytes());
         assert!(matches!(hub.answer(&mut *receiver), Progress::Delivered));
@@ -308,7 +321,8 @@ fn lines_of_chat_share_one_run() {
 fn a_line_that_nobody_reads_is_refused() {
     let mut hub = Loop::new();
     let commands = hub.commands("read line; exit 7", None, 4);
-    let mut receiver = commands.hire(SessionId(1024), &caller(), MessageKind::ChatLine).receiver;
+    let mut receiver =
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::ChatLine).receiver;
     say(&mut *receiver, &meta(MessageKind::ChatLine), b"one");
     assert!(matches!(hub.answer(&mut *receiver), Progress::Delivered));
     let why = hub.until(|| {
@@ -328,7 +342,7 @@ fn the_environment_says_whose_message_it_is_and_nothing_in_it_commands_anything(
     let script = "cat >/dev/null; printf '%s|' \"$AC_FROM\" \"$AC_FROM_KEY\" \"$AC_ID\" \"$AC_KIND\" \"$AC_NAME\" > got";
     let commands = hub.commands(script, None, 4);
     let caller = caller();
-    let mut receiver = commands.hire(SessionId(1024), &caller, MessageKind::File).receiver;
+    let mut receiver = commands.hire(Source::Connection(1024), &caller, MessageKind::File).receiver;
     let name = "a\0b\x1b[2J;$(touch pwned)\n`touch pwned`.txt".to_owned();
     let file = Meta { name: Some(name), size: Some(1), ..meta(MessageKind::File) };
     say(&mut *receiver, &file, b"x");
@@ -349,7 +363,7 @@ fn a_duplex_command_says_what_it_says_at_once_and_then_how_it_ended() {
     let script = "while read line; do echo got $line; done; echo done; exit 5";
     let commands = hub.commands(script, None, 4);
     let Hired { mut receiver, feed } =
-        commands.hire(SessionId(1024), &caller(), MessageKind::Duplex);
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Duplex);
     let mut feed = feed.unwrap();
     assert!(matches!(feed.next().unwrap(), Next::Later));
     receiver.begin(&meta(MessageKind::Duplex), NOW);
@@ -374,7 +388,7 @@ fn a_second_stream_in_one_session_is_refused() {
     let mut hub = Loop::new();
     let commands = hub.commands("exec >&-; cat > /dev/null", None, 4);
     let Hired { mut receiver, feed } =
-        commands.hire(SessionId(1024), &caller(), MessageKind::Duplex);
+        commands.hire(Source::Connection(1024), &caller(), MessageKind::Duplex);
     let mut feed = feed.unwrap();
     say(&mut *receiver, &meta(MessageKind::Duplex), b"x");
     say(&mut *receiver, &meta(MessageKind::Duplex), b"y");

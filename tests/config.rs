@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anonchat::cli::config::{Config, LimitDefaults};
 use anonchat::cli::units::MaybeRate;
-use anonchat::proto::limits::Rate;
 use anonchat::proto::stream::handshake::HELLO_LEN;
+use anonchat::sched::limits::Rate;
 use common::*;
 use proptest::prelude::*;
 use relay_client::Relay;

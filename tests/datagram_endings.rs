@@ -21,8 +21,8 @@ use anonchat::proto::datagram::packet::{
     FRAGMENT_LEN, Head, Kind, LocalKey, MessageId, PACKET_LEN, Sealer, Way,
 };
 use anonchat::proto::datagram::receiver::{Arrival, Receiver};
-use anonchat::proto::mux::HELD_TIME;
 use anonchat::proto::time::Now;
+use anonchat::sched::mux::HELD_TIME;
 use common::{
     DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, program, run, send,
 };

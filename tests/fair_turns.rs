@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::proto::datagram::packet::MAX_MESSAGE;
-use anonchat::proto::limits::{Network, Party};
-use anonchat::proto::mux::{Ending, HELD_BYTES, HELD_TIME, Mux, Sink, Source, Ticket};
-use anonchat::proto::turns::Turns;
+use anonchat::sched::mux::{Ending, HELD_BYTES, HELD_TIME, Mux, Sink, Ticket};
+use anonchat::sched::party::{Network, Party, Source};
+use anonchat::sched::turns::Turns;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -89,8 +89,8 @@ impl World {
 fn a_full_message_of_datagrams_is_confirmed_at_once_since_no_more_comes_before_that() {
     for (len, confirmed) in [(MAX_MESSAGE, true), (MAX_MESSAGE - 1, false)] {
         let mut world = World::new();
-        world.begin(Source(1), 1, len);
-        world.mux.confirm_part(Source(1));
+        world.begin(Source::Run(1), 1, len);
+        world.mux.confirm_part(Source::Run(1));
         let at_once = !world.pump().is_empty();
         assert_eq!(at_once, confirmed, "{len} bytes");
     }
@@ -100,19 +100,19 @@ fn a_full_message_of_datagrams_is_confirmed_at_once_since_no_more_comes_before_t
 fn a_message_without_a_byte_keeps_nobody_waiting_and_counts_when_it_ends() {
     let mut world = World::new();
     for silent in 1..=3 {
-        world.begin(Source(silent), 1, 0);
+        world.begin(Source::Run(silent), 1, 0);
     }
     world.now += Duration::from_secs(1);
     world.pump();
     assert!(world.paper.began.is_empty(), "nobody has said anything");
     assert_eq!((world.mux.next_deadline(), world.mux.underway()), (None, 0));
 
-    world.begin(Source(50), 2, 10);
-    world.end(Source(50));
-    assert_eq!(world.pump(), BTreeSet::from([Source(50)]));
+    world.begin(Source::Run(50), 2, 10);
+    world.end(Source::Run(50));
+    assert_eq!(world.pump(), BTreeSet::from([Source::Run(50)]));
 
     // What was announced long ago is held from its first byte on, like any other.
-    world.mux.data(Source(1), b"x", world.now, &mut world.paper);
+    world.mux.data(Source::Run(1), b"x", world.now, &mut world.paper);
     world.pump();
     assert_eq!(world.paper.began, [2]);
     world.now += HELD_TIME;
@@ -120,11 +120,11 @@ fn a_message_without_a_byte_keeps_nobody_waiting_and_counts_when_it_ends() {
     assert_eq!(world.paper.began, [2, 1]);
 
     // Those that end without a byte are messages, in the order in which they end.
-    world.end(Source(3));
-    world.end(Source(2));
+    world.end(Source::Run(3));
+    world.end(Source::Run(2));
     assert!(world.pump().is_empty(), "the first one is not over");
-    world.mux.cut(Source(1));
-    assert_eq!(world.pump(), BTreeSet::from([Source(2), Source(3)]));
+    world.mux.cut(Source::Run(1));
+    assert_eq!(world.pump(), BTreeSet::from([Source::Run(2), Source::Run(3)]));
     assert_eq!(world.paper.began, [2, 1, 1, 1]);
 }
 
@@ -132,20 +132,20 @@ fn a_message_without_a_byte_keeps_nobody_waiting_and_counts_when_it_ends() {
 fn a_caller_with_many_sessions_gets_one_turn_and_then_the_others_have_theirs() {
     let mut world = World::new();
     for n in 0..100 {
-        world.begin(Source(n), 1, 10);
+        world.begin(Source::Run(n), 1, 10);
         world.now += Duration::from_millis(1);
     }
     world.now += Duration::from_secs(1);
     world.pump();
     assert_eq!(world.paper.began, [1], "the first of them flows");
     // Now come two who have one each.
-    world.begin(Source(200), 2, 10);
-    world.begin(Source(201), 3, 10);
+    world.begin(Source::Run(200), 2, 10);
+    world.begin(Source::Run(201), 3, 10);
     world.now += Duration::from_secs(1);
     world.pump();
-    (0..3).for_each(|n| world.end(Source(n)));
-    world.end(Source(200));
-    world.end(Source(201));
+    (0..3).for_each(|n| world.end(Source::Run(n)));
+    world.end(Source::Run(200));
+    world.end(Source::Run(201));
     world.pump();
     assert_eq!(world.paper.began[..5], [1, 2, 3, 1, 1]);
 }
@@ -153,15 +153,15 @@ fn a_caller_with_many_sessions_gets_one_turn_and_then_the_others_have_theirs() {
 #[test]
 fn an_owner_that_was_cut_for_its_silence_goes_to_the_back_with_all_its_sessions() {
     let mut world = World::new();
-    (0..10).for_each(|n| world.begin(Source(n), 1, 10));
+    (0..10).for_each(|n| world.begin(Source::Run(n), 1, 10));
     world.now += Duration::from_secs(1);
     world.pump();
-    world.begin(Source(50), 2, 10);
+    world.begin(Source::Run(50), 2, 10);
     world.now += Duration::from_millis(250);
     world.pump();
     world.now += PATIENCE;
     let slow = world.mux.overdue(world.now).unwrap();
-    assert!(slow < Source(10));
+    assert!(slow < Source::Run(10));
     world.mux.cut(slow);
     world.pump();
     assert_eq!(world.paper.began, [1, 2]);
@@ -170,27 +170,27 @@ fn an_owner_that_was_cut_for_its_silence_goes_to_the_back_with_all_its_sessions(
 #[test]
 fn one_caller_cannot_fill_the_buffers_of_all() {
     let mut world = World::new();
-    world.begin(Source(1000), 9, 10);
+    world.begin(Source::Run(1000), 9, 10);
     world.now += Duration::from_secs(1);
     world.pump();
     let mut taken = 0;
     for n in 0..500 {
-        if world.mux.has_room(Source(n)) {
-            world.mux.introduce(Source(n), party(1));
-            if world.mux.has_room(Source(n)) {
-                world.begin(Source(n), 1, HELD_BYTES);
+        if world.mux.has_room(Source::Run(n)) {
+            world.mux.introduce(Source::Run(n), party(1));
+            if world.mux.has_room(Source::Run(n)) {
+                world.begin(Source::Run(n), 1, HELD_BYTES);
                 taken += HELD_BYTES;
             }
         }
     }
     assert!(taken <= 2 << 20, "{taken} bytes");
     for who in 2..60 {
-        let source = Source(2000 + u64::from(who));
+        let source = Source::Run(2000 + u64::from(who));
         world.mux.introduce(source, party(who));
         assert!(world.mux.has_room(source), "nothing is left for {who}");
         world.begin(source, who, HELD_BYTES);
     }
-    let source = Source(3000);
+    let source = Source::Run(3000);
     world.mux.introduce(source, party(1));
     assert!(!world.mux.has_room(source));
 }
@@ -222,7 +222,7 @@ fn whoever_waits_sees_at_most_one_turn_of_each_other_caller() {
                 0 => {
                     // Caller 0 has most of the sessions.
                     let who = below(8).saturating_sub(3) as u8;
-                    world.begin(Source(next), who, 1 + below(100) as usize);
+                    world.begin(Source::Run(next), who, 1 + below(100) as usize);
                     next += 1;
                 }
                 1 => {
@@ -305,7 +305,7 @@ fn turns_are_as_a_plain_circle_has_them() {
             let who = below(5) as u8;
             match below(5) {
                 0..=2 => {
-                    let source = Source(number);
+                    let source = Source::Run(number);
                     places.insert(source, (who, turns.push(party(who), source)));
                     circle.push(who, source);
                 }

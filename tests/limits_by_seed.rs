@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
-use anonchat::proto::limits::{
-    AddressBounds, Bounds, Buckets, Door, GRACE, HANDSHAKES, Limit, Network, PATIENCE, Party, Rate,
-    SETTLING, SHAKING, Seats,
+use anonchat::sched::limits::{
+    AddressBounds, Bounds, Buckets, Door, GRACE, HANDSHAKES, Limit, PATIENCE, Rate, SETTLING,
+    SHAKING, Seats,
 };
-use anonchat::proto::mux::Source;
+
 use anonchat::proto::stream::replay::ReplayGuard;
+use anonchat::sched::party::{Network, Party, Source};
 
 const SILENCE: Duration = Duration::from_secs(30);
 
@@ -408,21 +409,21 @@ fn a_caller_with_all_seats_gives_one_to_whoever_has_none() {
     let now = Duration::from_secs(10);
     let mut seats = seats(4, 10);
     let busy = |seats: &mut Seats, n: u64, who: u8| {
-        seats.enter(Source(n), contact(who), now);
-        seats.set_busy(Source(n), true, now);
+        seats.enter(Source::Run(n), contact(who), now);
+        seats.set_busy(Source::Run(n), true, now);
     };
     (0..6).for_each(|n| busy(&mut seats, n, 1));
     assert_eq!(seats.load(), (4, 2));
     busy(&mut seats, 10, 2);
-    assert_eq!(seats.keeps_waiting(Source(10), now), None);
+    assert_eq!(seats.keeps_waiting(Source::Run(10), now), None);
     busy(&mut seats, 11, 2);
-    assert_eq!(seats.keeps_waiting(Source(11), now), None);
+    assert_eq!(seats.keeps_waiting(Source::Run(11), now), None);
     busy(&mut seats, 12, 2);
-    assert_eq!(seats.keeps_waiting(Source(12), now), Some(Limit::Clients), "both have two");
+    assert_eq!(seats.keeps_waiting(Source::Run(12), now), Some(Limit::Clients), "both have two");
     // Idle sessions take none, and what becomes free goes to who has fewer.
-    seats.set_busy(Source(0), false, now);
+    seats.set_busy(Source::Run(0), false, now);
     assert_eq!(seats.load(), (4, 4));
-    assert_eq!(seats.keeps_waiting(Source(0), now), None);
+    assert_eq!(seats.keeps_waiting(Source::Run(0), now), None);
 }
 
 #[test]
@@ -430,18 +431,18 @@ fn one_that_keeps_its_seat_and_says_nothing_loses_it_to_one_that_waits() {
     let start = Duration::from_secs(10);
     let mut seats = seats(1, 10);
     for n in 0..2 {
-        seats.enter(Source(n), contact(n as u8), start);
-        seats.set_busy(Source(n), true, start);
+        seats.enter(Source::Run(n), contact(n as u8), start);
+        seats.set_busy(Source::Run(n), true, start);
     }
-    assert_eq!(seats.keeps_waiting(Source(1), start), Some(Limit::Clients));
-    seats.heard(Source(0), start + ms(5000));
+    assert_eq!(seats.keeps_waiting(Source::Run(1), start), Some(Limit::Clients));
+    seats.heard(Source::Run(0), start + ms(5000));
     let due = start + ms(5000) + SILENCE;
     assert_eq!(seats.next_deadline(), Some(due));
     seats.assign(due - ms(1));
-    assert!(seats.keeps_waiting(Source(1), due).is_some());
+    assert!(seats.keeps_waiting(Source::Run(1), due).is_some());
     seats.assign(due);
-    assert_eq!(seats.keeps_waiting(Source(1), due), None);
-    assert_eq!(seats.keeps_waiting(Source(0), due), Some(Limit::Clients));
+    assert_eq!(seats.keeps_waiting(Source::Run(1), due), None);
+    assert_eq!(seats.keeps_waiting(Source::Run(0), due), Some(Limit::Clients));
 }
 
 #[test]
@@ -449,16 +450,16 @@ fn a_caller_rests_after_more_messages_than_its_rate() {
     let rate = Rate::new(2, Duration::from_secs(1)).unwrap();
     let mut seats = Seats::new(Bounds { messages: Some(rate), ..bounds() });
     let now = Duration::from_secs(10);
-    seats.enter(Source(0), contact(1), now);
-    seats.enter(Source(1), contact(2), now);
-    seats.spoke(Source(0), now);
-    assert_eq!(seats.keeps_waiting(Source(0), now), None);
-    seats.spoke(Source(0), now);
-    assert_eq!(seats.keeps_waiting(Source(0), now), Some(Limit::Messages));
+    seats.enter(Source::Run(0), contact(1), now);
+    seats.enter(Source::Run(1), contact(2), now);
+    seats.spoke(Source::Run(0), now);
+    assert_eq!(seats.keeps_waiting(Source::Run(0), now), None);
+    seats.spoke(Source::Run(0), now);
+    assert_eq!(seats.keeps_waiting(Source::Run(0), now), Some(Limit::Messages));
     assert_eq!(seats.forbids(contact(1), false, now), Some(Limit::Messages));
-    assert_eq!(seats.keeps_waiting(Source(1), now), None);
-    assert_eq!(seats.rests(Source(0)), now + ms(500));
-    assert_eq!(seats.keeps_waiting(Source(0), now + ms(500)), None);
+    assert_eq!(seats.keeps_waiting(Source::Run(1), now), None);
+    assert_eq!(seats.rests(Source::Run(0)), now + ms(500));
+    assert_eq!(seats.keeps_waiting(Source::Run(0), now + ms(500)), None);
 }
 
 #[test]
@@ -475,20 +476,20 @@ fn seats_are_never_more_than_allowed_and_never_empty_while_somebody_may_sit() {
             match (dice.below(5), some) {
                 (0, _) => {
                     let who = dice.below(6).saturating_sub(2) as u8;
-                    seats.enter(Source(next), contact(who), now);
+                    seats.enter(Source::Run(next), contact(who), now);
                     there.insert(next, (who, false));
                     next += 1;
                 }
                 (1 | 2, Some(n)) => {
                     let busy = dice.below(4) > 0;
-                    seats.set_busy(Source(n), busy, now);
+                    seats.set_busy(Source::Run(n), busy, now);
                     there.get_mut(&n).unwrap().1 = busy;
                 }
                 (3, Some(n)) if dice.below(3) == 0 => {
-                    seats.leave(Source(n), now);
+                    seats.leave(Source::Run(n), now);
                     there.remove(&n);
                 }
-                (3, Some(n)) => seats.heard(Source(n), now),
+                (3, Some(n)) => seats.heard(Source::Run(n), now),
                 _ => {
                     now += ms(dice.below(9000) as u64);
                     seats.assign(now);
@@ -498,7 +499,7 @@ fn seats_are_never_more_than_allowed_and_never_empty_while_somebody_may_sit() {
             let mut seated = BTreeMap::<u8, usize>::new();
             let mut waiting = BTreeMap::<u8, usize>::new();
             for (n, (who, _)) in busy {
-                let waits = seats.keeps_waiting(Source(*n), now).is_some();
+                let waits = seats.keeps_waiting(Source::Run(*n), now).is_some();
                 *if waits { &mut waiting } else { &mut seated }.entry(*who).or_default() += 1;
             }
             let total: usize = seated.values().sum();
@@ -512,7 +513,7 @@ fn seats_are_never_more_than_allowed_and_never_empty_while_somebody_may_sit() {
             }
             let idle = there
                 .iter()
-                .all(|(n, (_, busy))| *busy || seats.keeps_waiting(Source(*n), now).is_none());
+                .all(|(n, (_, busy))| *busy || seats.keeps_waiting(Source::Run(*n), now).is_none());
             assert!(idle, "seed {seed}: somebody without a message waits");
             assert_eq!(
                 seats.yields(now + SETTLING, |_| true).is_some(),

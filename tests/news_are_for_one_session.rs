@@ -20,13 +20,14 @@ use anonchat::crypto::sodium::PublicKey;
 use anonchat::keys::{Keyring, Passphrase, Passphrases};
 use anonchat::net::hub::{Bell, Hub, WAKE};
 use anonchat::net::listen::{
-    Answering, Caller, End, Heard, Host, Limits, Listener, Notice, Origin, SessionId, Stage,
+    Answering, Caller, End, Heard, Host, Limits, Listener, Notice, Origin, Stage,
 };
 use anonchat::net::receiver::{Hired, Progress, Receiver, Route};
-use anonchat::proto::limits::Bounds;
-use anonchat::proto::mux::{Ending, Sink, Ticket};
 use anonchat::proto::stream::meta::Meta;
 use anonchat::proto::stream::record::Kind;
+use anonchat::sched::limits::Bounds;
+use anonchat::sched::mux::{Ending, Sink, Ticket};
+use anonchat::sched::party::Source;
 use common::{DEADLINE, Home};
 use mio::Events;
 
@@ -86,7 +87,7 @@ struct House {
     bell: Bell,
     /// Whether each rings its session's own bell.
     own_bells: bool,
-    asked: Rc<RefCell<BTreeMap<SessionId, Rc<Cell<u64>>>>>,
+    asked: Rc<RefCell<BTreeMap<Source, Rc<Cell<u64>>>>>,
     over: Arc<AtomicBool>,
 }
 
@@ -101,15 +102,15 @@ impl Host for House {
 
     fn notice(&mut self, _: Notice<'_>) {}
 
-    fn route(&mut self, _: SessionId, _: &Caller, _: &Meta) -> Route {
+    fn route(&mut self, _: Source, _: &Caller, _: &Meta) -> Route {
         Route::Receiver(1)
     }
 
-    fn hire(&mut self, _: usize, session: SessionId, _: &Caller) -> io::Result<Hired> {
+    fn hire(&mut self, _: usize, session: Source, _: &Caller) -> io::Result<Hired> {
         let asked = Rc::default();
         self.asked.borrow_mut().insert(session, Rc::clone(&asked));
         let rings = self.own_bells;
-        let bell = if rings { self.bell.of(session.0) } else { self.bell.clone() };
+        let bell = if rings { self.bell.of(session) } else { self.bell.clone() };
         let receiver = Counting { bell, rings, done: Arc::default(), answered: 0, asked };
         Ok(Hired { receiver: Box::new(receiver), feed: None })
     }
@@ -219,7 +220,8 @@ fn no_ring_is_lost_and_each_is_for_its_session() {
     let ringers: Vec<_> = (0..SESSIONS)
         .map(|session| {
             let (tell, told) = mpsc::channel();
-            let (bell, heard) = (bell.of(1024 + session), heard.clone());
+            let (bell, heard) =
+                (bell.of(Source::Connection(1024 + session as usize)), heard.clone());
             thread::spawn(move || {
                 for _ in 0..ROUNDS {
                     bell.ring();

@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use anonchat::proto::limits::{Network, Party};
 use anonchat::relay::crowd::Crowd;
+use anonchat::sched::party::{Network, Party};
 
 fn party(last: u8) -> Party {
     Party::Address(Network::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))))

@@ -7,7 +7,7 @@ mod common;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use anonchat::proto::mux::HELD_TIME;
+use anonchat::sched::mux::HELD_TIME;
 use common::*;
 
 /// Bob, who listens, and Alice, whom he knows.

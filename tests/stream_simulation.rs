@@ -9,7 +9,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, Random, SeededRandom};
-use anonchat::proto::mux::{Ending, HELD_BYTES, Mux, Sink, Source, Ticket, Written};
+use anonchat::sched::mux::{Ending, HELD_BYTES, Mux, Sink, Ticket, Written};
+
 use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN, Responding};
 use anonchat::proto::stream::inbound::{Inbound, Step};
@@ -21,6 +22,7 @@ use anonchat::proto::stream::record::{
 use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::proto::stream::session::{PlainBuffer, plain_buffer};
 use anonchat::proto::time::Now;
+use anonchat::sched::party::Source;
 
 const ACCESS: [u8; 32] = [3; 32];
 /// An owner may be silent this long while others wait.
@@ -403,7 +405,7 @@ impl World {
 
     /// The listener reads from one connection, if its message has room.
     fn listen_to(&mut self, who: usize, most: usize) {
-        let source = Source(who as u64);
+        let source = Source::Connection(who);
         if !self.mux.has_room(source) {
             return;
         }
@@ -423,7 +425,7 @@ impl World {
         if let Conn::Open(open) = &mut self.conns[who]
             && let Some(id) = open.current.take()
         {
-            self.mux.cut(Source(who as u64));
+            self.mux.cut(Source::Connection(who));
             self.given.remove(&id);
         }
         self.conns[who] = Conn::Gone;
@@ -454,7 +456,7 @@ impl World {
                 }
             }
             Conn::Open(open) => {
-                let source = Source(who as u64);
+                let source = Source::Connection(who);
                 let Open { link, inbound, current, whole } = &mut **open;
                 let (mux, paper, given) = (&mut self.mux, &mut self.paper, &mut self.given);
                 link.feed(bytes, now, &mut self.plain, |kind, body| {
@@ -522,8 +524,8 @@ impl World {
         self.check_memory();
     }
 
-    fn cut_slow(&mut self, Source(slow): Source) {
-        let slow = slow as usize;
+    fn cut_slow(&mut self, slow: Source) {
+        let slow = slow.connection().unwrap();
         let Conn::Open(open) = &mut self.conns[slow] else { panic!("an owner without a session") };
         let id = open.current.take().expect("an owner that is whole is not slow");
         assert_eq!(self.paper.open, Some(id), "not the owner");
@@ -532,7 +534,7 @@ impl World {
         open.link.send(Kind::Refuse, &refuse_body(RefuseCode::TooSlow, ""), self.now);
         open.inbound.refuse();
         self.senders[slow].refused_message = Some(id.1);
-        self.mux.cut(Source(slow as u64));
+        self.mux.cut(Source::Connection(slow));
         self.given.remove(&id);
     }
 
@@ -565,7 +567,7 @@ impl World {
     }
 
     fn acknowledge(&mut self, done: Written) {
-        let who = done.source.0 as usize;
+        let who = done.source.connection().unwrap();
         let total = done.total.expect("nobody asked for parts");
         let id = self.paper.tickets[done.ticket.0 as usize - 1].unwrap();
         assert_eq!(id.0, who, "the ticket of another's message");
@@ -587,7 +589,7 @@ impl World {
             *held.entry(id.0).or_default() += given - written;
         }
         for (who, held) in held {
-            let source = Source(who as u64);
+            let source = Source::Connection(who);
             let once = self.mux.owns(source) || self.paper.order.iter().any(|id| id.0 == who);
             let limit = if once { OWNER_HELD + OWNER_READ } else { HELD_BYTES + READ };
             assert!(held <= limit + MAX_BODY, "{held} bytes of sender {who}");
@@ -704,7 +706,7 @@ fn a_thousand_senders_who_wait_are_held_in_bounded_memory_and_all_have_their_tur
     let mut paper = Paper::default();
     let mut sent = vec![0; 1000];
     for (who, sent) in sent.iter_mut().enumerate() {
-        let source = Source(who as u64);
+        let source = Source::Connection(who);
         mux.begin(source, (who, 0), now);
         while mux.has_room(source) {
             let record: Vec<_> = content((who, 0), *sent, MAX_BODY).collect();
@@ -716,14 +718,14 @@ fn a_thousand_senders_who_wait_are_held_in_bounded_memory_and_all_have_their_tur
     assert!((ALL_HELD..ALL_HELD + MAX_BODY).contains(&held), "{held} bytes");
 
     for who in 0..1000 {
-        mux.end(Source(who));
+        mux.end(Source::Connection(who));
     }
     paper.room = usize::MAX;
     let mut written = Vec::new();
     mux.pump(now, &mut paper, &mut written);
     assert_eq!(written.len(), 1000);
-    mux.begin(Source(1000), (1000, 0), now);
-    assert!(mux.has_room(Source(1000)), "what was written still counts");
+    mux.begin(Source::Connection(1000), (1000, 0), now);
+    assert!(mux.has_room(Source::Connection(1000)), "what was written still counts");
 }
 
 #[test]
@@ -731,19 +733,19 @@ fn an_owner_may_be_silent_for_as_long_as_it_likes_while_nobody_waits() {
     let mut mux = Mux::new(None, PATIENCE);
     let mut paper = Paper { room: 1 << 20, ..Paper::default() };
     let mut now = Duration::ZERO;
-    mux.begin(Source(0), (0, 0), now);
-    mux.data(Source(0), &content((0, 0), 0, 2).collect::<Vec<_>>(), now, &mut paper);
+    mux.begin(Source::Connection(0), (0, 0), now);
+    mux.data(Source::Connection(0), &content((0, 0), 0, 2).collect::<Vec<_>>(), now, &mut paper);
     now += Duration::from_millis(200);
     mux.pump(now, &mut paper, &mut Vec::new());
-    assert!(mux.owns(Source(0)));
+    assert!(mux.owns(Source::Connection(0)));
     now += 100 * PATIENCE;
     assert_eq!((mux.overdue(now), mux.next_deadline()), (None, None));
 
-    mux.begin(Source(1), (1, 0), now);
-    mux.end(Source(1));
+    mux.begin(Source::Connection(1), (1, 0), now);
+    mux.end(Source::Connection(1));
     mux.pump(now, &mut paper, &mut Vec::new());
     let cut_at = mux.next_deadline().expect("somebody waits now");
-    assert_eq!(mux.overdue(cut_at), Some(Source(0)));
+    assert_eq!(mux.overdue(cut_at), Some(Source::Connection(0)));
 }
 
 #[test]
@@ -757,11 +759,11 @@ fn a_message_is_held_until_it_ends_or_is_large_or_has_waited() {
     ] {
         let mut mux = Mux::new(None, PATIENCE);
         let mut paper = Paper { room: 1 << 20, ..Paper::default() };
-        mux.begin(Source(0), (0, 0), Duration::ZERO);
+        mux.begin(Source::Connection(0), (0, 0), Duration::ZERO);
         let message: Vec<_> = content((0, 0), 0, bytes).collect();
-        mux.data(Source(0), &message, Duration::ZERO, &mut paper);
+        mux.data(Source::Connection(0), &message, Duration::ZERO, &mut paper);
         if ended {
-            mux.end(Source(0));
+            mux.end(Source::Connection(0));
         }
         mux.pump(Duration::from_millis(wait_ms), &mut paper, &mut Vec::new());
         assert_eq!(paper.order.len() == 1, flows, "{bytes} bytes, {wait_ms} ms, ended: {ended}");

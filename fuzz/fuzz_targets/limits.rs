@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use anonchat::proto::limits::{Bounds, Door};
+use anonchat::sched::limits::{Bounds, Door};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|steps: Vec<(u8, u8)>| {

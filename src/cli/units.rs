@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::proto::limits::{MAX_COUNT, Rate};
+use crate::sched::limits::{MAX_COUNT, Rate};
 
 /// A year: longer is a typing mistake.
 const LONGEST: f64 = 365.0 * 86_400.0;

@@ -14,7 +14,7 @@ use crate::crypto::sodium::PublicKey;
 use crate::proto::bucket::Bucket;
 use crate::proto::datagram::answered::{Answered, Pace};
 use crate::proto::datagram::packet::Mac1;
-use crate::proto::limits::{Buckets, Rate};
+use crate::sched::limits::{Buckets, Rate};
 
 /// Packets that opened lately: what an announcer opens in 16 s.
 const MAX_RECENT: usize = 16_384;

@@ -14,7 +14,7 @@ use crate::net::hub::Bell;
 use crate::net::input::Copyist;
 use crate::net::output::Output;
 use crate::net::sockets::Transport;
-use crate::proto::mux::Ticket;
+use crate::sched::mux::Ticket;
 
 /// Content that is less than a full entry is written after this time, if there is news then.
 const PENDING_TIME: Duration = Duration::from_secs(1);

@@ -12,8 +12,8 @@ use super::sockets::Transport;
 use crate::crypto::sodium::OsRandom;
 use crate::proto::datagram::boxfile::{BoxError, BoxReader, BoxWriter, Chunk};
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN};
-use crate::proto::mux::{Ending, HELD_BYTES};
 use crate::proto::stream::meta::MessageKind;
+use crate::sched::mux::{Ending, HELD_BYTES};
 
 /// One read of the input, in bytes.
 const READ_SPACE: usize = 64 * 1024;

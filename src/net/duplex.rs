@@ -10,9 +10,9 @@ use super::input::{Got, Input};
 use super::listen::{Heard, Stage};
 use super::output::Output;
 use super::receiver::{Progress, Receiver};
-use crate::proto::mux::{Ending, Sink, Ticket};
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::mux::{Ending, Sink, Ticket};
 
 /// Makes of bytes what the output may show.
 pub type Filter = Box<dyn FnMut(&[u8], &mut Vec<u8>)>;

@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use super::clock::Clock;
 use super::signals::Signals;
+use crate::sched::party::Source;
 
 /// The token of a [`Bell`] that rings for nobody in particular: the resolver, signals, an output that
 /// all share.
@@ -47,9 +48,9 @@ impl Bell {
 
     /// The same, for what is news to one session alone: the loop need not look at the others.
     #[must_use]
-    pub fn of(&self, session: u64) -> Self {
-        let whose = session as usize & !RINGS_FOR_ONE;
-        Self { rope: Arc::clone(&self.rope), whose: Some(whose) }
+    pub fn of(&self, session: Source) -> Self {
+        let whose = session.connection().map(|number| number & !RINGS_FOR_ONE);
+        Self { rope: Arc::clone(&self.rope), whose }
     }
 
     /// Wakes the loop.

@@ -16,7 +16,7 @@ use rustix::event::PollFlags;
 use super::hub::Bell;
 use super::prompt::{Pending, WAITING};
 use super::stdio::{never_waits, wait};
-use crate::proto::mux::Ticket;
+use crate::sched::mux::Ticket;
 
 /// Whoever waits for an output looks this often for a signal, in milliseconds.
 const MOMENT: u64 = 50;

@@ -4,9 +4,6 @@
 
 pub mod bucket;
 pub mod datagram;
-pub mod limits;
-pub mod mux;
 pub mod relay;
 pub mod stream;
 pub mod time;
-pub mod turns;

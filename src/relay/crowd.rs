@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::proto::limits::Party;
+use crate::sched::party::Party;
 
 /// Clients by party.
 #[derive(Default)]

@@ -11,8 +11,8 @@ use crate::cli::common::{CommonOptions, stdout_is_terminal};
 use crate::cli::outputs::Outputs;
 use crate::net::listen::{Heard, Origin, Stage};
 use crate::net::output::Output;
-use crate::proto::mux::{Ending, Sink, Ticket};
 use crate::proto::stream::meta::MessageKind;
+use crate::sched::mux::{Ending, Sink, Ticket};
 
 /// What a terminal does when it is rung.
 const BELL: &[u8] = b"\x07";

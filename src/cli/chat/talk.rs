@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::keyboard::MAX_LINE;
 use crate::crypto::sodium::PublicKey;
+use crate::sched::party::Source;
 
 /// So many lines of one session may be unanswered.
 pub const IN_FLIGHT: usize = 256;
@@ -26,9 +27,6 @@ const MAX_PEERS: usize = 1024;
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Calls come at least this often.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// Names a session; whoever makes sessions chooses it.
-pub type SessionId = u64;
 
 /// A line that was typed here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,7 +150,7 @@ struct Peer {
 }
 
 struct Session {
-    id: SessionId,
+    id: Source,
     /// The ids of the lines that it took and that it has no answer to, in their order.
     taken: VecDeque<[u8; 16]>,
 }
@@ -162,7 +160,7 @@ struct Entry {
     /// They were away when it was typed.
     late: bool,
     /// The session that took it last.
-    taken_by: Option<SessionId>,
+    taken_by: Option<Source>,
 }
 
 /// A line on its way to several.
@@ -261,7 +259,7 @@ impl Talk {
     }
 
     /// A session with `key` begins. `false`: too many take part, and it is not a part of this.
-    pub fn opened(&mut self, session: SessionId, key: PublicKey, name: &str) -> bool {
+    pub fn opened(&mut self, session: Source, key: PublicKey, name: &str) -> bool {
         let Some(peer) = self.enter(key, name) else { return false };
         let was_here = peer.is_here();
         // An old session may be a dead one: what it took and was not answered goes to the new one.
@@ -278,7 +276,7 @@ impl Talk {
     }
 
     /// A session has ended.
-    pub fn closed(&mut self, session: SessionId, how: Parting, now: Duration) {
+    pub fn closed(&mut self, session: Source, how: Parting, now: Duration) {
         let holds = |peer: &Peer| peer.sessions.iter().any(|other| other.id == session);
         let Some(at) = self.peers.iter().position(holds) else { return };
         let peer = &mut self.peers[at];
@@ -349,7 +347,7 @@ impl Talk {
     }
 
     /// The next line for this session to say.
-    pub fn next(&mut self, session: SessionId) -> Option<Rc<Line>> {
+    pub fn next(&mut self, session: Source) -> Option<Rc<Line>> {
         let carries = |peer: &&mut Peer| peer.sessions.last().is_some_and(|s| s.id == session);
         let Peer { sessions, queue, .. } = self.peers.iter_mut().find(carries)?;
         let taken = &mut sessions.last_mut()?.taken;
@@ -364,7 +362,7 @@ impl Talk {
 
     /// The oldest line that this session took and that was not answered is now; `refused` says why
     /// it is not delivered.
-    pub fn answered(&mut self, session: SessionId, refused: Option<String>) {
+    pub fn answered(&mut self, session: Source, refused: Option<String>) {
         for peer in &mut self.peers {
             let Some(of) = peer.sessions.iter_mut().find(|other| other.id == session) else {
                 continue;
@@ -383,7 +381,7 @@ impl Talk {
 
     /// The oldest line that this session took and that was not answered is not taken now; it waits
     /// for another session.
-    pub fn postponed(&mut self, session: SessionId) {
+    pub fn postponed(&mut self, session: Source) {
         let mut sessions = self.peers.iter_mut().flat_map(|peer| &mut peer.sessions);
         if let Some(of) = sessions.find(|other| other.id == session) {
             of.taken.pop_front();
@@ -391,7 +389,7 @@ impl Talk {
     }
 
     /// Who has this session only hears.
-    pub fn mute(&mut self, session: SessionId) {
+    pub fn mute(&mut self, session: Source) {
         let has = |peer: &&Peer| peer.sessions.iter().any(|other| other.id == session);
         if let Some(peer) = self.peers.iter().find(has) {
             self.events.push_back(Event::Mute(peer.name.clone()));
@@ -434,13 +432,13 @@ impl Talk {
     }
 
     /// The session that takes their lines, if they are here.
-    pub fn session(&self, key: &PublicKey) -> Option<SessionId> {
+    pub fn session(&self, key: &PublicKey) -> Option<Source> {
         let peer = self.peers.iter().find(|peer| peer.key == *key)?;
         peer.sessions.last().map(|session| session.id)
     }
 
     /// The sessions that take the lines of those who are here.
-    pub fn sessions(&self) -> impl Iterator<Item = SessionId> {
+    pub fn sessions(&self) -> impl Iterator<Item = Source> {
         self.peers.iter().filter_map(|peer| peer.sessions.last().map(|session| session.id))
     }
 

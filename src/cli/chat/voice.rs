@@ -6,13 +6,14 @@ use std::io;
 use std::rc::Rc;
 
 use super::host::fetch::Notes;
-use super::talk::{Line, SessionId, Talk};
+use super::talk::{Line, Talk};
 use crate::cli::send::why;
 use crate::net::feed::{Answer, Feed, Next};
 use crate::net::hub::Bell;
 use crate::net::input::Got;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::party::Source;
 
 /// What all sessions of a chat speak from.
 pub struct Mouth {
@@ -28,7 +29,7 @@ pub struct Mouth {
 pub struct Voice {
     mouth: Mouth,
     /// Which session, once there is one.
-    session: Rc<Cell<Option<SessionId>>>,
+    session: Rc<Cell<Option<Source>>>,
     greeting: Greeting,
     /// The line that is being said, and how much of it was.
     current: Option<(Rc<Line>, usize)>,
@@ -51,19 +52,19 @@ enum Greeting {
 
 impl Voice {
     /// Of a session that they began.
-    pub fn answering(mouth: Mouth, session: SessionId) -> Self {
+    pub fn answering(mouth: Mouth, session: Source) -> Self {
         Self::new(mouth, Rc::new(Cell::new(Some(session))), Greeting::Over, None)
     }
 
     /// Of a session that we begin with `greeting`; `session` will say which.
-    pub fn calling(mouth: Mouth, session: Rc<Cell<Option<SessionId>>>, greeting: Meta) -> Self {
+    pub fn calling(mouth: Mouth, session: Rc<Cell<Option<Source>>>, greeting: Meta) -> Self {
         let keepalive_ms = greeting.keepalive_ms;
         Self::new(mouth, session, Greeting::Due(greeting), keepalive_ms)
     }
 
     fn new(
         mouth: Mouth,
-        session: Rc<Cell<Option<SessionId>>>,
+        session: Rc<Cell<Option<Source>>>,
         greeting: Greeting,
         keepalive_ms: Option<u64>,
     ) -> Self {

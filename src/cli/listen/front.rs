@@ -16,13 +16,16 @@ use crate::cli::send::why::dial_failure;
 use crate::cli::{local_time, plain, ready, trace};
 use crate::crypto::sodium::PublicKey;
 use crate::keys::{Keyring, fingerprint};
-use crate::net::listen::{Caller, Heard, Host, Notice, Origin, RelayNews, SessionId};
+use crate::net::listen::{Caller, Heard, Host, Notice, Origin, RelayNews};
 use crate::net::receiver::{Hired, Route};
 use crate::net::resolve::HostPort;
 use crate::net::sockets::Transport;
-use crate::proto::limits::{Limit, Network};
+use crate::sched::limits::Limit;
+use crate::sched::party::Source;
+
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::party::Network;
 
 /// How often the user reads that somebody was turned away, or came to a limit.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -253,7 +256,7 @@ impl Host for Front<'_> {
         Caller { name, origin: Origin::Plain(address), known: false }
     }
 
-    fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
+    fn route(&mut self, session: Source, caller: &Caller, meta: &Meta) -> Route {
         if inbox::is_file(meta.kind) && !self.work.takes_files(self.files.is_open()) {
             return self.files.route(session, caller, meta);
         }
@@ -274,7 +277,7 @@ impl Host for Front<'_> {
         self.contacts.iter().filter(|(_, name)| heard(name)).map(|(key, _)| *key).collect()
     }
 
-    fn hire(&mut self, number: usize, session: SessionId, caller: &Caller) -> io::Result<Hired> {
+    fn hire(&mut self, number: usize, session: Source, caller: &Caller) -> io::Result<Hired> {
         let hired = self.work.hire(number, session, caller);
         hired.unwrap_or_else(|| self.files.hire(session, caller))
     }

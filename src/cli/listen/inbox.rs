@@ -16,10 +16,11 @@ use crate::cli::sanitize::sanitize_line;
 use crate::cli::units;
 use crate::net::clock::Clock;
 use crate::net::hub::Bell;
-use crate::net::listen::{Caller, Origin, SessionId};
+use crate::net::listen::{Caller, Origin};
 use crate::net::receiver::{Hired, Route};
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::party::Source;
 use crate::transfer::inbox::{Inbox, Limits, Sender};
 use crate::transfer::intake::{self, Intake};
 use crate::transfer::room::Reserve;
@@ -120,7 +121,7 @@ pub struct Desk {
     /// Stands before what goes to stderr.
     program: &'static str,
     /// The session whose file was declined last because none is taken.
-    declined: Option<SessionId>,
+    declined: Option<Source>,
 }
 
 /// Whether it is a file or a part of a folder.
@@ -148,7 +149,7 @@ impl Desk {
     }
 
     /// Where a file or a part of a folder goes.
-    pub fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
+    pub fn route(&mut self, session: Source, caller: &Caller, meta: &Meta) -> Route {
         if self.inbox.is_some() {
             return Route::Receiver(RECEIVER);
         }
@@ -169,13 +170,13 @@ impl Desk {
     ///
     /// # Errors
     /// None that [`Desk::route`] does not exclude.
-    pub fn hire(&self, session: SessionId, caller: &Caller) -> io::Result<Hired> {
+    pub fn hire(&self, session: Source, caller: &Caller) -> io::Result<Hired> {
         let unsupported = io::ErrorKind::Unsupported;
         let (inbox, directory) = self.inbox.as_ref().ok_or(unsupported)?;
         let Origin::Key(key) = caller.origin else { return Err(unsupported.into()) };
         let sender = Sender { key: *key.as_bytes(), name: caller.name.clone() };
         let witness = self.witness(caller, directory.clone());
-        let intake = Intake::new(inbox.delivery(sender), self.bell.of(session.0), witness);
+        let intake = Intake::new(inbox.delivery(sender), self.bell.of(session), witness);
         Ok(Hired { receiver: Box::new(intake), feed: None })
     }
 

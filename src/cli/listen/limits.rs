@@ -8,7 +8,7 @@ use crate::cli::config::LimitDefaults;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::units;
 use crate::net::listen::most_clients;
-use crate::proto::limits::Bounds;
+use crate::sched::limits::Bounds;
 
 /// What the user says about it; 0 is no limit.
 #[derive(Args, Debug, Clone, Default)]

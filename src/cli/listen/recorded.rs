@@ -10,7 +10,7 @@ use crate::crypto::sodium::{PublicKey, random};
 use crate::history::entry::{Direction, Head, State};
 use crate::history::record::Recorder;
 use crate::net::listen::{Heard, Origin, Stage};
-use crate::proto::mux::{Ending, Sink, Ticket};
+use crate::sched::mux::{Ending, Sink, Ticket};
 
 /// `printer`, and a copy of what it prints with `recorder`, if there is one.
 pub fn recorded(printer: Printer, recorder: Option<&Rc<RefCell<Recorder>>>) -> Box<dyn Stage> {

@@ -22,7 +22,7 @@ use crate::net::box_file::{OpenError, flush, wait_for_room};
 use crate::net::hub::Hub;
 use crate::net::listen::{Caller, Heard, Origin, Stage as _};
 use crate::net::sockets::Transport;
-use crate::proto::mux::{Ending, Sink};
+use crate::sched::mux::{Ending, Sink};
 
 /// Prints the history at `path`.
 ///

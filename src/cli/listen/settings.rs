@@ -16,7 +16,7 @@ use crate::keys::Keyring;
 use crate::net::listen::relays::AtRelays;
 use crate::net::state_file::StateFile;
 use crate::net::via::Relay;
-use crate::proto::limits::Bounds;
+use crate::sched::limits::Bounds;
 
 /// A session may be silent this long, unless the user says otherwise.
 const SILENCE: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use crate::cli::local_time;
 use crate::cli::sanitize::Sanitizer;
 use crate::net::listen::{Heard, Origin, Stage};
 use crate::net::output::Output;
-use crate::proto::mux::{Ending, Sink, Ticket};
+use crate::sched::mux::{Ending, Sink, Ticket};
 
 /// Lines of a message after the first stand behind this, so that none can pass for a message.
 const CONTINUED: &str = "    | ";

@@ -18,12 +18,13 @@ use crate::net::command::{CommandLine, Commands, Tell};
 use crate::net::duplex::Duplex;
 use crate::net::hub::{Bell, Hub};
 use crate::net::input::Input;
-use crate::net::listen::{Caller, Parting, SessionId};
+use crate::net::listen::{Caller, Parting};
 use crate::net::output::Output;
 use crate::net::receiver::{Hired, Route};
 use crate::net::send::Cut;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::party::Source;
 
 /// Receivers of a session have these numbers.
 const MESSAGES: usize = 16;
@@ -77,7 +78,7 @@ pub struct Stream {
     output: Rc<RefCell<Output>>,
     bell: Bell,
     /// Whose it is, and from where, once it began.
-    session: Option<(SessionId, String)>,
+    session: Option<(Source, String)>,
     ended: Option<Option<Cut>>,
 }
 
@@ -143,7 +144,7 @@ impl Work {
     }
 
     /// Where a message goes; `None` if it is to be printed like any other.
-    pub fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Option<Route> {
+    pub fn route(&mut self, session: Source, caller: &Caller, meta: &Meta) -> Option<Route> {
         let is = |kind: MessageKind| meta.kind == kind as u8;
         let refused = |why: &str| Some(Route::Refused(RefuseCode::NotWanted, why.to_owned()));
         match self {
@@ -167,7 +168,7 @@ impl Work {
     pub fn hire(
         &mut self,
         number: usize,
-        session: SessionId,
+        session: Source,
         caller: &Caller,
     ) -> Option<io::Result<Hired>> {
         let kind = match number {
@@ -184,7 +185,7 @@ impl Work {
     }
 
     /// A session is over.
-    pub fn parted(&mut self, session: SessionId, parting: &Parting) {
+    pub fn parted(&mut self, session: Source, parting: &Parting) {
         if let Self::Stream(stream) = self
             && stream.session.as_ref().is_some_and(|(ours, _)| *ours == session)
         {
@@ -229,7 +230,7 @@ impl Work {
 }
 
 impl Stream {
-    fn route(&mut self, session: SessionId, caller: &Caller) -> Route {
+    fn route(&mut self, session: Source, caller: &Caller) -> Route {
         let (ours, _) = self.session.get_or_insert_with(|| (session, caller.name.clone()));
         match *ours == session {
             true => Route::Receiver(STREAM),

@@ -23,7 +23,7 @@ use crate::crypto::sodium::{KeyPair, PublicKey};
 use crate::keys::Keyring;
 use crate::net::hub::Hub;
 use crate::net::listen::{Answering, Limits, Listener};
-use crate::proto::limits::Bounds;
+use crate::sched::limits::Bounds;
 
 impl Options {
     /// Whether this is a chat: asked for, or somebody types and nothing says otherwise.

@@ -16,16 +16,15 @@ use crate::crypto::sodium::{KeyPair, PublicKey, random};
 use crate::net::duplex::{Duplex, Quiet};
 use crate::net::hub::Hub;
 use crate::net::input::Input;
-use crate::net::listen::{
-    Answering, Caller, Host, Limits, Listener, Notice, Origin, Outgoing, SessionId,
-};
+use crate::net::listen::{Answering, Caller, Host, Limits, Listener, Notice, Origin, Outgoing};
 use crate::net::output::Output;
 use crate::net::receiver::{Hired, Route};
 use crate::net::send::{Cut, Delivered};
 use crate::net::signals::die_of;
-use crate::proto::limits::Bounds;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::limits::Bounds;
+use crate::sched::party::Source;
 
 /// The one session's side of the loop.
 struct Stream {
@@ -154,14 +153,14 @@ impl Host for Stream {
         }
     }
 
-    fn route(&mut self, _: SessionId, _: &Caller, meta: &Meta) -> Route {
+    fn route(&mut self, _: Source, _: &Caller, meta: &Meta) -> Route {
         match meta.kind == MessageKind::Duplex as u8 {
             true => Route::Receiver(0),
             false => Route::Refused(RefuseCode::NotWanted, "it carries a stream".into()),
         }
     }
 
-    fn hire(&mut self, _: usize, _: SessionId, _: &Caller) -> std::io::Result<Hired> {
+    fn hire(&mut self, _: usize, _: Source, _: &Caller) -> std::io::Result<Hired> {
         let receiver = self.duplex.listening(Rc::clone(&self.output), filter());
         Ok(Hired { receiver, feed: None })
     }

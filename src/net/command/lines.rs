@@ -9,9 +9,9 @@ use super::{Commands, FAILED};
 use crate::net::hub::Bell;
 use crate::net::listen::Caller;
 use crate::net::receiver::{Progress, Receiver};
-use crate::proto::mux::Ticket;
 use crate::proto::stream::meta::Meta;
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::mux::Ticket;
 
 /// The longest line with its line end, in bytes. PROTOCOL.md, section 3.3.
 const MAX_LINE: usize = 1024 * 1024 + 2;

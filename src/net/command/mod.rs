@@ -28,12 +28,13 @@ use self::voice::{Talk, Voice};
 use super::clock::Clock;
 use super::hub::Bell;
 use super::input::Input;
-use super::listen::{Caller, Origin, SessionId};
+use super::listen::{Caller, Origin};
 use super::receiver::Hired;
 use crate::crypto::sodium::{PublicKey, random};
 use crate::keys::names::is_deceptive;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::party::Source;
 
 /// Who runs a command that is not split into words.
 const SHELL: &str = "/bin/sh";
@@ -123,8 +124,8 @@ impl Commands {
     /// Who takes the messages of this kind in `session`, which is one of `caller`'s. Commands that
     /// have no place yet wait for one, in the order in which they came; their messages are not read
     /// meanwhile.
-    pub fn hire(self: &Rc<Self>, session: SessionId, caller: &Caller, kind: MessageKind) -> Hired {
-        let (commands, bell) = (Rc::clone(self), self.bell.of(session.0));
+    pub fn hire(self: &Rc<Self>, session: Source, caller: &Caller, kind: MessageKind) -> Hired {
+        let (commands, bell) = (Rc::clone(self), self.bell.of(session));
         match kind {
             MessageKind::ChatLine => {
                 Hired { receiver: Box::new(Lines::new(commands, caller.clone(), bell)), feed: None }

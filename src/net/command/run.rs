@@ -23,7 +23,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::places::Place;
 use crate::net::hub::Bell;
 use crate::net::output::Output;
-use crate::proto::mux::Ticket;
+use crate::sched::mux::Ticket;
 
 /// What a command may take to end after SIGTERM, before SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(2);

@@ -7,11 +7,12 @@ use mio::Token;
 use mio::event::Event;
 
 use super::conn::{Conn, Shared};
-use super::host::{Answering, Caller, Notice, Origin, Outgoing, SessionId};
+use super::host::{Answering, Caller, Notice, Origin, Outgoing};
 use super::session::Called;
 use crate::net::call::Call;
 use crate::net::dial::{CONNECT_TIME, Calling};
 use crate::net::hub::Hub;
+use crate::sched::party::Source;
 
 /// Calls under way, by the token that their connection will have.
 #[derive(Default)]
@@ -71,7 +72,7 @@ impl<'a> Calls<'a> {
             match result {
                 Ok(dialed) => {
                     called.until = dialed.until;
-                    let id = SessionId(token as u64);
+                    let id = Source::Connection(token);
                     answered.push((token, Conn::called(dialed, callee, id, called, shared)));
                 }
                 Err(error) => shared.host.notice(Notice::NotReached(called.number, &error)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::event::Event;
 use socket2::{SockRef, TcpKeepalive};
 
-use super::host::{Parting, SessionId};
+use super::host::Parting;
 use super::plain::Plain;
 use super::session::{Called, Session};
 use super::{Answering, Caller, Heard, Host, Notice, Stage};
@@ -19,8 +19,8 @@ use crate::net::state_file::StateFile;
 use crate::net::wire::{Left, Read, Wire, Wrote};
 use crate::proto::datagram::packet::Mac1;
 use crate::proto::datagram::past::{Extent, Ran};
-use crate::proto::limits::{Party, Seats};
-use crate::proto::mux::{Mux, Source};
+use crate::sched::limits::Seats;
+
 use crate::proto::stream::gate::{Answer, Gate, Passage};
 use crate::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Responding};
 use crate::proto::stream::link::{Crossing, Link};
@@ -28,6 +28,9 @@ use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::PlainBuffer;
 use crate::proto::time::Now;
+use crate::sched::mux::Mux;
+use crate::sched::party::Party;
+use crate::sched::party::Source;
 
 /// What is read at once before the handshake is over, in bytes: little more than its messages are.
 const GATE_READ: usize = 4 * 1024;
@@ -121,7 +124,7 @@ impl Shared<'_> {
 /// A socket and what it has come to.
 pub struct Conn {
     wire: Wire,
-    id: SessionId,
+    id: Source,
     stage: State,
     news: bool,
     /// We have said everything, and wait until then for the peer to close.
@@ -144,19 +147,19 @@ enum State {
 
 impl Conn {
     /// A connection that was just accepted.
-    pub fn new(wire: Wire, id: SessionId, now: Now, random: &mut dyn Random) -> Self {
+    pub fn new(wire: Wire, id: Source, now: Now, random: &mut dyn Random) -> Self {
         let gate = Gate::new(now, random);
         let stage = State::Gate { gate, reply: Vec::new(), crossed: Vec::new() };
         Self::at(stage, wire, id)
     }
 
     /// The same, which came about by a relay.
-    pub fn by_relay(wire: Wire, id: SessionId, now: Now, random: &mut dyn Random) -> Self {
+    pub fn by_relay(wire: Wire, id: Source, now: Now, random: &mut dyn Random) -> Self {
         Self { transport: Transport::Relay, ..Self::new(wire, id, now, random) }
     }
 
     /// A connection that was just accepted by a socket that hears without encryption.
-    pub fn plain(wire: Wire, id: SessionId, now: Now, shared: &mut Shared<'_>) -> Self {
+    pub fn plain(wire: Wire, id: Source, now: Now, shared: &mut Shared<'_>) -> Self {
         // A peer that is gone without a word shall not keep its place; a system that cannot ask
         // has it wait for longer.
         let _ = SockRef::from(wire.socket()).set_tcp_keepalive(&KEEPALIVE);
@@ -169,7 +172,7 @@ impl Conn {
     pub fn called(
         dialed: Dialed,
         callee: Caller,
-        id: SessionId,
+        id: Source,
         called: Called,
         shared: &Shared<'_>,
     ) -> Self {
@@ -178,7 +181,7 @@ impl Conn {
         Self { ours: true, ..Self::at(State::Open(Box::new(session)), wire, id) }
     }
 
-    fn at(stage: State, wire: Wire, id: SessionId) -> Self {
+    fn at(stage: State, wire: Wire, id: Source) -> Self {
         let transport = Transport::Tcp;
         Self { wire, id, stage, news: false, leaving: None, held: false, ours: false, transport }
     }

@@ -18,13 +18,11 @@ use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
 use crate::proto::datagram::past::{Extent, Ran, Recall};
 use crate::proto::datagram::receiver::{Arrival, Event, Message, Receiver, RunKey};
-use crate::proto::mux::Source;
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::stream::meta::MessageKind;
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
-/// Sources of runs have this bit, those of connections do not.
-const RUN_BIT: u64 = 1 << 63;
 /// Packets that are read before others have their turn.
 const PACKETS_A_TURN: usize = 256;
 /// A listener that has heard enough stays this long for a sender that lost its last ack, which
@@ -71,7 +69,7 @@ impl Datagrams {
         Self {
             ears: UdpEars::default(),
             receiver: Receiver::new(locals),
-            runs: Runs::new(RUN_BIT),
+            runs: Runs::new(Source::Run),
             events: Vec::new(),
             linger: Duration::ZERO,
             news: false,
@@ -109,11 +107,6 @@ impl Datagrams {
     /// Whether something of a run came since the last call.
     pub fn heard_message(&mut self) -> bool {
         std::mem::take(&mut self.news)
-    }
-
-    /// Whether `source` is a run.
-    pub fn owns(source: Source) -> bool {
-        source.0 & RUN_BIT != 0
     }
 
     /// Reads what came, up to a limit, and answers it.
@@ -222,13 +215,12 @@ impl Datagrams {
         shared: &mut Shared<'_>,
         stage: &mut dyn Stage,
     ) {
-        let known = self.runs.number(&message.run);
-        let Some(number) = known.or_else(|| self.begin(&message, now, shared)) else {
+        let known = self.runs.source(&message.run);
+        let Some(source) = known.or_else(|| self.begin(&message, now, shared)) else {
             self.receiver.declined(&message.run);
             return;
         };
-        let Some(Run { state: run, .. }) = self.runs.get_mut(number) else { return };
-        let source = Source(number);
+        let Some(Run { state: run, .. }) = self.runs.get_mut(source) else { return };
         run.total += message.body.len() as u64;
         run.held_since = Some(now.mono);
         shared.seats.heard(source, now.mono);
@@ -238,7 +230,7 @@ impl Datagrams {
         match message.more {
             // A sign of life is nothing to write: it keeps the run, and no turn while others wait.
             true if message.body.is_empty() => {
-                self.confirm(number, shared);
+                self.confirm(source, shared);
             }
             true => shared.mux.confirm_part(source),
             false => shared.mux.end(source),
@@ -246,7 +238,7 @@ impl Datagrams {
     }
 
     /// A run's first message: it becomes a source.
-    fn begin(&mut self, message: &Message, now: Now, shared: &mut Shared<'_>) -> Option<u64> {
+    fn begin(&mut self, message: &Message, now: Now, shared: &mut Shared<'_>) -> Option<Source> {
         let key = message.run;
         let caller = shared.host.admit(key.sender(), key.local(), false)?;
         let heard = Heard {
@@ -270,13 +262,13 @@ impl Datagrams {
 
     /// The output has flushed a run's message.
     pub fn flushed(&mut self, source: Source, now: Now, shared: &mut Shared<'_>) {
-        let Some(since) = self.confirm(source.0, shared) else { return };
-        let Some(run) = self.runs.get_mut(source.0) else { return };
+        let Some(since) = self.confirm(source, shared) else { return };
+        let Some(run) = self.runs.get_mut(source) else { return };
         if run.state.last {
             let waited = now.mono - since;
             self.linger = (2 * waited).clamp(SHORTEST_LINGER, LONGEST_LINGER);
             shared.host.notice(Notice::Delivered(&run.heard, run.state.total));
-            self.runs.end(source.0, now.mono, shared);
+            self.runs.end(source, now.mono, shared);
         } else {
             // Only from here on is it the sender's turn to say something.
             shared.mux.alive(source, now.mono);
@@ -285,8 +277,8 @@ impl Datagrams {
     }
 
     /// All of a run's message is written: remembers and acknowledges it. Since when it was held.
-    fn confirm(&mut self, number: u64, shared: &mut Shared<'_>) -> Option<Duration> {
-        let run = self.runs.get_mut(number)?;
+    fn confirm(&mut self, source: Source, shared: &mut Shared<'_>) -> Option<Duration> {
+        let run = self.runs.get_mut(source)?;
         if !remember(run, &self.receiver, shared) {
             return None;
         }
@@ -296,12 +288,12 @@ impl Datagrams {
 
     /// Whether a run's message waits for the output: its sender may say nothing before it is there.
     pub fn is_held(&self, source: Source) -> bool {
-        self.runs.get(source.0).is_some_and(|run| run.state.held_since.is_some())
+        self.runs.get(source).is_some_and(|run| run.state.held_since.is_some())
     }
 
     /// Declines a run that is not over, and says why.
     pub fn refuse(&mut self, source: Source, why: &'static str, now: Now, shared: &mut Shared<'_>) {
-        let Some(run) = self.runs.get(source.0) else { return };
+        let Some(run) = self.runs.get(source) else { return };
         let key = run.key;
         self.receiver.declined(&key);
         self.runs.cut(&key, why, now.mono, shared);
@@ -310,28 +302,28 @@ impl Datagrams {
 
     /// Declines every run that is not over.
     pub fn refuse_all(&mut self, now: Now, shared: &mut Shared<'_>) {
-        let sources: Vec<_> = self.runs.iter().map(|(number, _)| number).collect();
+        let sources: Vec<_> = self.runs.iter().map(|(source, _)| source).collect();
         sources
             .into_iter()
-            .for_each(|number| self.refuse(Source(number), "the listener ends", now, shared));
+            .for_each(|source| self.refuse(source, "the listener ends", now, shared));
     }
 
     /// A run whose next message does not come is cut; one that waits for the output is not silent.
     fn cut_silent(&mut self, now: Now, shared: &mut Shared<'_>) {
-        let silent = |(number, at): (u64, Duration)| (at <= now.mono).then_some(number);
-        let numbers: Vec<_> = self.deadlines(shared.silence).filter_map(silent).collect();
-        for number in numbers {
-            if let Some(key) = self.runs.get(number).map(|run| run.key) {
+        let silent = |(source, at): (Source, Duration)| (at <= now.mono).then_some(source);
+        let sources: Vec<_> = self.deadlines(shared.silence).filter_map(silent).collect();
+        for source in sources {
+            if let Some(key) = self.runs.get(source).map(|run| run.key) {
                 self.receiver.cut(&key);
                 self.runs.cut(&key, SILENT, now.mono, shared);
             }
         }
     }
 
-    fn deadlines(&self, silence: Duration) -> impl Iterator<Item = (u64, Duration)> + '_ {
+    fn deadlines(&self, silence: Duration) -> impl Iterator<Item = (Source, Duration)> + '_ {
         let waiting = self.runs.iter().filter(|(_, run)| run.state.held_since.is_none());
-        waiting.filter_map(move |(number, run)| {
-            self.receiver.last_heard(&run.key).map(|heard| (number, heard + silence))
+        waiting.filter_map(move |(source, run)| {
+            self.receiver.last_heard(&run.key).map(|heard| (source, heard + silence))
         })
     }
 

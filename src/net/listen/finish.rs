@@ -9,8 +9,8 @@ use mio::Events;
 use super::Listener;
 use super::conn::LINGER;
 use crate::net::wire::Left;
-use crate::proto::mux::Source;
 use crate::proto::stream::record::RefuseCode;
+use crate::sched::party::Source;
 
 /// Who has connected may take this long to show that it knows our key.
 const GRACE: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ impl Listener<'_> {
     pub(super) fn say_stopped(&mut self) {
         let now = self.hub.clock.now();
         for (token, conn) in &mut self.conns {
-            conn.stop(Source(*token as u64), now, &mut self.shared);
+            conn.stop(Source::Connection(*token), now, &mut self.shared);
         }
         self.relays.close(now, &mut self.shared);
         let until = now.mono + LAST_WORDS;
@@ -56,7 +56,7 @@ impl Listener<'_> {
         for (token, conn) in &mut self.conns {
             // Who waited for others is told like everybody.
             conn.hold(false);
-            conn.refuse_all(code, Source(*token as u64), now, &mut self.shared);
+            conn.refuse_all(code, Source::Connection(*token), now, &mut self.shared);
         }
         let udp = if self.datagrams.count() > 0 { self.datagrams.linger() } else { Duration::ZERO };
         let (until, udp_until) = (now.mono + LINGER, now.mono + udp);
@@ -96,7 +96,7 @@ impl Listener<'_> {
         let (shared, stage) = (&mut self.shared, &mut *self.stage);
         self.conns.retain(|token, conn| {
             if conn.may_begin(true) {
-                let source = Source(*token as u64);
+                let source = Source::Connection(*token);
                 let over = conn.drive(source, now, space, shared, stage);
                 // Nobody takes turns any more.
                 busy |= conn.knocks() && conn.answer(now, shared);

@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 use super::conn::Shared;
-use super::host::SessionId;
 use super::{Caller, Heard, Notice, Stage};
 use crate::net::feed::Feed;
 use crate::net::receiver::{Progress, Receiver, Route};
 use crate::net::sockets::Transport;
-use crate::proto::mux::Source;
 use crate::proto::stream::inbound::{Inbound, Step};
 use crate::proto::stream::link::Link;
 use crate::proto::stream::meta::Meta;
@@ -17,13 +15,14 @@ use crate::proto::stream::record::{
     AbortCode, Kind, RefuseCode, Violation, offer_body, refuse_body,
 };
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
 /// Messages of one session that are over and not answered yet; until they are, it is not read.
 const MAX_UNANSWERED: usize = 256;
 
 /// One half of a session.
 pub struct Hearing {
-    id: SessionId,
+    id: Source,
     /// Who speaks.
     pub caller: Caller,
     /// How the session came about.
@@ -126,7 +125,7 @@ pub struct Taking<'t, 's> {
 
 impl Hearing {
     /// Nothing has been heard of `caller` yet.
-    pub fn new(id: SessionId, caller: Caller) -> Self {
+    pub fn new(id: Source, caller: Caller) -> Self {
         Self {
             id,
             caller,

@@ -12,12 +12,15 @@ use crate::net::receiver::{Hired, Route};
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
 use crate::net::via::Place;
-use crate::proto::limits::{Bounds, Limit, Network, Party};
-use crate::proto::mux::{Sink, Ticket};
+use crate::sched::limits::{Bounds, Limit};
+
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::time::Now;
+use crate::sched::mux::{Sink, Ticket};
+use crate::sched::party::Source;
+use crate::sched::party::{Network, Party};
 
 /// A key that answers here.
 pub struct Answering {
@@ -92,10 +95,6 @@ impl Heard {
     }
 }
 
-/// Names a session while the listener runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub u64);
-
 /// A call that the program around the loop wants made; its session then joins the others.
 pub struct Outgoing {
     /// Names it in [`Notice::Reached`] and [`Notice::NotReached`].
@@ -139,11 +138,11 @@ pub enum Notice<'a> {
     /// A session begins: somebody called.
     Connected(&'a Caller, SocketAddr),
     /// A session begins: the call of this number was answered, and we were let in.
-    Reached(u64, SessionId, SocketAddr),
+    Reached(u64, Source, SocketAddr),
     /// The call of this number reached nobody.
     NotReached(u64, &'a DialError),
     /// A session is over.
-    Disconnected(SessionId, &'a Caller, &'a Parting),
+    Disconnected(Source, &'a Caller, &'a Parting),
     /// A message is acknowledged, or written if nothing was encrypted: this many bytes.
     Delivered(&'a Heard, u64),
     /// A message ended before it was whole.
@@ -182,7 +181,7 @@ pub trait Host {
     fn notice(&mut self, notice: Notice<'_>);
 
     /// Where a message of `caller` goes.
-    fn route(&mut self, session: SessionId, caller: &Caller, meta: &Meta) -> Route {
+    fn route(&mut self, session: Source, caller: &Caller, meta: &Meta) -> Route {
         let _ = (session, caller);
         shown(meta)
     }
@@ -191,19 +190,19 @@ pub trait Host {
     ///
     /// # Errors
     /// When the system has no threads or descriptors left; the message is refused.
-    fn hire(&mut self, number: usize, session: SessionId, caller: &Caller) -> io::Result<Hired> {
+    fn hire(&mut self, number: usize, session: Source, caller: &Caller) -> io::Result<Hired> {
         let _ = (number, session, caller);
         Err(io::ErrorKind::Unsupported.into())
     }
 
     /// What is said to `caller`, whose session begins.
-    fn feed(&mut self, session: SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+    fn feed(&mut self, session: Source, caller: &Caller) -> Option<Box<dyn Feed>> {
         let _ = (session, caller);
         None
     }
 
     /// `caller` is in a chat and takes lines in return: what is said to it, if there is a chat here.
-    fn greeted(&mut self, session: SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+    fn greeted(&mut self, session: Source, caller: &Caller) -> Option<Box<dyn Feed>> {
         let _ = (session, caller);
         None
     }

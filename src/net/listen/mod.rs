@@ -37,7 +37,7 @@ use self::conn::{Conn, Shared};
 use self::datagrams::Datagrams;
 pub use self::host::{
     Answering, Caller, End, Heard, Host, Limits, ListenError, Notice, Origin, Outgoing, Parting,
-    RelayNews, SessionId, Stage, shown,
+    RelayNews, Stage, shown,
 };
 use self::plain_datagrams::PlainDatagrams;
 use self::policy::{Room, seat};
@@ -52,12 +52,13 @@ use super::timers::Timers;
 use super::tokens::Topic;
 use super::wire::Wire;
 use crate::crypto::sodium::OsRandom;
-use crate::proto::limits::{Door, Seats};
-use crate::proto::mux::{Mux, Source, Written};
 use crate::proto::stream::link::MAX_RECORD;
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::plain_buffer_for;
+use crate::sched::limits::{Door, Seats};
+use crate::sched::mux::{Mux, Written};
+use crate::sched::party::Source;
 
 /// Relays that are listened at, at most: to each there is a link, and more are of no use.
 pub const MAX_RELAYS: usize = 128;
@@ -329,7 +330,7 @@ impl<'a> Listener<'a> {
         }
         for (token, conn) in self.calls.advance(self.hub, &mut self.shared) {
             if let Some(party) = conn.party() {
-                self.shared.mux.introduce(Source(token as u64), party);
+                self.shared.mux.introduce(Source::Connection(token), party);
             }
             self.conns.insert(token, conn);
             self.runnable.push(token);
@@ -347,7 +348,7 @@ impl<'a> Listener<'a> {
         // A peer that does not read has little of the kernel's memory.
         buffers::bound_unsent(&socket);
         let now = self.hub.clock.now();
-        let (wire, id) = (Wire::new(socket, address), SessionId(token as u64));
+        let (wire, id) = (Wire::new(socket, address), Source::Connection(token));
         let conn = if plain {
             Conn::plain(wire, id, now, &mut self.shared)
         } else {
@@ -357,7 +358,7 @@ impl<'a> Listener<'a> {
         if plain {
             self.door.knock(token, now.mono);
         }
-        if let Some(at) = conn.deadline(Source(token as u64), &self.shared) {
+        if let Some(at) = conn.deadline(Source::Connection(token), &self.shared) {
             self.timers.set(token, at);
         }
         self.conns.insert(token, conn);
@@ -402,7 +403,7 @@ impl<'a> Listener<'a> {
             if self.has_room(now.mono) {
                 self.make_room();
                 let (wire, id) =
-                    (Wire::new(dialed.socket, dialed.address), SessionId(token as u64));
+                    (Wire::new(dialed.socket, dialed.address), Source::Connection(token));
                 self.conns.insert(token, Conn::by_relay(wire, id, now, &mut OsRandom));
                 self.runnable.push(token);
             }
@@ -420,7 +421,7 @@ impl<'a> Listener<'a> {
     fn drive(&mut self, token: usize, space: &mut [u8]) {
         let now = self.hub.clock.now();
         let Some(conn) = self.conns.get_mut(&token) else { return };
-        let source = Source(token as u64);
+        let source = Source::Connection(token);
         if conn.waits_unread() && self.door.keeps(token) {
             return self.keep(token, now.mono);
         }
@@ -475,7 +476,7 @@ impl<'a> Listener<'a> {
         self.busy.remove(&token);
         self.timers.clear(token);
         if let Some(mut conn) = self.conns.remove(&token) {
-            let source = Source(token as u64);
+            let source = Source::Connection(token);
             conn.leave(source, &mut self.shared);
             self.shared.seats.leave(source, now);
             self.shared.mux.forget(source);
@@ -526,19 +527,21 @@ impl<'a> Listener<'a> {
     }
 
     fn refuse_slow(&mut self, source: Source, now: Duration) {
-        if self.datagrams.is_held(source) {
+        match source {
             // It is the output that is slow.
-            self.shared.mux.alive(source, now);
-        } else if Relays::owns(source) {
-            // What comes in cells is whole.
-            self.shared.mux.alive(source, now);
-        } else if Datagrams::owns(source) {
-            let now = self.hub.clock.now();
-            self.datagrams.refuse(source, RefuseCode::TooSlow.why(), now, &mut self.shared);
-        } else if let Some(conn) = self.conns.get_mut(&(source.0 as usize)) {
-            let now = self.hub.clock.now();
-            conn.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
-            self.runnable.push(source.0 as usize);
+            Source::Run(_) if self.datagrams.is_held(source) => self.shared.mux.alive(source, now),
+            // What comes in cells, or in one datagram, is whole.
+            Source::Cells(_) | Source::PlainDatagram(_) => self.shared.mux.alive(source, now),
+            Source::Run(_) => {
+                let now = self.hub.clock.now();
+                self.datagrams.refuse(source, RefuseCode::TooSlow.why(), now, &mut self.shared);
+            }
+            Source::Connection(number) => {
+                let Some(conn) = self.conns.get_mut(&number) else { return };
+                let now = self.hub.clock.now();
+                conn.refuse(RefuseCode::TooSlow, source, now, &mut self.shared);
+                self.runnable.push(number);
+            }
         }
     }
 
@@ -549,22 +552,20 @@ impl<'a> Listener<'a> {
         if done.total.is_some() {
             self.shared.seats.spoke(done.source, now.mono);
         }
-        if Datagrams::owns(done.source) {
-            self.datagrams.flushed(done.source, now, &mut self.shared);
-            return;
-        }
-        if PlainDatagrams::owns(done.source) {
-            self.plain_datagrams.flushed(done.source, done.total.unwrap_or(0), &mut self.shared);
-            return;
-        }
-        if Relays::owns(done.source) {
-            self.relays.flushed(done.source, now, &mut self.shared);
-            return;
-        }
-        let conn = self.conns.get_mut(&(done.source.0 as usize));
-        if let (Some(total), Some(conn)) = (done.total, conn) {
-            conn.acknowledge(total, now, &mut self.shared);
-            self.runnable.push(done.source.0 as usize);
+        let (source, shared) = (done.source, &mut self.shared);
+        match source {
+            Source::Run(_) => self.datagrams.flushed(source, now, shared),
+            Source::PlainDatagram(_) => {
+                self.plain_datagrams.flushed(source, done.total.unwrap_or(0), shared);
+            }
+            Source::Cells(_) => self.relays.flushed(source, now, shared),
+            Source::Connection(number) => {
+                let conn = self.conns.get_mut(&number);
+                if let (Some(total), Some(conn)) = (done.total, conn) {
+                    conn.acknowledge(total, now, shared);
+                    self.runnable.push(number);
+                }
+            }
         }
     }
 
@@ -578,7 +579,7 @@ impl<'a> Listener<'a> {
         let runnable = &mut self.runnable;
         self.stalled.retain(|token| {
             let Some(conn) = conns.get_mut(token) else { return false };
-            let source = Source(*token as u64);
+            let source = Source::Connection(*token);
             conn.hold(seats.keeps_waiting(source, now.mono).is_some());
             let stalled = conn.is_stalled(source, mux);
             if !stalled {

@@ -12,12 +12,10 @@ use super::ear::{Received, UdpEars};
 use super::plain::heard;
 use super::{Heard, Notice, Stage};
 use crate::net::sockets::{Transport, canonical};
-use crate::proto::mux::Source;
 use crate::proto::stream::link::Crossing;
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
-/// Sources of these have this bit, those of connections do not.
-const PLAIN_BIT: u64 = 1 << 62;
 /// Reads before others have their turn.
 const READS_A_TURN: usize = 64;
 /// Messages that wait for the output, at most: more of them stay with the system, which drops them
@@ -29,7 +27,7 @@ const MAX_HELD: usize = 1024;
 pub struct PlainDatagrams {
     ears: UdpEars,
     /// Those that the output has not flushed.
-    held: BTreeMap<u64, Heard>,
+    held: BTreeMap<Source, Heard>,
     /// How many came so far.
     count: u64,
     /// Some came since the last look.
@@ -70,13 +68,8 @@ impl PlainDatagrams {
         std::mem::take(&mut self.news)
     }
 
-    /// Whether `source` is such a datagram.
-    pub fn owns(source: Source) -> bool {
-        source.0 & PLAIN_BIT != 0
-    }
-
     fn next(&self) -> Source {
-        Source(PLAIN_BIT | self.count)
+        Source::PlainDatagram(self.count)
     }
 
     fn has_room(&self, shared: &Shared<'_>) -> bool {
@@ -122,14 +115,14 @@ impl PlainDatagrams {
         shared.mux.begin(source, heard.clone(), now.mono);
         shared.mux.data(source, datagram, now.mono, stage);
         shared.mux.end(source);
-        self.held.insert(source.0, heard);
+        self.held.insert(source, heard);
         self.count += 1;
         self.news = true;
     }
 
     /// The output has flushed one.
     pub fn flushed(&mut self, source: Source, total: u64, shared: &mut Shared<'_>) {
-        if let Some(heard) = self.held.remove(&source.0) {
+        if let Some(heard) = self.held.remove(&source) {
             shared.host.notice(Notice::Delivered(&heard, total));
         }
     }

@@ -1,14 +1,14 @@
 //! Who is let in and who is served, as far as sockets and sessions have to do with it: the rules are
-//! in [`crate::proto::limits`].
+//! in [`crate::sched::limits`].
 
 use std::time::Duration;
 
 use super::conn::{Conn, Shared};
 use super::{Listener, MAX_WAITING, Notice, OPENING_A_TURN};
 use crate::net::descriptors;
-use crate::proto::mux::Source;
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
 /// Descriptors that are left to others than connections, at least: contacts are read one by one.
 const OTHER_DESCRIPTORS: usize = 1;
@@ -57,9 +57,11 @@ impl Listener<'_> {
     /// many connections in all, a session without a message, or one that would have to wait for long
     /// anyway.
     fn yields(&self, now: Duration) -> Option<usize> {
-        let is_conn = |Source(n): Source| self.conns.contains_key(&(n as usize));
+        let is_conn = |source: Source| {
+            source.connection().is_some_and(|number| self.conns.contains_key(&number))
+        };
         let crowded = self.conns.len() >= self.room.connections;
-        let session = || self.shared.seats.yields(now, is_conn).map(|Source(n)| n as usize);
+        let session = || self.shared.seats.yields(now, is_conn).and_then(Source::connection);
         self.door.yields(now).or_else(|| crowded.then(session).flatten())
     }
 
@@ -77,7 +79,7 @@ impl Listener<'_> {
         let now = self.hub.clock.now();
         let Some(token) = self.yields(now.mono) else { return };
         if let Some(conn) = self.conns.get_mut(&token) {
-            conn.refuse(RefuseCode::NoRoom, Source(token as u64), now, &mut self.shared);
+            conn.refuse(RefuseCode::NoRoom, Source::Connection(token), now, &mut self.shared);
             conn.flush();
         }
         self.remove(token, now.mono);
@@ -86,7 +88,7 @@ impl Listener<'_> {
     /// A connection waits at the door and is not read; it may be closed.
     pub(super) fn keep(&mut self, token: usize, now: Duration) {
         let Some(conn) = self.conns.get_mut(&token) else { return };
-        match conn.deadline(Source(token as u64), &self.shared) {
+        match conn.deadline(Source::Connection(token), &self.shared) {
             Some(at) if at <= now => self.remove(token, now),
             Some(at) => self.timers.set(token, at),
             None => {}
@@ -97,7 +99,7 @@ impl Listener<'_> {
     pub(super) fn rests(&self) -> Option<Duration> {
         self.limits.bounds.messages?;
         let now = self.hub.clock.now().mono;
-        let sources = self.stalled.iter().map(|token| Source(*token as u64));
+        let sources = self.stalled.iter().map(|token| Source::Connection(*token));
         sources.map(|source| self.shared.seats.rests(source)).filter(|at| *at > now).min()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::conn::Shared;
 use super::{Heard, Notice};
 use crate::proto::datagram::receiver::RunKey;
-use crate::proto::mux::Source;
+use crate::sched::party::Source;
 
 /// One run, and what else its owner has to know of it.
 pub struct Run<T> {
@@ -19,17 +19,18 @@ pub struct Run<T> {
     pub state: T,
 }
 
-/// The runs of one kind. Their sources have a bit that no others have.
+/// The runs of one kind, each a source of the output.
 pub struct Runs<T> {
-    by_number: BTreeMap<u64, Run<T>>,
-    by_key: BTreeMap<RunKey, u64>,
-    next: u64,
+    by_source: BTreeMap<Source, Run<T>>,
+    by_key: BTreeMap<RunKey, Source>,
+    source: fn(u64) -> Source,
+    begun: u64,
 }
 
 impl<T> Runs<T> {
-    /// None yet; their sources begin at `first`.
-    pub fn new(first: u64) -> Self {
-        Self { by_number: BTreeMap::new(), by_key: BTreeMap::new(), next: first }
+    /// No runs yet. `source` makes a source of a run's number.
+    pub fn new(source: fn(u64) -> Source) -> Self {
+        Self { by_source: BTreeMap::new(), by_key: BTreeMap::new(), source, begun: 0 }
     }
 
     /// A run's first message: it becomes a source. One that is `long` has to be served for a while.
@@ -41,58 +42,63 @@ impl<T> Runs<T> {
         long: bool,
         now: Duration,
         shared: &mut Shared<'_>,
-    ) -> u64 {
-        let number = self.next;
-        self.next += 1;
-        let (source, party) = (Source(number), heard.caller.party(None));
+    ) -> Source {
+        let source = (self.source)(self.begun);
+        self.begun += 1;
+        let party = heard.caller.party(None);
         shared.seats.enter(source, party, now);
         shared.seats.set_busy(source, long, now);
         shared.mux.introduce(source, party);
         shared.mux.begin(source, heard.clone(), now);
-        self.by_key.insert(key, number);
-        self.by_number.insert(number, Run { key, heard, state });
-        number
+        self.by_key.insert(key, source);
+        self.by_source.insert(source, Run { key, heard, state });
+        source
     }
 
-    /// The number of a run that is known.
-    pub fn number(&self, key: &RunKey) -> Option<u64> {
+    /// The source that a run is, if it has begun.
+    pub fn source(&self, key: &RunKey) -> Option<Source> {
         self.by_key.get(key).copied()
     }
 
-    /// The run that `number` names.
-    pub fn get(&self, number: u64) -> Option<&Run<T>> {
-        self.by_number.get(&number)
+    /// The run that `source` is.
+    pub fn get(&self, source: Source) -> Option<&Run<T>> {
+        self.by_source.get(&source)
     }
 
     /// The same, to be changed.
-    pub fn get_mut(&mut self, number: u64) -> Option<&mut Run<T>> {
-        self.by_number.get_mut(&number)
+    pub fn get_mut(&mut self, source: Source) -> Option<&mut Run<T>> {
+        self.by_source.get_mut(&source)
     }
 
     /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = (u64, &Run<T>)> {
-        self.by_number.iter().map(|(number, run)| (*number, run))
+    pub fn iter(&self) -> impl Iterator<Item = (Source, &Run<T>)> {
+        self.by_source.iter().map(|(source, run)| (*source, run))
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.by_number.is_empty()
+        self.by_source.is_empty()
     }
 
     /// A run is over.
-    pub fn end(&mut self, number: u64, now: Duration, shared: &mut Shared<'_>) -> Option<Run<T>> {
-        let run = self.by_number.remove(&number)?;
+    pub fn end(
+        &mut self,
+        source: Source,
+        now: Duration,
+        shared: &mut Shared<'_>,
+    ) -> Option<Run<T>> {
+        let run = self.by_source.remove(&source)?;
         self.by_key.remove(&run.key);
-        shared.seats.leave(Source(number), now);
-        shared.mux.forget(Source(number));
+        shared.seats.leave(source, now);
+        shared.mux.forget(source);
         Some(run)
     }
 
     /// Nothing more comes of a run: what was not whole never will be.
     pub fn cut(&mut self, key: &RunKey, why: &'static str, now: Duration, shared: &mut Shared<'_>) {
-        let Some(number) = self.number(key) else { return };
-        shared.mux.cut(Source(number));
-        if let Some(run) = self.end(number, now, shared) {
+        let Some(source) = self.source(key) else { return };
+        shared.mux.cut(source);
+        if let Some(run) = self.end(source, now, shared) {
             shared.host.notice(Notice::Cut(&run.heard, why));
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::conn::Shared;
 use super::hearing::{Farewell, Hearing, Taking};
-use super::host::{Parting, SessionId};
+use super::host::Parting;
 use super::{Caller, Notice, Stage};
 use crate::net::dial::{DialError, NoProof};
 use crate::net::feed::Feed;
@@ -15,12 +15,12 @@ use crate::net::send::Cut;
 use crate::net::sockets::Transport;
 use crate::net::speaker::{MOST_AHEAD, Speaker};
 use crate::net::wire::{Wire, Wrote};
-use crate::proto::mux::Source;
 use crate::proto::stream::link::{KEEPALIVE, Link};
 use crate::proto::stream::meta::Welcome;
 use crate::proto::stream::record::{AbortCode, Kind, OFFER_LEN, RefuseCode, Violation};
 use crate::proto::stream::session::plain_buffer;
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
 /// A peer that does not take this much of our answers, in bytes, is not read: its next message would
 /// only lengthen the queue.
@@ -34,7 +34,7 @@ pub struct Session {
     /// What crosses the wire.
     pub link: Link,
     address: SocketAddr,
-    id: SessionId,
+    id: Source,
     hearing: Hearing,
     speaker: Option<Speaker>,
     /// What it says may be told of by any bell.
@@ -76,7 +76,7 @@ impl Session {
         link: Link,
         address: SocketAddr,
         caller: Caller,
-        id: SessionId,
+        id: Source,
         now: Now,
         shared: &mut Shared<'_>,
     ) -> Self {
@@ -94,7 +94,7 @@ impl Session {
         link: Link,
         address: SocketAddr,
         callee: Caller,
-        id: SessionId,
+        id: Source,
         called: Called,
         shared: &Shared<'_>,
     ) -> Self {
@@ -120,11 +120,11 @@ impl Session {
         speaker: fn(Box<dyn Feed>) -> Speaker,
         shared: &Shared<'_>,
     ) {
-        self.hears_all_bells = !feed.rings(shared.bell.of(self.id.0));
+        self.hears_all_bells = !feed.rings(shared.bell.of(self.id));
         self.speaker = Some(speaker(feed));
     }
 
-    fn new(link: Link, address: SocketAddr, caller: Caller, id: SessionId) -> Self {
+    fn new(link: Link, address: SocketAddr, caller: Caller, id: Source) -> Self {
         Self {
             link,
             address,

@@ -14,7 +14,7 @@ const GENERATION: Duration = Duration::from_secs(60);
 
 /// The ephemeral keys of the first messages of the last ten to eleven minutes.
 ///
-/// There is no bound but time: whoever answers answers [`HANDSHAKES`](crate::proto::limits::HANDSHAKES)
+/// There is no bound but time: whoever answers answers [`HANDSHAKES`](crate::sched::limits::HANDSHAKES)
 /// a second at most, so that it never has more than 662,000, in 14 MB. What has come is aged by
 /// the monotonic clock: wherever the other clock jumps meanwhile, nothing is admitted twice for as
 /// long as it is remembered, and nobody is shut out.

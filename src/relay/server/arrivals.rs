@@ -13,10 +13,10 @@ use crate::net::buffers;
 use crate::net::descriptors;
 use crate::net::tokens::Topic;
 use crate::net::wire::Wire;
-use crate::proto::limits::{Network, Party};
 use crate::proto::time::Now;
 use crate::relay::client::{Client, Knock};
 use crate::relay::metrics::{Asking, MAX_ASKING};
+use crate::sched::party::{Network, Party};
 
 /// Connections that are accepted before others have their turn.
 const ACCEPTS_A_TURN: usize = 64;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::{Relay, Slot, client};
 use crate::crypto::sodium::{OsRandom, PublicKey};
 use crate::net::wire::Read;
-use crate::proto::limits::Rate;
 use crate::proto::relay::cell::{CELL_LEN, Cell, Command, ErrorCode, FLAG_VOLATILE, WIRE_LEN};
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
 use crate::relay::client::{Open, PROOF_COST, VOLATILE_CELLS};
+use crate::sched::limits::Rate;
 
 /// While more than this waits for slow readers, in bytes of all together, each is given little at
 /// a time.

@@ -34,12 +34,14 @@ use crate::net::hub::{Hub, WAKE};
 use crate::net::timers::Timers;
 use crate::net::tokens::Topic;
 use crate::net::wire::Wire;
-use crate::proto::limits::{Bounds, Door, Party, Rate};
-use crate::proto::mux::Source;
+use crate::sched::limits::{Bounds, Door, Rate};
+
 use crate::proto::stream::outgoing::Outgoing;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::time::Now;
-use crate::proto::turns::Turns;
+use crate::sched::party::Party;
+use crate::sched::party::Source;
+use crate::sched::turns::Turns;
 
 /// What is read at once, in bytes.
 const READ_SPACE: usize = 256 * 1024;
@@ -266,7 +268,7 @@ impl<'a> Relay<'a> {
             Some(Slot::Asking(_)) | None => return,
         };
         if !std::mem::replace(is_queued, true) {
-            self.turns.push(party, Source(key as u64));
+            self.turns.push(party, Source::Connection(key));
         }
     }
 
@@ -292,8 +294,8 @@ impl<'a> Relay<'a> {
             let counts = self.counts();
             self.host.tell(&counts);
         }
-        while let Some(Source(key)) = self.turns.pop() {
-            self.drive(key as usize);
+        while let Some(Source::Connection(key)) = self.turns.pop() {
+            self.drive(key);
             let so_far = self.hub.clock.now().mono;
             if so_far >= now.mono + LOOK_EVERY || so_far < self.contended_until {
                 return;

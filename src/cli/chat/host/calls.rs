@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::Chatting;
-use crate::cli::chat::talk::{Parting, SessionId};
+use crate::cli::chat::talk::Parting;
 use crate::cli::destination::Destination;
 use crate::cli::send::why;
 use crate::crypto::sodium::{PublicKey, random};
@@ -14,6 +14,7 @@ use crate::net::via::Place;
 use crate::proto::stream::link::KEEPALIVE;
 use crate::proto::stream::meta::Meta;
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
 /// Somebody whom we call.
 #[derive(Clone)]
@@ -40,7 +41,7 @@ impl Callee {
 
 impl Chatting<'_> {
     /// A call was answered, and we were let in.
-    pub(super) fn reached(&mut self, number: u64, session: SessionId, address: SocketAddr) {
+    pub(super) fn reached(&mut self, number: u64, session: Source, address: SocketAddr) {
         if self.file_reached(number, session) || self.fetch_reached(number, session) {
             return;
         }
@@ -55,7 +56,7 @@ impl Chatting<'_> {
     }
 
     /// A session begins with somebody who chats; whether there is room for them.
-    pub(super) fn open(&mut self, session: SessionId, key: PublicKey, name: &str) -> bool {
+    pub(super) fn open(&mut self, session: Source, key: PublicKey, name: &str) -> bool {
         let opened = self.talk.borrow_mut().opened(session, key, name);
         if opened {
             self.sessions.insert(session);
@@ -109,7 +110,7 @@ impl Chatting<'_> {
     }
 
     /// A session is over.
-    pub(super) fn disconnected(&mut self, session: SessionId, whose: &Caller, ended: &Ended) {
+    pub(super) fn disconnected(&mut self, session: Source, whose: &Caller, ended: &Ended) {
         let Origin::Key(key) = whose.origin else { return };
         if self.file_session_over(session, ended) {
             return;

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use super::Chatting;
 use super::files::Errand;
-use crate::cli::chat::talk::SessionId;
 use crate::cli::failure::{Code, Failure};
 use crate::cli::send::why;
 use crate::crypto::sodium::{PublicKey, random};
@@ -22,6 +21,7 @@ use crate::net::receiver::{Hired, Progress, Receiver, Route};
 use crate::proto::stream::meta::Meta;
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
 /// Receivers of a session have these numbers.
 const TOLD: usize = 32;
@@ -39,13 +39,13 @@ type Id = [u8; 16];
 pub(super) struct Fetching {
     offers: BTreeMap<Id, Offer>,
     /// Of sessions that were begun to fetch something: what.
-    claims: BTreeMap<SessionId, Id>,
+    claims: BTreeMap<Source, Id>,
     /// What is to be told on sessions.
     pub(super) notes: Rc<RefCell<Notes>>,
     /// Our own calls to fetch something, by their numbers.
     calls: BTreeMap<u64, (PublicKey, String)>,
     /// What we fetch, by session.
-    sessions: BTreeMap<SessionId, PublicKey>,
+    sessions: BTreeMap<Source, PublicKey>,
 }
 
 struct Offer {
@@ -58,13 +58,13 @@ struct Offer {
 /// What sessions are to tell of what waits, and what was answered.
 #[derive(Default)]
 pub struct Notes {
-    due: BTreeMap<SessionId, VecDeque<Meta>>,
+    due: BTreeMap<Source, VecDeque<Meta>>,
     refused: VecDeque<(Id, Failure)>,
 }
 
 impl Notes {
     /// The next thing for this session to tell.
-    pub fn next(&mut self, session: SessionId) -> Option<Meta> {
+    pub fn next(&mut self, session: Source) -> Option<Meta> {
         self.due.get_mut(&session)?.pop_front()
     }
 
@@ -98,7 +98,7 @@ impl Chatting<'_> {
     pub(super) fn offer(
         &mut self,
         to: PublicKey,
-        session: SessionId,
+        session: Source,
         errand: Errand,
         feed: Box<dyn Feed>,
     ) {
@@ -132,7 +132,7 @@ impl Chatting<'_> {
     }
 
     /// A session with `key` is over: what waited for it, or came by it, ends.
-    pub(super) fn fetching_over(&mut self, session: SessionId, key: &PublicKey) {
+    pub(super) fn fetching_over(&mut self, session: Source, key: &PublicKey) {
         self.fetching.claims.remove(&session);
         self.fetching.sessions.remove(&session);
         self.fetching.notes.borrow_mut().due.remove(&session);
@@ -147,7 +147,7 @@ impl Chatting<'_> {
     }
 
     /// Where a message goes that tells of something, or claims it.
-    pub(super) fn route_fetch(&mut self, session: SessionId, caller: &Caller, id: Id) -> Route {
+    pub(super) fn route_fetch(&mut self, session: Source, caller: &Caller, id: Id) -> Route {
         let Origin::Key(key) = caller.origin else { return not_wanted("") };
         if self.fetching.offers.get(&id).is_some_and(|offer| offer.to == key) {
             self.fetching.claims.insert(session, id);
@@ -195,7 +195,7 @@ impl Chatting<'_> {
     }
 
     /// Whoever takes what [`Chatting::route_fetch`] lets in; `None` if it is not for them.
-    pub(super) fn hire_fetch(&mut self, number: usize, session: SessionId) -> Option<Hired> {
+    pub(super) fn hire_fetch(&mut self, number: usize, session: Source) -> Option<Hired> {
         match number {
             TOLD => Some(Hired { receiver: Box::new(Told::default()), feed: None }),
             FETCHED => {
@@ -212,7 +212,7 @@ impl Chatting<'_> {
     }
 
     /// Whether the call of this number was to fetch something; it was answered.
-    pub(super) fn fetch_reached(&mut self, number: u64, session: SessionId) -> bool {
+    pub(super) fn fetch_reached(&mut self, number: u64, session: Source) -> bool {
         let Some((key, _)) = self.fetching.calls.remove(&number) else { return false };
         self.fetching.sessions.insert(session, key);
         true

@@ -8,7 +8,6 @@ use std::rc::Rc;
 
 use super::Chatting;
 use super::calls::Callee;
-use crate::cli::chat::talk::SessionId;
 use crate::cli::destination::resolve;
 use crate::cli::failure::{Code, Failure, system};
 use crate::cli::json::{self, Event as Report};
@@ -21,6 +20,7 @@ use crate::crypto::sodium::PublicKey;
 use crate::net::dial::DialError;
 use crate::net::listen::{Outgoing, Parting as Ended};
 use crate::net::send::Cut;
+use crate::sched::party::Source;
 use crate::transfer::feed::{Event, FileFeed, Witness};
 
 /// Files on their way, and those that are to go.
@@ -29,7 +29,7 @@ pub(super) struct Errands {
     wanted: VecDeque<Outgoing>,
     /// By the number of the call.
     called: BTreeMap<u64, Errand>,
-    underway: BTreeMap<SessionId, Errand>,
+    underway: BTreeMap<Source, Errand>,
     news: Rc<RefCell<VecDeque<News>>>,
 }
 
@@ -60,7 +60,7 @@ impl Errands {
     }
 
     /// Somebody calls to fetch what the errand is about.
-    pub(super) fn begin(&mut self, session: SessionId, errand: Errand) {
+    pub(super) fn begin(&mut self, session: Source, errand: Errand) {
         self.underway.insert(session, errand);
     }
 
@@ -193,7 +193,7 @@ impl Chatting<'_> {
     }
 
     /// Whether the call of this number was for a file; it was answered.
-    pub(super) fn file_reached(&mut self, number: u64, session: SessionId) -> bool {
+    pub(super) fn file_reached(&mut self, number: u64, session: Source) -> bool {
         let errand = self.errands.called.remove(&number);
         errand.is_some_and(|errand| {
             self.errands.underway.insert(session, errand);
@@ -210,7 +210,7 @@ impl Chatting<'_> {
     }
 
     /// Whether the session was for a file; it is over.
-    pub(super) fn file_session_over(&mut self, session: SessionId, ended: &Ended) -> bool {
+    pub(super) fn file_session_over(&mut self, session: Source, ended: &Ended) -> bool {
         let Some(errand) = self.errands.underway.remove(&session) else { return false };
         self.tell_files();
         if !errand.told.get() {

@@ -21,7 +21,7 @@ use self::fetch::Fetching;
 use self::files::Errands;
 use super::keyboard::Keyboard;
 use super::screen::several;
-use super::talk::{Event, Line, SessionId, Talk};
+use super::talk::{Event, Line, Talk};
 use super::view::View;
 use super::voice::{Mouth, Voice};
 use crate::cli::destination::Destination;
@@ -41,6 +41,7 @@ use crate::net::receiver::{Hired, Route};
 use crate::net::sockets::Transport;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::time::Now;
+use crate::sched::party::Source;
 
 /// Who is here may take this long to acknowledge the last lines.
 const LEAVING_TIME: Duration = Duration::from_secs(3);
@@ -74,7 +75,7 @@ pub struct Parts<'a> {
 }
 
 /// Where a session of ours is named, once there is one.
-type Named = Cell<Option<SessionId>>;
+type Named = Cell<Option<Source>>;
 
 /// A chat.
 pub struct Chatting<'a> {
@@ -85,7 +86,7 @@ pub struct Chatting<'a> {
     /// Calls under way, by their numbers, and where their sessions will be named.
     calls: BTreeMap<u64, (PublicKey, Rc<Named>)>,
     calls_made: u64,
-    sessions: BTreeSet<SessionId>,
+    sessions: BTreeSet<Source>,
     /// Those of whom it is known that they are contacts, or not.
     known: BTreeMap<PublicKey, bool>,
     /// Nothing more is typed.
@@ -288,11 +289,11 @@ impl Host for Chatting<'_> {
     fn notice(&mut self, notice: Notice<'_>) {
         match &notice {
             Notice::Reached(number, session, address) => {
-                return self.reached(*number, session.0, *address);
+                return self.reached(*number, *session, *address);
             }
             Notice::NotReached(number, error) => return self.not_reached(*number, error),
             Notice::Disconnected(session, whose, ended) => {
-                self.disconnected(session.0, whose, ended);
+                self.disconnected(*session, whose, ended);
             }
             // It comes again, when its sender is back.
             Notice::Cut(heard, _) if heard.kind == MessageKind::ChatLine as u8 => return,
@@ -305,9 +306,9 @@ impl Host for Chatting<'_> {
         }
     }
 
-    fn route(&mut self, session: listen::SessionId, caller: &Caller, meta: &Meta) -> Route {
+    fn route(&mut self, session: Source, caller: &Caller, meta: &Meta) -> Route {
         if meta.kind == MessageKind::Fetch as u8 {
-            return self.route_fetch(session.0, caller, meta.id);
+            return self.route_fetch(session, caller, meta.id);
         }
         match (&mut self.parts.ears, &mut self.parts.desk) {
             (Some(ears), _) => ears.route(session, caller, meta),
@@ -316,13 +317,8 @@ impl Host for Chatting<'_> {
         }
     }
 
-    fn hire(
-        &mut self,
-        number: usize,
-        session: listen::SessionId,
-        caller: &Caller,
-    ) -> io::Result<Hired> {
-        if let Some(hired) = self.hire_fetch(number, session.0) {
+    fn hire(&mut self, number: usize, session: Source, caller: &Caller) -> io::Result<Hired> {
+        if let Some(hired) = self.hire_fetch(number, session) {
             return Ok(hired);
         }
         match (&mut self.parts.ears, &mut self.parts.desk) {
@@ -336,19 +332,19 @@ impl Host for Chatting<'_> {
         self.parts.ears.as_mut().map_or_else(Vec::new, |ears| ears.correspondents())
     }
 
-    fn feed(&mut self, session: listen::SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+    fn feed(&mut self, session: Source, caller: &Caller) -> Option<Box<dyn Feed>> {
         self.parts.ears.as_mut()?.feed(session, caller)
     }
 
-    fn greeted(&mut self, session: listen::SessionId, caller: &Caller) -> Option<Box<dyn Feed>> {
+    fn greeted(&mut self, session: Source, caller: &Caller) -> Option<Box<dyn Feed>> {
         let Origin::Key(key) = caller.origin else { return None };
-        if !self.sessions.contains(&session.0) {
+        if !self.sessions.contains(&session) {
             self.known.insert(key, caller.known);
-            if !self.open(session.0, key, &caller.name) {
+            if !self.open(session, key, &caller.name) {
                 return None;
             }
         }
-        let voice = Voice::answering(self.mouth(), session.0);
+        let voice = Voice::answering(self.mouth(), session);
         Some(Box::new(voice))
     }
 

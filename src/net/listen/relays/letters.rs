@@ -7,20 +7,18 @@ use std::time::Duration;
 use super::Spot;
 use crate::net::listen::conn::Shared;
 use crate::net::listen::runs::Runs;
-use crate::net::listen::{Heard, Notice, SessionId, Stage};
+use crate::net::listen::{Heard, Notice, Stage};
 use crate::net::receiver::{Progress, Receiver, Route};
 use crate::net::sockets::Transport;
 use crate::proto::datagram::held::{Held, Message};
 use crate::proto::datagram::packet::Way;
 use crate::proto::datagram::past::{Extent, Ran};
 use crate::proto::datagram::receiver::RunKey;
-use crate::proto::limits::{Limit, Seats};
-use crate::proto::mux::Source;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::time::Now;
+use crate::sched::limits::{Limit, Seats};
+use crate::sched::party::Source;
 
-/// Sources and sessions of these have this bit, no others do.
-const LETTER_BIT: u64 = 1 << 61;
 /// Messages that are with somebody who was hired, at once.
 const MAX_JOBS: usize = 16;
 
@@ -47,7 +45,7 @@ struct Waiting {
     meta: Meta,
     content: Vec<u8>,
     time_ms: u64,
-    session: SessionId,
+    session: Source,
     number: usize,
 }
 
@@ -73,17 +71,12 @@ impl Letters {
     /// None yet.
     pub fn new() -> Self {
         Self {
-            runs: Runs::new(LETTER_BIT),
+            runs: Runs::new(Source::Cells),
             resting: VecDeque::new(),
             jobs: Vec::new(),
             waiting: VecDeque::new(),
-            sessions: LETTER_BIT,
+            sessions: 0,
         }
-    }
-
-    /// Whether `source` is such a message.
-    pub fn owns(source: Source) -> bool {
-        source.0 & LETTER_BIT != 0
     }
 
     /// Whether any is on its way.
@@ -122,7 +115,7 @@ impl Letters {
         let (Some(caller), Some((meta, content))) = (caller, unpack(message)) else {
             return held.declined(&run);
         };
-        let session = SessionId(self.sessions);
+        let session = Source::Cells(self.sessions);
         self.sessions += 1;
         let heard = Heard::new(&meta, &caller, Transport::Relay, now);
         match shared.host.route(session, &caller, &meta) {
@@ -153,7 +146,7 @@ impl Letters {
         now: Now,
         shared: &mut Shared<'_>,
     ) {
-        let Some(run) = self.runs.end(source.0, now.mono, shared) else { return };
+        let Some(run) = self.runs.end(source, now.mono, shared) else { return };
         delivered(&run.key, &run.heard, &run.state, held, shared);
     }
 
@@ -183,9 +176,9 @@ impl Letters {
             }
             let Resting { run, heard, letter, content } = next;
             // What is whole needs no more serving.
-            let number = self.runs.begin(run, heard, letter, false, now.mono, shared);
-            shared.mux.data(Source(number), &content, now.mono, stage);
-            shared.mux.end(Source(number));
+            let source = self.runs.begin(run, heard, letter, false, now.mono, shared);
+            shared.mux.data(source, &content, now.mono, stage);
+            shared.mux.end(source);
         }
         self.resting = later;
     }
@@ -241,10 +234,10 @@ impl Letters {
 
     /// We end: what is not delivered is not acknowledged, and comes again another time.
     pub fn clear(&mut self, now: Now, shared: &mut Shared<'_>) {
-        let runs: Vec<u64> = self.runs.iter().map(|(number, _)| number).collect();
-        for number in runs {
-            shared.mux.cut(Source(number));
-            self.runs.end(number, now.mono, shared);
+        let sources: Vec<Source> = self.runs.iter().map(|(source, _)| source).collect();
+        for source in sources {
+            shared.mux.cut(source);
+            self.runs.end(source, now.mono, shared);
         }
         self.resting.clear();
         self.jobs.clear();

@@ -30,13 +30,13 @@ use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::held::{Asked, Came, Event as Arrival, Held, Local, Verdict, Wait};
 use crate::proto::datagram::packet::{LocalKey, PACKET_LEN, Way};
 use crate::proto::datagram::past::{Ran, Recall};
-use crate::proto::limits::Seats;
-use crate::proto::mux::Source;
 use crate::proto::relay::cell::Address;
 use crate::proto::relay::mailbox::Channel;
 use crate::proto::relay::reading::{Position, Wanted, Whose};
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
+use crate::sched::limits::Seats;
+use crate::sched::party::Source;
 
 /// Cells of one relay that are taken before others have their turn.
 const CELLS_A_TURN: usize = 32;
@@ -128,11 +128,6 @@ impl<'a> Relays<'a> {
     /// Circuits that are to be joined.
     pub fn meetings(&mut self) -> &mut Meetings {
         &mut self.meetings
-    }
-
-    /// Whether `source` is a message that came by a relay.
-    pub fn owns(source: Source) -> bool {
-        Letters::owns(source)
     }
 
     /// Whether a message is on its way to the output, or to whoever takes it.

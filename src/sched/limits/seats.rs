@@ -6,8 +6,8 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Bounds, Buckets, Limit, Party, REMEMBERED, SETTLING};
-use crate::proto::mux::Source;
+use super::{Bounds, Buckets, Limit, REMEMBERED, SETTLING};
+use crate::sched::party::{Party, Source};
 
 /// What a session does.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,9 +12,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::datagram::packet::MAX_MESSAGE;
-use super::limits::Party;
+use super::party::{Party, Source};
 use super::turns::{Place, Turns};
+use crate::proto::datagram::packet::MAX_MESSAGE;
 
 /// A message is held until this many bytes are there.
 pub const HELD_BYTES: usize = 64 * 1024;
@@ -27,10 +27,6 @@ const PARTY_BYTES: usize = 1024 * 1024;
 /// What all together may have waiting: beyond it only the owner is read. Half of it is kept for
 /// parties that have nothing waiting.
 const ALL_BYTES: usize = 8 * 1024 * 1024;
-
-/// Where messages come from: a connection, or a run of datagrams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Source(pub u64);
 
 /// Names a point in the output; when it is flushed, so is all before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

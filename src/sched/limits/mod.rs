@@ -10,15 +10,13 @@ mod places;
 mod rate;
 mod seats;
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 pub use door::Door;
 pub use rate::{Bucket, Buckets, MAX_COUNT, Rate};
 pub use seats::Seats;
 
-use super::mux::Source;
-use crate::crypto::sodium::PublicKey;
+use super::party::{Network, Party};
 
 /// Sessions that are served at once, all together, unless the user or the descriptors say less.
 pub const CLIENTS: usize = 1024;
@@ -43,51 +41,6 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 pub const SETTLING: Duration = Duration::from_secs(2);
 /// Callers of whom is remembered how fast they were, and when they were served last: some 3 MB.
 pub const REMEMBERED: usize = 16_384;
-
-/// A network that one caller may have to itself: an IPv4 address, or the upper 64 bits of an IPv6
-/// address (RFC 6177).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Network(IpAddr);
-
-impl Network {
-    /// The network of an address. One that IPv6 carries for IPv4 is an IPv4 address.
-    pub fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            IpAddr::V6(v6) if !v6.is_loopback() => {
-                let upper = v6.to_bits() >> 64 << 64;
-                Self(IpAddr::V6(Ipv6Addr::from_bits(upper)))
-            }
-            other => Self(other),
-        }
-    }
-
-    /// Whether it is this machine, from where forwarders call for any number of people.
-    pub fn is_loopback(self) -> bool {
-        self.0.is_loopback()
-    }
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            IpAddr::V6(v6) if !v6.is_loopback() => write!(f, "{v6}/64"),
-            other => other.fmt(f),
-        }
-    }
-}
-
-/// Who shares a fair part of what there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Party {
-    /// A contact.
-    Contact(PublicKey),
-    /// Somebody whose key, if there is one, says nothing: anybody can make another.
-    Address(Network),
-    /// The same over UDP, where an address says nothing either.
-    Unknown,
-    /// A source of which nothing was said.
-    Alone(Source),
-}
 
 /// Which limit somebody has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

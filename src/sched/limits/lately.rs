@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Network;
+use crate::sched::party::Network;
 
 /// The order in which addresses were served last. Those served longest ago are forgotten, and
 /// count as served together with the last of them that was: being forgotten gains nobody anything.

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{GRACE, Network, PATIENCE};
+use super::{GRACE, PATIENCE};
+use crate::sched::party::Network;
 
 /// A connection by when it came, and its number: of two, the one with the lower is older.
 pub type Older = (u64, usize);

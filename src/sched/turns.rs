@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::limits::Party;
-use super::mux::Source;
+use super::party::{Party, Source};
 
 /// A place among those who wait: who has the lower one came before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

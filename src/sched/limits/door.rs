@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::lately::Lately;
 use super::places::{Older, Places};
-use super::{Bounds, Buckets, HANDSHAKES, Limit, Network, REMEMBERED, SHAKING};
+use super::{Bounds, Buckets, HANDSHAKES, Limit, REMEMBERED, SHAKING};
+use crate::sched::party::Network;
 
 /// Who of an address has its turn next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
