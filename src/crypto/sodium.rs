@@ -216,7 +216,7 @@ impl std::fmt::Debug for PublicKey {
 
 /// Every point of low order in canonical form, on the curve and on its twist: 0, 1, two of order 8,
 /// and -1. A scalarmult tells them too, but takes 40 µs, which a keyring of hundreds would feel;
-/// tests/low_order.rs holds the two against each other.
+/// tests/proto/low_order.rs holds the two against each other.
 const LOW_ORDER: [[u8; 32]; 5] = [
     [0; 32],
     {

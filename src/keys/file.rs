@@ -1,6 +1,6 @@
 //! The content of a key file: TOML in, checked values out. ac-keyfile(5).
 //!
-//! Every rule has its own [`KeyErrorKind`], and tests/keyfile_corpus.rs a file that breaks it.
+//! Every rule has its own [`KeyErrorKind`], and tests/proto/keyfile_corpus.rs a file that breaks it.
 //! Writing is in `render.rs`; what it writes parses to the same and is written the same again.
 
 use crate::crypto::sodium::{KeyPair, PublicKey, Secret};
