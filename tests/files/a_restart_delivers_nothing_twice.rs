@@ -1,7 +1,11 @@
 //! `ac-listen --state FILE`: a listener that is killed and started anew neither prints a message
 //! again nor lets its sender believe that it was lost; PROTOCOL.md, section 12.
 
-use crate::testkit::{common, udp};
+use crate::testkit::{
+    common,
+    keys::{contact, identity},
+    udp,
+};
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -18,18 +22,13 @@ use anonchat::proto::datagram::packet::{Head, Kind, MessageId, PACKET_LEN, Seale
 use anonchat::proto::datagram::probe::Prober;
 use anonchat::proto::time::Now;
 use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, program, run, send,
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, eventually, program, run, send,
+    unix_ms,
 };
-use udp::{Going, Packet, Proxy, Stranger, contact, identity, unix_ms};
+use udp::{Going, Packet, Proxy, Stranger};
 
 /// Size of the header and of each entry of a state, in bytes.
 const ENTRY: u64 = 48;
-
-fn two() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
 
 fn state_of(home: &Home) -> PathBuf {
     home.path().join("seen")
@@ -85,7 +84,7 @@ impl Letter {
 /// A message is sent while no answer gets back; once it is printed, the listener is killed, and
 /// another takes its place. What that one prints of it.
 fn printed_after_a_kill(remembers: bool) -> Vec<u8> {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut first = match remembers {
         true => listen(&bob, 0),
         false => Listener::spawn(&bob, &["-u", "127.0.0.1:0"]),
@@ -134,7 +133,7 @@ fn without_a_state_it_is_printed_again() {
 
 #[test]
 fn after_a_restart_replays_are_silent_and_new_transmissions_are_answered_once_each() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (me, to, letter) = (identity(&alice), contact(&bob), Letter::new());
     let mut listener = listen(&bob, 0);
     let port = listener.port();
@@ -168,7 +167,7 @@ fn after_a_restart_replays_are_silent_and_new_transmissions_are_answered_once_ea
 
 #[test]
 fn a_run_that_a_kill_cut_is_not_gone_on_with_and_its_sender_is_told() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut first = listen(&bob, 0);
     let port = first.port();
     let to = first.destination("bob");
@@ -188,7 +187,7 @@ fn a_run_that_a_kill_cut_is_not_gone_on_with_and_its_sender_is_told() {
 
 #[test]
 fn the_beginning_of_a_run_is_not_printed_again() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (me, to) = (identity(&alice), contact(&bob));
     let begun = Letter { more: true, ..Letter::new() };
     let mut listener = listen(&bob, 0);
@@ -208,7 +207,7 @@ fn the_beginning_of_a_run_is_not_printed_again() {
 
 #[test]
 fn an_entry_that_was_torn_is_cut_off_and_the_others_hold() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (me, to) = (identity(&alice), contact(&bob));
     let (old, torn) = (Letter::new(), Letter::new());
     let mut listener = listen(&bob, 0);
@@ -244,7 +243,7 @@ fn refusal(home: &Home, state: &Path) -> String {
 
 #[test]
 fn a_file_that_is_no_state_of_ours_is_refused_and_left_alone() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let state = state_of(&bob);
     drop(listen(&bob, 0));
     assert_eq!(std::fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o600);
@@ -276,7 +275,7 @@ fn a_file_that_is_no_state_of_ours_is_refused_and_left_alone() {
 
 #[test]
 fn two_listeners_do_not_share_a_state() {
-    let (_, bob) = two();
+    let (_, bob) = alice_and_bob();
     let first = listen(&bob, 0);
     assert_eq!(
         refusal(&bob, &state_of(&bob)),
@@ -288,7 +287,7 @@ fn two_listeners_do_not_share_a_state() {
 
 #[test]
 fn what_cannot_be_remembered_is_not_acknowledged() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     // 512 bytes (in some shells 1024) are a header and nine entries; a message takes two.
     let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\" -u --state \"$1\" 127.0.0.1:0";
     let mut command = Command::new("sh");
@@ -309,7 +308,7 @@ fn what_cannot_be_remembered_is_not_acknowledged() {
 
 #[test]
 fn a_state_that_is_empty_or_was_torn_at_its_beginning_is_begun() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let state = state_of(&bob);
     drop(listen(&bob, 0));
     let header = std::fs::read(&state).unwrap();

@@ -1,7 +1,7 @@
 //! Messages sealed into files: they open where they should, as often as they are shown, and nowhere
 //! else; what is damaged says so, and a file is complete or not there.
 
-use crate::testkit::{common, udp};
+use crate::testkit::{common, random::noise, udp};
 
 use std::fs;
 use std::io::Write as _;
@@ -10,8 +10,9 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use anonchat::crypto::sodium::{Random as _, SeededRandom};
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
+use common::{
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, eventually, number, run, send,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 use udp::{Going, Proxy, Record, Stranger};
@@ -20,18 +21,6 @@ const PACKET: usize = 1200;
 /// What one packet carries, and what one message of 64 packets carries.
 const FRAGMENT: usize = 998;
 const MESSAGE: usize = 64 * FRAGMENT;
-
-fn two() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
-
-fn bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    SeededRandom::new(seed).fill(&mut out);
-    out
-}
 
 /// What `ac-send -o -` makes of `body`.
 fn sealed(home: &Home, args: &[&str], body: &[u8]) -> Vec<u8> {
@@ -77,7 +66,7 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn a_file_opens_as_often_as_it_is_shown() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (file, name) = path(&alice, "hi.box");
     let sent = send(&alice, &["-o", &name, "bob"], b"hi\n");
     assert_code(&sent, 0);
@@ -93,10 +82,10 @@ fn a_file_opens_as_often_as_it_is_shown() {
 
 #[test]
 fn every_length_opens_to_the_same_bytes() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let lengths = [0, 1, FRAGMENT - 1, FRAGMENT, FRAGMENT + 1, MESSAGE - 1, MESSAGE, MESSAGE + 1];
     for len in lengths {
-        let body = bytes(len as u64, len);
+        let body = noise(len as u64, len);
         let file = sealed(&alice, &["bob"], &body);
         assert_eq!(file.len(), len.div_ceil(FRAGMENT).max(1) * PACKET);
         assert_opens(&bob, &[], &file, &body);
@@ -105,9 +94,9 @@ fn every_length_opens_to_the_same_bytes() {
 
 #[test]
 fn a_long_binary_message_opens_to_the_same_bytes() {
-    let len = std::env::var("AC_TEST_BOX_BYTES").map_or(1 << 20, |n| n.parse().unwrap());
-    let (alice, bob) = two();
-    let body = bytes(1, len);
+    let len = number("AC_TEST_BOX_BYTES", 1 << 20);
+    let (alice, bob) = alice_and_bob();
+    let body = noise(1, len);
     let (_, name) = path(&alice, "long.box");
     let sent = run(alice.command("ac-send", &["-o", &name, "bob"]), &body, 20 * DEADLINE);
     assert_code(&sent, 0);
@@ -118,8 +107,8 @@ fn a_long_binary_message_opens_to_the_same_bytes() {
 
 #[test]
 fn files_can_be_concatenated() {
-    let (alice, bob) = two();
-    let two_messages = bytes(2, MESSAGE + 5);
+    let (alice, bob) = alice_and_bob();
+    let two_messages = noise(2, MESSAGE + 5);
     let parts = [&b"one"[..], b"", &two_messages, b"last"];
     let file = parts.map(|part| sealed(&alice, &["bob"], part)).concat();
     assert_opens(&bob, &[], &file, &parts.concat());
@@ -129,7 +118,7 @@ fn files_can_be_concatenated() {
 
 #[test]
 fn json_says_whose_it_is_and_that_it_came_in_a_file() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (_, name) = path(&alice, "hi.box");
     let sent = send(&alice, &["-o", &name, "--json", "-v", "bob"], b"hi\n");
     assert_code(&sent, 0);
@@ -152,7 +141,7 @@ fn json_says_whose_it_is_and_that_it_came_in_a_file() {
 
 #[test]
 fn a_report_and_a_sealed_box_do_not_share_stdout() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let sent = send(&alice, &["-o", "-", "--json", "bob"], b"hi\n");
     assert_code(&sent, 2);
     assert!(sent.stdout.is_empty());
@@ -161,7 +150,7 @@ fn a_report_and_a_sealed_box_do_not_share_stdout() {
 
 #[test]
 fn a_closed_stdout_gets_no_sealed_box() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "exec \"$0\" -o - bob >&-"]).arg(common::program("ac-send"));
     alice.at_home(&mut shell);
@@ -170,9 +159,9 @@ fn a_closed_stdout_gets_no_sealed_box() {
 
 #[test]
 fn a_file_that_ends_too_early_is_cut_off_and_what_was_whole_is_written() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     // Two messages that are held until they are whole: together less than 64 KiB.
-    let long = bytes(3, MESSAGE + FRAGMENT);
+    let long = noise(3, MESSAGE + FRAGMENT);
     let first = sealed(&alice, &["bob"], b"whole\n");
     let file = [first.clone(), sealed(&alice, &["bob"], &long)].concat();
     let ends = [
@@ -198,8 +187,8 @@ fn a_file_that_ends_too_early_is_cut_off_and_what_was_whole_is_written() {
 
 #[test]
 fn of_a_long_message_that_is_cut_off_the_beginning_is_written() {
-    let (alice, bob) = two();
-    let long = bytes(7, 3 * MESSAGE);
+    let (alice, bob) = alice_and_bob();
+    let long = noise(7, 3 * MESSAGE);
     let file = sealed(&alice, &["bob"], &long);
     let opened = open(&bob, &[], &file[..file.len() - PACKET]);
     assert_code(&opened, 6);
@@ -209,9 +198,9 @@ fn of_a_long_message_that_is_cut_off_the_beginning_is_written() {
 
 #[test]
 fn a_flipped_bit_is_no_proof_and_what_was_whole_is_written() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let file = sealed(&alice, &["bob"], b"whole\n");
-    let second = sealed(&alice, &["bob"], &bytes(4, 3 * FRAGMENT));
+    let second = sealed(&alice, &["bob"], &noise(4, 3 * FRAGMENT));
     for at in [0, 15, 16, 47, 48, 600, PACKET - 1] {
         let mut changed = file.clone();
         changed[at] ^= 1;
@@ -228,8 +217,8 @@ fn a_flipped_bit_is_no_proof_and_what_was_whole_is_written() {
 
 #[test]
 fn packets_in_another_order_are_no_proof() {
-    let (alice, bob) = two();
-    let file = sealed(&alice, &["bob"], &bytes(5, 3 * FRAGMENT));
+    let (alice, bob) = alice_and_bob();
+    let file = sealed(&alice, &["bob"], &noise(5, 3 * FRAGMENT));
     let packets: Vec<_> = file.chunks(PACKET).collect();
     for order in [[1, 0, 2], [0, 2, 1], [0, 0, 1], [2, 1, 0]] {
         let mixed = order.map(|i| packets[i]).concat();
@@ -239,7 +228,7 @@ fn packets_in_another_order_are_no_proof() {
 
 #[test]
 fn a_file_for_somebody_else_is_no_proof() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     alice.import(&carol, "carol");
     let file = sealed(&alice, &["carol"], b"for carol");
@@ -250,7 +239,7 @@ fn a_file_for_somebody_else_is_no_proof() {
 
 #[test]
 fn a_file_of_no_contact_is_no_proof_and_says_how_to_hear_it() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     carol.import(&bob, "bob");
     let file = sealed(&carol, &["bob"], b"from carol\n");
@@ -267,7 +256,7 @@ fn a_file_of_no_contact_is_no_proof_and_says_how_to_hear_it() {
 
 #[test]
 fn an_anonymous_file_is_heard_by_who_accepts_unknown_senders() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let file = sealed(&alice, &["-a", "bob"], b"from nobody\n");
     assert_fails(&open(&bob, &[], &file), 5, "hint: ", b"");
     assert_opens(&bob, &["--accept-unknown"], &file, b"from nobody\n");
@@ -275,7 +264,7 @@ fn an_anonymous_file_is_heard_by_who_accepts_unknown_senders() {
 
 #[test]
 fn a_file_for_a_group_opens_with_its_key_and_the_sender_is_a_claim() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     assert_code(&bob.keygen(&["--group", "team"]), 0);
     fs::create_dir_all(alice.path().join("groups")).unwrap();
     let key = |home: &Home| home.path().join("groups/team.key");
@@ -289,7 +278,7 @@ fn a_file_for_a_group_opens_with_its_key_and_the_sender_is_a_claim() {
 
 #[test]
 fn what_was_sealed_for_the_network_is_nothing_in_a_file_and_the_other_way_round() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["-u", "-0", "127.0.0.1:0"]);
     let record = Record::default();
     let proxy = Proxy::before(listener.port(), record.policy());
@@ -306,14 +295,14 @@ fn what_was_sealed_for_the_network_is_nothing_in_a_file_and_the_other_way_round(
 
 #[test]
 fn a_file_takes_the_place_of_another_only_once_it_is_complete() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let folder = alice.path().join("stick");
     fs::create_dir(&folder).unwrap();
     let (file, name) = path(&alice, "stick/hi.box");
     fs::write(&file, "the old one").unwrap();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut sender = Running::start(alice.command("ac-send", &["-o", &name, "bob"]));
-        sender.stdin.as_mut().unwrap().write_all(&bytes(6, 3 * MESSAGE)).unwrap();
+        sender.stdin.as_mut().unwrap().write_all(&noise(6, 3 * MESSAGE)).unwrap();
         // What is written beside it shows that sealing has begun.
         eventually("a file in the making", DEADLINE, || {
             let beside = |name: &&String| *name != "hi.box";
@@ -334,7 +323,7 @@ fn a_file_takes_the_place_of_another_only_once_it_is_complete() {
 
 #[test]
 fn an_input_that_cannot_be_read_leaves_no_file() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let folder = alice.path().join("stick");
     fs::create_dir(&folder).unwrap();
     let mut command =
@@ -346,7 +335,7 @@ fn an_input_that_cannot_be_read_leaves_no_file() {
 
 #[test]
 fn a_name_as_long_as_the_system_takes_is_fine() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (file, name) = path(&alice, &"x".repeat(255));
     assert_code(&send(&alice, &["-o", &name, "bob"], b"hi"), 0);
     assert_opens(&bob, &[], &fs::read(file).unwrap(), b"hi");
@@ -354,7 +343,7 @@ fn a_name_as_long_as_the_system_takes_is_fine() {
 
 #[test]
 fn a_symbolic_link_stays_one_and_what_it_names_is_replaced() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (target, _) = path(&alice, "target.box");
     let (link, name) = path(&alice, "link.box");
     fs::write(&target, "the old one").unwrap();
@@ -366,7 +355,7 @@ fn a_symbolic_link_stays_one_and_what_it_names_is_replaced() {
 
 #[test]
 fn what_cannot_be_written_is_a_local_failure() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let missing = alice.path().join("none/hi.box");
     let folder = alice.path().to_str().unwrap();
     // In /proc nobody can make a file, not even root.
@@ -380,7 +369,7 @@ fn what_cannot_be_written_is_a_local_failure() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_a_local_failure() {
-    let (_alice, bob) = two();
+    let (_alice, bob) = alice_and_bob();
     let missing = bob.path().join("none.box");
     for name in [bob.path().to_str().unwrap(), missing.to_str().unwrap()] {
         let opened = run(bob.command("ac-listen", &["--open", name]), b"", DEADLINE);
@@ -391,7 +380,7 @@ fn a_file_that_cannot_be_read_is_a_local_failure() {
 
 #[test]
 fn an_output_that_is_full_is_a_local_failure() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut command = bob.command("ac-listen", &["--open", "-"]);
     command.stdout(fs::File::options().write(true).open("/dev/full").unwrap());
     assert_code(&run(command, &sealed(&alice, &["bob"], b"hi"), DEADLINE), 1);
@@ -399,7 +388,7 @@ fn an_output_that_is_full_is_a_local_failure() {
 
 #[test]
 fn a_signal_ends_who_waits_for_an_input_that_is_silent() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let waiting = [("ac-listen", ["--open", "-"].as_slice()), ("ac-send", &["-o", "-", "bob"])];
     for (name, args) in waiting {
         let home = if name == "ac-send" { &alice } else { &bob };
@@ -409,7 +398,7 @@ fn a_signal_ends_who_waits_for_an_input_that_is_silent() {
 
 #[test]
 fn a_signal_ends_who_waits_for_a_reader_that_pauses() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let file = sealed(&alice, &["bob"], &vec![b'x'; 600_000]);
     let cases = [
         (&bob, "ac-listen", ["--open", "-"].as_slice(), file),
@@ -431,7 +420,7 @@ fn a_signal_ends_who_waits_for_a_reader_that_pauses() {
 
 #[test]
 fn a_signal_ends_who_waits_for_the_other_end_of_a_named_pipe() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (fifo, name) = path(&alice, "fifo");
     rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
     let cases =

@@ -1,7 +1,7 @@
 //! What the recipient does not take, or what cannot be read, has a line of its own and an exit code,
 //! and everything else of the list arrives.
 
-use crate::testkit::{common, scene, transfer};
+use crate::testkit::{common, random::bytes, scene, transfer};
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -9,7 +9,6 @@ use std::process::Command;
 
 use common::{DEADLINE, Listener, assert_code, run};
 use scene::{Scene, events};
-use transfer::bytes;
 use transfer::tree::describe;
 
 fn said(output: &std::process::Output) -> String {

@@ -4,7 +4,7 @@
 //! `AC_TEST_FILE_BYTES`: how long the file is, or all that is in the folder (33554432);
 //! `AC_TEST_FILES`: how many small files lie beside it in the folder (200).
 
-use crate::testkit::{common, scene, transfer};
+use crate::testkit::{common, measure::peak_resident_kib, random::bytes, scene, transfer};
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write as _};
@@ -12,9 +12,8 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anonchat::transfer::names::PART_SUFFIX;
-use common::{DEADLINE, Listener, Running, assert_code, eventually};
-use scene::{Scene, bytes_below, events, size};
-use transfer::bytes;
+use common::{DEADLINE, Listener, Running, assert_code, eventually, number};
+use scene::{Scene, bytes_below, events};
 use transfer::tree::describe;
 
 /// What may be sent a second time, in bytes.
@@ -53,12 +52,6 @@ fn plan(nth: u64, total: u64) -> (u64, bool) {
     (nth * part + jitter / 2, nth.is_multiple_of(2))
 }
 
-fn peak_resident_kib(running: &Running) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.map_or(0, |line| line.trim().trim_end_matches("kB").trim().parse().unwrap())
-}
-
 /// How many sockets it has open.
 fn sockets(running: &Running) -> usize {
     let descriptors = fs::read_dir(format!("/proc/{}/fd", running.pid())).unwrap();
@@ -91,7 +84,7 @@ fn killed_ten_times_it_arrives(scene: &Scene, name: &str) {
             break; // It was faster than we.
         }
         for running in [&sender, &*listener] {
-            let resident = peak_resident_kib(running);
+            let resident = peak_resident_kib(running).unwrap_or(0);
             assert!(resident < MAX_RESIDENT_KIB, "{resident} KiB");
         }
         kills += 1;
@@ -131,15 +124,15 @@ fn killed_ten_times_it_arrives(scene: &Scene, name: &str) {
 #[test]
 fn a_file_killed_ten_times_goes_on_where_it_stopped() {
     let scene = Scene::new();
-    plant_long(&scene.at("long"), size("AC_TEST_FILE_BYTES", 64 << 20));
+    plant_long(&scene.at("long"), number("AC_TEST_FILE_BYTES", 64 << 20));
     killed_ten_times_it_arrives(&scene, "long");
 }
 
 #[test]
 fn a_folder_killed_ten_times_goes_on_where_it_stopped() {
     let scene = Scene::new();
-    let total = size("AC_TEST_FILE_BYTES", 64 << 20);
-    for n in 0..size("AC_TEST_FILES", 200) {
+    let total = number("AC_TEST_FILE_BYTES", 64 << 20);
+    for n in 0..number("AC_TEST_FILES", 200) {
         scene.write(&format!("tree/{}/{n}", n % 10), n.to_string());
     }
     for n in 0..5 {

@@ -3,14 +3,13 @@
 //!
 //! `AC_TEST_FILES`: how many small files are sent (1000).
 
-use crate::testkit::{common, scene, transfer};
+use crate::testkit::{common, random::bytes, scene, transfer};
 
 use std::fs;
 use std::io::Write as _;
 
-use common::{DEADLINE, Listener, Running, assert_code, run, send};
-use scene::{Scene, events, size};
-use transfer::bytes;
+use common::{DEADLINE, Listener, Running, assert_code, number, run, send};
+use scene::{Scene, events};
 use transfer::tree::{describe, plant};
 
 #[test]
@@ -107,7 +106,7 @@ fn both_ends_report_each_file() {
 #[test]
 fn many_small_files_arrive_in_a_folder_or_as_a_list() {
     let scene = Scene::new();
-    let count = size("AC_TEST_FILES", 1000);
+    let count = number("AC_TEST_FILES", 1000);
     for n in 0..count {
         scene.write(&format!("many/{}/{n}", n / 100), n.to_string());
     }

@@ -1,6 +1,10 @@
 //! Small files wait at a relay as single messages; what is large goes to who is there.
 
-use crate::testkit::{common, relay_reader};
+use crate::testkit::{
+    common,
+    keys::{identity, public},
+    relay_reader,
+};
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +13,7 @@ use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::packet::{Kind, MAX_MESSAGE};
 use anonchat::proto::stream::meta::{MessageKind, Meta};
 use common::{DEADLINE, Running, assert_code, send};
-use relay_reader::{Message, Recipient, Scene, identity, public};
+use relay_reader::{Message, Recipient, Scene};
 use serde_json::Value;
 
 impl Scene {

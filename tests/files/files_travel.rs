@@ -3,7 +3,7 @@
 //!
 //! `AC_TEST_FILES`: how many small files are sent (2000).
 
-use crate::testkit::transfer;
+use crate::testkit::{common::number, random::bytes, transfer};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -25,7 +25,7 @@ use anonchat::transfer::inbox::{Inbox, Limits};
 use anonchat::transfer::intake::{self, Intake};
 use mio::{Events, Poll};
 use transfer::tree::{describe, plant};
-use transfer::{Dir, NOW, STAMP, alice, bytes, open};
+use transfer::{Dir, NOW, STAMP, alice, open};
 
 /// What both ends told.
 #[derive(Default)]
@@ -416,7 +416,7 @@ fn a_second_session_with_the_same_file_is_declined_after_a_while() {
 
 #[test]
 fn many_files_arrive_whether_in_a_folder_or_not() {
-    let count = std::env::var("AC_TEST_FILES").map_or(2_000, |n| n.parse().unwrap());
+    let count = number("AC_TEST_FILES", 2_000);
     let (from, to) = (Dir::in_memory(), Dir::in_memory());
     fs::create_dir(from.at("tree")).unwrap();
     let names: Vec<_> = (0..count).map(|n| from.at("tree").join(format!("{n}"))).collect();

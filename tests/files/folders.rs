@@ -3,7 +3,7 @@
 //!
 //! `AC_TEST_FILES`: how many small files are sent (2000).
 
-use crate::testkit::transfer;
+use crate::testkit::{common::number, transfer};
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
@@ -313,7 +313,7 @@ fn an_abandoned_folder_is_swept_and_links_in_it_are_not_followed() {
 
 #[test]
 fn many_small_files_take_no_time_each() {
-    let count = std::env::var("AC_TEST_FILES").map_or(2_000, |n| n.parse().unwrap());
+    let count = number("AC_TEST_FILES", 2_000);
     let (from, to) = (Dir::in_memory(), Dir::in_memory());
     for n in 0..count {
         let folder = from.at("tree").join((n / 100).to_string());

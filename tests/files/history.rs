@@ -1,7 +1,7 @@
 //! A history, if asked for: what was sent and received, sealed to its owner, and nothing of it lost
 //! by crashes, full disks or several writers at once.
 
-use crate::testkit::common;
+use crate::testkit::{common, screen::terminal};
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,6 @@ use base64::engine::general_purpose::STANDARD;
 use common::*;
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use serde_json::Value;
 
 /// Alice and Bob, who know each other, and where their histories are.
@@ -334,7 +333,7 @@ fn a_tail_that_is_torn_at_any_byte_costs_its_own_entry_only() {
     let [_, _, last, end] = entries(&whole)[..] else { panic!("3 entries") };
     // What is appended later must be found again, whatever the torn length says.
     let later = &whole[..last];
-    let stride = std::env::var("AC_TEST_TORN_STRIDE").map_or(1, |n| n.parse().unwrap());
+    let stride = number("AC_TEST_TORN_STRIDE", 1);
     for cut in (last..end).step_by(stride) {
         let warning = if cut == last { "" } else { "torn" };
         fs::write(history(&friends.bob), &whole[..cut]).unwrap();
@@ -378,7 +377,7 @@ fn an_entry_that_was_changed_costs_itself_only() {
 fn several_writers_at_once_lose_nothing_and_mix_nothing() {
     let friends = Friends::new();
     let (ours, theirs) = (history(&friends.alice), history(&friends.bob));
-    let count: usize = std::env::var("AC_TEST_WRITERS").map_or(6, |n| n.parse().unwrap());
+    let count: usize = number("AC_TEST_WRITERS", 6);
     let body = |n: usize| long(150_000 + 4 * n)[4 * n..].to_vec();
     let mut listeners: Vec<_> = (0..2)
         .map(|_| {
@@ -600,16 +599,7 @@ fn a_replay_can_be_narrowed_by_name_and_time() {
 
 #[test]
 fn on_a_terminal_each_message_has_its_time_and_its_direction() {
-    let opened = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).and_then(|controller| {
-        grantpt(&controller)?;
-        unlockpt(&controller)?;
-        let user = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-        Ok((File::from(controller), File::from(user)))
-    });
-    if !possible(opened.is_ok(), "mount /dev/pts") {
-        return;
-    }
-    let (mut controller, user) = opened.unwrap();
+    let Some((mut controller, user)) = terminal() else { return };
     let friends = Friends::new();
     friends.talk(&[], &[b"hi\n", b"\x1b[31mred"]);
     let to = "bob@127.0.0.1:1";
@@ -649,7 +639,7 @@ fn on_a_terminal_each_message_has_its_time_and_its_direction() {
 #[test]
 fn a_long_message_is_recorded_and_replayed_in_constant_memory() {
     let friends = Friends::new();
-    let mib: usize = std::env::var("AC_TEST_HISTORY_MIB").map_or(96, |n| n.parse().unwrap());
+    let mib: usize = number("AC_TEST_HISTORY_MIB", 96);
     let body = long(mib << 20);
     let limit = |home: &Home, args: &[&str]| {
         let mut command = Command::new("sh");

@@ -2,17 +2,16 @@
 //! length and kind, over a real connection nothing comes to be outside the directory and nothing in
 //! it is replaced.
 
-use crate::testkit::{common, scene, transfer};
+use crate::testkit::{common, keys::Unasked, scene, transfer};
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::rc::Rc;
 
 use anonchat::crypto::sodium::random;
-use anonchat::keys::{Keyring, Passphrase, Passphrases};
+use anonchat::keys::Keyring;
 use anonchat::net::call::Call;
 use anonchat::net::dial::CONNECT_TIME;
 use anonchat::net::feed::{Answer, Feed, Next};
@@ -31,14 +30,6 @@ const ENTRY: u8 = 2;
 const REGULAR: u32 = 0o100_644;
 const FOLDER: u32 = 0o040_755;
 const LINK: u32 = 0o120_777;
-
-struct Unasked;
-
-impl Passphrases for Unasked {
-    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
-        Err("nobody is asked".into())
-    }
-}
 
 /// One message, true or not.
 #[derive(Clone)]

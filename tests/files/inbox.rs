@@ -1,7 +1,7 @@
 //! A file lands whole, under its own name, in its directory and over nothing else; or it is a part
 //! that the next attempt goes on with.
 
-use crate::testkit::{common, transfer};
+use crate::testkit::{common, random::bytes, transfer};
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
@@ -16,7 +16,7 @@ use anonchat::transfer::inbox::{Inbox, Limits, Sender};
 use anonchat::transfer::incoming::Resume;
 use anonchat::transfer::part::{KEPT_MS, take};
 use common::{again, assert_passed};
-use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, bytes, file, open};
+use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, file, open};
 
 fn send(inbox: &Inbox, name: &str, content: &[u8]) -> Result<String, Declined> {
     let mut delivery = alice(inbox);

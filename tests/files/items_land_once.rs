@@ -2,7 +2,11 @@
 //! kills the listener, and whenever, it lands in its directory exactly once, and whole.
 //! `AC_TEST_KILLS` is how often one is killed (200).
 
-use crate::testkit::{common, transfer};
+use crate::testkit::{
+    common,
+    random::{bytes, noise},
+    transfer,
+};
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,20 +24,14 @@ use anonchat::transfer::delivery::Delivery;
 use anonchat::transfer::inbox::{Inbox, Limits, Sender};
 use anonchat::transfer::part::KEPT_MS;
 use anonchat::transfer::received::{RECEIVED, REMEMBERED_MS};
-use common::again;
-use transfer::{BOTH, Dir, NOW, STAMP, alice, bytes, file, open};
+use common::{again, number};
+use transfer::{BOTH, Dir, NOW, STAMP, alice, file, open};
 
 /// An item of alice's.
 fn item(id: u32, len: usize) -> Meta {
     let mut meta = file(&format!("item{id}"), len);
     meta.id[..4].copy_from_slice(&id.to_be_bytes());
     meta
-}
-
-fn content(id: u32, len: usize) -> Vec<u8> {
-    let mut content = vec![0; len];
-    SeededRandom::new(id.into()).fill(&mut content);
-    content
 }
 
 /// How long the item is.
@@ -44,7 +42,7 @@ fn len(id: u32) -> usize {
 /// What brings an item; the name under which it landed, if it did just now.
 fn bring(delivery: &mut Delivery, id: u32, now: u64) -> Result<Option<String>, Declined> {
     delivery.begin_once(&item(id, len(id)), now)?;
-    for piece in content(id, len(id)).chunks(1000) {
+    for piece in noise(id.into(), len(id)).chunks(1000) {
         delivery.data(piece)?;
     }
     delivery.end()
@@ -64,7 +62,7 @@ fn an_item_that_comes_again_has_landed_whoever_is_told() {
         for id in 0..10 {
             let name = bring(&mut alice(&inbox), id, NOW).unwrap().unwrap();
             assert_eq!(name, format!("{STAMP}_alice_item{id}"));
-            assert_eq!(fs::read(dir.at(&name)).unwrap(), content(id, len(id)));
+            assert_eq!(fs::read(dir.at(&name)).unwrap(), noise(id.into(), len(id)));
         }
         let names = dir.names();
         // The same session, another, and a listener that is started anew.
@@ -105,14 +103,14 @@ fn an_item_whose_part_is_not_whole_is_begun_anew() {
         let inbox = dir.inbox(BOTH[0]);
         let mut delivery = alice(&inbox);
         delivery.begin_once(&item(3, 5000), NOW).unwrap();
-        delivery.data(&content(9, 5000)[..kept]).unwrap();
+        delivery.data(&noise(9, 5000)[..kept]).unwrap();
         std::mem::forget(delivery);
         // A kill closes its descriptors, and leaves what forgetting leaves.
         unlock_everything_of(&dir);
     }
     let name = bring(&mut alice(&dir.inbox(BOTH[0])), 3, NOW).unwrap().unwrap();
     assert_eq!(landed(&dir), [name.as_str()]);
-    assert_eq!(fs::read(dir.at(&name)).unwrap(), content(3, 5000));
+    assert_eq!(fs::read(dir.at(&name)).unwrap(), noise(3, 5000));
 }
 
 /// Puts copies in the place of parts that something forgotten has locked.
@@ -129,7 +127,7 @@ fn unlock_everything_of(dir: &Dir) {
 fn stop_before_the_name(dir: &Dir, inbox: &Inbox, id: u32) -> String {
     let mut delivery = alice(inbox);
     delivery.begin_once(&item(id, len(id)), NOW).unwrap();
-    delivery.data(&content(id, len(id))).unwrap();
+    delivery.data(&noise(id.into(), len(id))).unwrap();
     let part = dir.part();
     let name = delivery.end().unwrap().unwrap();
     fs::rename(dir.at(&name), part).unwrap();
@@ -144,7 +142,7 @@ fn an_item_that_was_remembered_gets_its_name_when_a_listener_begins() {
         // However late: it is no abandoned part.
         let inbox = open(dir.path(), BOTH[0], Limits::default(), NOW + KEPT_MS + 60_000);
         assert_eq!(landed(&dir), [name.as_str()]);
-        assert_eq!(fs::read(dir.at(&name)).unwrap(), content(id, len(id)));
+        assert_eq!(fs::read(dir.at(&name)).unwrap(), noise(id.into(), len(id)));
         assert_eq!(bring(&mut alice(&inbox), id, NOW).unwrap(), None);
         assert_eq!(landed(&dir), [name.as_str()]);
     }
@@ -159,7 +157,7 @@ fn an_item_that_was_remembered_gets_its_name_when_it_comes_again() {
         assert_eq!(bring(&mut alice(&second), id, NOW + 9000).unwrap(), Some(name.clone()));
         assert_eq!(bring(&mut alice(&first), id, NOW + 9000).unwrap(), None);
         assert_eq!(landed(&dir), [name.as_str()]);
-        assert_eq!(fs::read(dir.at(&name)).unwrap(), content(id, len(id)));
+        assert_eq!(fs::read(dir.at(&name)).unwrap(), noise(id.into(), len(id)));
     }
 }
 
@@ -170,14 +168,14 @@ fn what_another_program_had_begun_of_a_landed_item_goes_and_never_lands() {
     // The two began it at different times, so that each has a part of its own.
     let mut slow = alice(&second);
     slow.begin_once(&item(3, 5000), NOW + 2000).unwrap();
-    slow.data(&content(3, 5000)[..4000]).unwrap();
+    slow.data(&noise(3, 5000)[..4000]).unwrap();
     let name = bring(&mut alice(&first), 3, NOW).unwrap().unwrap();
     assert_eq!(landed(&dir).len(), 2);
     // It is written to: whoever else begins or brings it leaves it alone.
     dir.inbox(BOTH[0]);
     assert_eq!(bring(&mut alice(&first), 3, NOW).unwrap(), None);
     assert_eq!(landed(&dir).len(), 2);
-    slow.data(&content(3, 5000)[4000..]).unwrap();
+    slow.data(&noise(3, 5000)[4000..]).unwrap();
     assert_eq!(slow.end().unwrap(), None, "it has landed");
     assert_eq!(landed(&dir), [name.as_str()]);
     // Killed before that, it would have left its part.
@@ -193,7 +191,7 @@ fn a_stray_part_of_a_landed_item_is_removed() {
     let (first, second) = (dir.inbox(BOTH[0]), dir.inbox(BOTH[0]));
     let mut slow = alice(&second);
     slow.begin_once(&item(3, 5000), NOW + 2000).unwrap();
-    slow.data(&content(3, 5000)).unwrap();
+    slow.data(&noise(3, 5000)).unwrap();
     let name = bring(&mut alice(&first), 3, NOW).unwrap().unwrap();
     std::mem::forget(slow);
     unlock_everything_of(&dir);
@@ -234,7 +232,7 @@ fn assert_each_landed_once(dir: &Dir, count: u32) {
     for name in landed(dir) {
         let (_, id) = name.rsplit_once("item").unwrap();
         let id: u32 = id.parse().unwrap_or_else(|_| panic!("{name} is left"));
-        assert_eq!(fs::read(dir.at(&name)).unwrap(), content(id, len(id)), "{name}");
+        assert_eq!(fs::read(dir.at(&name)).unwrap(), noise(id.into(), len(id)), "{name}");
         *found.entry(id).or_insert(0) += 1;
     }
     assert_eq!(found, (0..count).map(|id| (id, 1)).collect());
@@ -352,7 +350,7 @@ fn killed_at_any_instant_each_item_lands_exactly_once() {
         let first = std::env::var("AC_TEST_FIRST_ITEM").unwrap().parse().unwrap();
         return deliver_until_killed(path.as_ref(), first);
     }
-    let kills = std::env::var("AC_TEST_KILLS").map_or(200, |kills| kills.parse().unwrap());
+    let kills = number("AC_TEST_KILLS", 200);
     let mut random = SeededRandom::new(kills);
     let mut draw = |below: u32| {
         let mut bytes = [0; 4];

@@ -1,7 +1,7 @@
 //! A sender's files and folders go out in an order that does not change, with what they are, and
 //! are noticed to change.
 
-use crate::testkit::transfer;
+use crate::testkit::{random::bytes, transfer};
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -15,7 +15,7 @@ use anonchat::transfer::incoming::Resume;
 use anonchat::transfer::names::BadPath;
 use anonchat::transfer::outbox::{Folder, Next, Outgoing, PIECE, Source};
 use anonchat::transfer::walk::{Found, Listing, NodeKind, Skip, Walk};
-use transfer::{Dir, bytes};
+use transfer::Dir;
 
 fn open_file(path: &Path) -> Outgoing {
     match Source::open(path).unwrap() {

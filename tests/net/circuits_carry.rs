@@ -1,14 +1,19 @@
 //! What does not fit cells flows through a relay as if there were none: long streams, files, bytes
 //! both ways, chats; and to each program of a group that is there.
 
-use crate::testkit::{common, relay_reader};
+use crate::testkit::{
+    common,
+    keys::{group, identity, public},
+    random::bytes,
+    relay_reader,
+};
 
 use std::fs;
 use std::io::Write as _;
 
 use anonchat::proto::datagram::packet::MAX_MESSAGE;
 use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send};
-use relay_reader::{Bridge, Scene, group, identity, public};
+use relay_reader::{Bridge, Scene};
 
 impl Scene {
     /// bob's ac-listen, to which the relay's circuits lead.
@@ -18,10 +23,6 @@ impl Scene {
         Bridge::of(me, &public(&self.alice), &self.relay, listener.port());
         listener
     }
-}
-
-fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 31 % 253) as u8).collect()
 }
 
 #[test]

@@ -7,8 +7,8 @@ use crate::testkit::{common, machines, relay_client, relay_people};
 use std::process::Command;
 
 use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, need, need_programs, program, run,
-    send,
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, befriend, need, need_programs,
+    program, run, send,
 };
 use machines::Lan;
 use relay_client::Relay;
@@ -25,12 +25,6 @@ fn shifted(home: &Home, by: &str, name: &str, args: &[&str]) -> Command {
     command.args(["--exclude-monotonic", "-f", by]).arg(program(name)).args(args);
     home.at_home(&mut command);
     command
-}
-
-fn pair() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
 }
 
 /// Runs `ac-send ARGS` as alice, with that clock, and asserts that it was delivered.
@@ -70,7 +64,7 @@ fn at_an_address_a_listener_is_reached() {
     }
     for by in OFFSETS {
         for udp in [&[][..], &["-u"]] {
-            let (alice, bob) = pair();
+            let (alice, bob) = alice_and_bob();
             let listen = shifted(&bob, by, "ac-listen", &[udp, &["127.0.0.1:0"]].concat());
             let listener = Listener::start(listen);
             let to = listener.destination("bob");
@@ -87,7 +81,7 @@ fn by_a_relay_a_listener_is_reached_met_and_found() {
         return;
     }
     for by in OFFSETS {
-        let (alice, bob) = pair();
+        let (alice, bob) = alice_and_bob();
         let relay = relay();
         let listener = listen_shifted(&bob, &relay, by);
         assert_reached(&alice, &name_of(&relay, &alice), &listener, None);
@@ -103,7 +97,7 @@ fn around_midnight_a_listener_is_reached_whose_day_is_another() {
         ("@2030-01-02 23:57:40", "@2030-01-02 23:59:30", "@2030-01-03 00:01:30"),
         ("@2030-01-03 00:01:30", "@2030-01-02 23:59:30", "@2030-01-02 23:57:40"),
     ] {
-        let (alice, bob) = pair();
+        let (alice, bob) = alice_and_bob();
         let home = Home::new();
         let command = shifted(&home, relays, "ac-relay", &["127.0.0.1:0"]);
         let relay = Relay::start(home, command);

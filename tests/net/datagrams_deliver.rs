@@ -1,39 +1,28 @@
 //! Datagrams arrive whole, once and in order, whatever the way does to them; exit status 0 says so.
 
-use crate::testkit::{common, udp};
+use crate::testkit::{common, random::noise, scene::events, udp};
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{Random as _, SeededRandom};
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
-use serde_json::Value;
+use common::{
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, eventually, number, run, send,
+};
 use udp::{Going, Proxy};
 
 /// One message of 64 fragments holds so much.
 const MESSAGE: usize = 63_872;
 
-fn two() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
-
 fn listen(home: &Home, args: &[&str]) -> Listener {
     Listener::spawn(home, &[&["-u", "127.0.0.1:0"], args].concat())
-}
-
-fn bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut out = vec![0; len];
-    SeededRandom::new(seed).fill(&mut out);
-    out
 }
 
 /// Sends `body` and asserts that it comes out, and nothing else.
 #[track_caller]
 fn assert_delivers(listener_args: &[&str], sender_args: &[&str], body: &[u8], expected: &[u8]) {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &[&["-1"], listener_args].concat());
     let to = listener.destination("bob");
     let sent = send(&alice, &[&["-u", &to], sender_args].concat(), body);
@@ -41,13 +30,6 @@ fn assert_delivers(listener_args: &[&str], sender_args: &[&str], body: &[u8], ex
     assert!(sent.stdout.is_empty() && sent.stderr.is_empty());
     assert!(listener.wait_exit(DEADLINE).success());
     assert!(listener.stdout() == expected, "{} bytes came out", listener.stdout().len());
-}
-
-/// The objects of NDJSON that are `event`.
-fn events(ndjson: &[u8], event: &str) -> Vec<Value> {
-    let lines = std::str::from_utf8(ndjson).unwrap().lines();
-    let all = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    all.filter(|object| object["event"] == event).collect()
 }
 
 #[test]
@@ -62,12 +44,12 @@ fn an_empty_message_arrives() {
 
 #[test]
 fn every_length_around_a_fragment_and_a_message_arrives() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let lengths = [1, 997, 998, 999, 1996, 1997, MESSAGE - 1, MESSAGE, MESSAGE + 1, 2 * MESSAGE];
     let mut listener = listen(&bob, &["-n", &lengths.len().to_string()]);
     let mut expected = Vec::new();
     for len in lengths {
-        let body = bytes(len as u64, len);
+        let body = noise(len as u64, len);
         assert_code(&send(&alice, &["-u", &listener.destination("bob")], &body), 0);
         expected.extend(body);
     }
@@ -77,7 +59,7 @@ fn every_length_around_a_fragment_and_a_message_arrives() {
 
 #[test]
 fn a_long_binary_input_arrives_whole_as_one_message() {
-    let body: Vec<u8> = bytes(1, 3 << 20).into_iter().map(|b| b.max(1)).collect();
+    let body: Vec<u8> = noise(1, 3 << 20).into_iter().map(|b| b.max(1)).collect();
     let mut expected = body.clone();
     expected.push(0);
     assert_delivers(&["-0"], &[], &body, &expected);
@@ -85,7 +67,7 @@ fn a_long_binary_input_arrives_whole_as_one_message() {
 
 #[test]
 fn an_input_that_pauses_is_one_message_and_flows_as_it_comes() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1", "-0"]);
     let to = listener.destination("bob");
     let mut sender = Running::start(alice.command("ac-send", &["-u", &to]));
@@ -105,8 +87,8 @@ fn an_input_that_pauses_is_one_message_and_flows_as_it_comes() {
 
 #[test]
 fn many_senders_at_once_are_each_heard_whole_and_once() {
-    let count = std::env::var("AC_TEST_SENDERS").map_or(20, |n| n.parse().unwrap());
-    let (alice, bob) = two();
+    let count = number("AC_TEST_SENDERS", 20);
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-0", "-n", &count.to_string()]);
     let to = listener.destination("bob");
     // Some of one packet, some of one message, some of a run of several.
@@ -132,7 +114,7 @@ fn many_senders_at_once_are_each_heard_whole_and_once() {
 
 #[test]
 fn a_listener_hears_as_many_runs_as_it_was_asked_to_and_nothing_of_the_others() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-0", "-n", "3"]);
     let to = listener.destination("bob");
     let codes: Vec<_> = std::thread::scope(|scope| {
@@ -154,7 +136,7 @@ fn a_listener_hears_as_many_runs_as_it_was_asked_to_and_nothing_of_the_others() 
 
 #[test]
 fn a_run_that_waits_while_the_last_wanted_one_flows_is_declined() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1"]);
     let to = listener.destination("bob");
     let mut first = Running::start(alice.command("ac-send", &["-u", &to]));
@@ -172,7 +154,7 @@ fn a_run_that_waits_while_the_last_wanted_one_flows_is_declined() {
 
 #[test]
 fn json_says_whose_it_is_and_that_it_came_by_udp() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-n", "2", "--json"]);
     let to = listener.destination("bob");
     let sent = send(&alice, &["-u", "--json", &to], "grüß\n".as_bytes());
@@ -204,7 +186,7 @@ fn who_is_named_with_from_is_heard() {
 
 #[test]
 fn anonymous_senders_are_heard_by_who_accepts_unknown_ones() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-n", "2", "--json", "--accept-unknown"]);
     let to = listener.destination("bob");
     assert_code(&send(&alice, &["-u", "-z", "-a", &to], b""), 0);
@@ -219,7 +201,7 @@ fn anonymous_senders_are_heard_by_who_accepts_unknown_ones() {
 
 #[test]
 fn in_a_group_the_sender_is_only_a_claim() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     assert_code(&bob.keygen(&["--group", "team"]), 0);
     std::fs::create_dir_all(alice.path().join("groups")).unwrap();
     let key = |home: &Home| home.path().join("groups/team.key");
@@ -232,7 +214,7 @@ fn in_a_group_the_sender_is_only_a_claim() {
 
 #[test]
 fn a_probe_says_that_the_peer_is_there_and_is_no_message() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &["-0"]);
     let to = listener.destination("bob");
     let asked = send(&alice, &["-u", "-z", &to], b"");
@@ -245,10 +227,10 @@ fn a_probe_says_that_the_peer_is_there_and_is_no_message() {
 
 #[test]
 fn without_acks_it_is_sent_and_arrives_on_a_good_way() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1"]);
     let to = listener.destination("bob");
-    let body = bytes(7, 3 * MESSAGE);
+    let body = noise(7, 3 * MESSAGE);
     let sent = send(&alice, &["-u", "--no-ack", "-v", "--json", &to], &body);
     assert_code(&sent, 0);
     let said = String::from_utf8(sent.stderr).unwrap();
@@ -260,7 +242,7 @@ fn without_acks_it_is_sent_and_arrives_on_a_good_way() {
 
 #[test]
 fn without_acks_nobody_need_be_there() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let black_hole = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = format!("bob@{}", black_hole.local_addr().unwrap());
     assert_code(&send(&alice, &["-u", "--no-ack", &to], b"hi"), 0);
@@ -270,7 +252,7 @@ fn without_acks_nobody_need_be_there() {
 
 #[test]
 fn a_listener_that_has_heard_enough_still_answers_who_lost_its_last_ack() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1"]);
     // The first answer says received, the second delivered; both of those that follow are lost too.
     let mut answers = 0;
@@ -292,7 +274,7 @@ fn a_listener_that_has_heard_enough_still_answers_who_lost_its_last_ack() {
 
 #[test]
 fn a_way_that_doubles_and_reorders_every_packet_delivers_once_and_in_order() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1", "-0"]);
     let mut held: Vec<(Going, Vec<u8>)> = Vec::new();
     let mut random = SeededRandom::new(3);
@@ -309,7 +291,7 @@ fn a_way_that_doubles_and_reorders_every_packet_delivers_once_and_in_order() {
         out.reverse();
         out
     });
-    let body: Vec<u8> = bytes(5, 500_000).into_iter().map(|b| b.max(1)).collect();
+    let body: Vec<u8> = noise(5, 500_000).into_iter().map(|b| b.max(1)).collect();
     assert_code(&send(&alice, &["-u", &proxy.destination("bob")], &body), 0);
     assert!(listener.wait_exit(DEADLINE).success());
     let mut expected = body;
@@ -319,15 +301,15 @@ fn a_way_that_doubles_and_reorders_every_packet_delivers_once_and_in_order() {
 
 #[test]
 fn a_way_that_loses_a_third_of_all_packets_delivers_once_and_in_order() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1", "-0"]);
     // Not every third: rounds of three packets would lose the same one each time.
-    let mut dice = bytes(7, 65_536).into_iter().cycle();
+    let mut dice = noise(7, 65_536).into_iter().cycle();
     let proxy = Proxy::before(listener.port(), move |_, packet| match dice.next() {
         Some(0..85) => vec![],
         _ => vec![packet],
     });
-    let body: Vec<u8> = bytes(6, 300_000).into_iter().map(|b| b.max(1)).collect();
+    let body: Vec<u8> = noise(6, 300_000).into_iter().map(|b| b.max(1)).collect();
     assert_code(&send(&alice, &["-u", &proxy.destination("bob")], &body), 0);
     assert!(listener.wait_exit(DEADLINE).success());
     let mut expected = body;
@@ -337,7 +319,7 @@ fn a_way_that_loses_a_third_of_all_packets_delivers_once_and_in_order() {
 
 #[test]
 fn an_address_is_not_given_up_while_the_input_idles_and_nothing_was_asked_of_it() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &[]);
     let holes = [(); 3].map(|()| std::net::UdpSocket::bind("127.0.0.1:0").unwrap());
     let ports = holes.iter().map(|hole| hole.local_addr().unwrap().port());
@@ -358,7 +340,7 @@ fn an_address_is_not_given_up_while_the_input_idles_and_nothing_was_asked_of_it(
 
 #[test]
 fn without_acks_an_input_that_pauses_arrives_too() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1"]);
     let to = listener.destination("bob");
     let mut sender = Running::start(alice.command("ac-send", &["-u", "--no-ack", "-vv", &to]));
@@ -381,7 +363,7 @@ fn a_listener_on_every_address_answers_from_the_one_that_was_asked() {
     if !common::possible(second, "give the loopback interface 127.0.0.2") {
         return;
     }
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     for address in ["0", "0.0.0.0:0"] {
         let listener = Listener::spawn(&bob, &["-u", address]);
         let to = format!("bob@127.0.0.2:{}", listener.port());

@@ -7,7 +7,7 @@ use crate::testkit::{common, machines};
 
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Running, assert_code, befriend, need_programs, run};
+use common::{DEADLINE, Home, Running, assert_code, befriend, need_programs, number, run};
 use machines::{Lan, Machine};
 
 const PROGRAMS: &[&str] = &["ac-keygen", "ac-listen", "ac-send", "ac-discover"];
@@ -38,7 +38,7 @@ fn lines(bytes: &[u8]) -> Vec<String> {
 }
 
 fn runs(default: usize) -> usize {
-    std::env::var("AC_TEST_DISCOVERY_RUNS").map_or(default, |n| n.parse().unwrap())
+    number("AC_TEST_DISCOVERY_RUNS", default)
 }
 
 /// Alice on the first of six machines; three contacts, one who does not know her, one stranger.

@@ -5,14 +5,14 @@
 //! `AC_TEST_GARBAGE`: packets that an announcer is flooded with (20,000).
 #![allow(clippy::print_stderr)]
 
-use crate::testkit::{common, machines};
+use crate::testkit::{common, machines, measure::processor_time};
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
 use common::{
-    DEADLINE, Home, Running, assert_code, befriend, eventually, need, need_programs, run,
+    DEADLINE, Home, Running, assert_code, befriend, eventually, need, need_programs, number, run,
 };
 use machines::{Lan, Machine};
 
@@ -147,7 +147,7 @@ fn an_announcer_sends_nothing_unasked_and_never_more_than_came_in() {
 
 #[test]
 fn garbage_and_replays_draw_no_answer_and_cost_less_than_a_tenth_of_a_core() {
-    let count: u32 = std::env::var("AC_TEST_GARBAGE").map_or(20_000, |n| n.parse().unwrap());
+    let count: u32 = number("AC_TEST_GARBAGE", 20_000);
     let Some(lan) = lan(2) else { return };
     let homes: Vec<_> = (0..2).map(|_| Home::with_identity()).collect();
     befriend(&homes[0], "alice", &homes[1], "bob");
@@ -167,7 +167,7 @@ fn garbage_and_replays_draw_no_answer_and_cost_less_than_a_tenth_of_a_core() {
         &[],
     ));
     watcher.wait_stdout("the capture begins", |bytes| bytes.starts_with(b"ready\n"));
-    let before = cpu_time(announcer.pid());
+    let before = processor_time(announcer.pid());
     let mut flood =
         Running::start(lan.hosts[0].python(FLOOD, &["10.0.0.2", &count.to_string(), "10000"]));
     let mut input = flood.stdin.take().unwrap();
@@ -176,22 +176,12 @@ fn garbage_and_replays_draw_no_answer_and_cost_less_than_a_tenth_of_a_core() {
     }
     drop(input);
     assert!(flood.wait_exit(DEADLINE.max(Duration::from_millis(u64::from(count)))).success());
-    let spent = cpu_time(announcer.pid()) - before;
+    let spent = processor_time(announcer.pid()) - before;
     assert!(seen(&watcher).is_empty(), "{:?}", seen(&watcher));
     let share = spent.as_secs_f64() / (f64::from(count) / 10_000.0);
     eprintln!("at 10,000 packets a second: {:.1} % of a core", share * 100.0);
     assert!(share < 0.1, "{share}");
     assert_code(&seek(), 0);
-}
-
-/// What a process has used, of its own and of the kernel's time.
-fn cpu_time(pid: u32) -> Duration {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let fields: Vec<_> = fields.split(' ').collect();
-    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    let per_second = rustix::param::clock_ticks_per_second();
-    Duration::from_millis(ticks * 1000 / per_second)
 }
 
 #[test]

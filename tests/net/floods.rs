@@ -7,7 +7,7 @@
 //! AC_TEST_SENDERS: how many come at once (full: 2000). They need 20,000 descriptors.
 #![allow(clippy::print_stderr)]
 
-use crate::testkit::{caller, common, relay_client, relay_people};
+use crate::testkit::{caller, common, measure::resident, relay_client, relay_people};
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -22,7 +22,7 @@ use anonchat::keys::{Contact, Keyring};
 use anonchat::proto::stream::handshake::{HELLO_LEN, Initiator};
 use caller::Caller;
 use common::*;
-use relay_client::{Relay, unix_ms};
+use relay_client::Relay;
 use socket2::{Domain, Socket, Type};
 
 /// A friend is served within so much time.
@@ -31,10 +31,6 @@ const SOON: Duration = Duration::from_secs(1);
 const OFTEN: Duration = Duration::from_millis(200);
 /// Connections that a flood holds.
 const HELD: usize = 6000;
-
-fn size(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
 
 /// What the connections of a flood do.
 #[derive(Debug, Clone, Copy)]
@@ -89,7 +85,7 @@ fn pace(rate: usize, over: &AtomicBool, mut one: impl FnMut(usize)) -> usize {
 fn flood(kind: Kind, from: &[Ipv4Addr], port: u16, over: &AtomicBool) -> usize {
     let mut held = VecDeque::new();
     let words = kind.words();
-    let rate = size("AC_TEST_RATE", 500);
+    let rate = number("AC_TEST_RATE", 500);
     pace(rate, over, |n| {
         let Some(socket) = open(from[n % from.len()], port) else { return };
         let mut stream = TcpStream::from(socket);
@@ -106,7 +102,7 @@ fn flood(kind: Kind, from: &[Ipv4Addr], port: u16, over: &AtomicBool) -> usize {
 
 /// While a flood of each kind comes `from` there, `friend` comes again and again.
 fn friends_are_served(from: &[Ipv4Addr], port: u16, mut friend: impl FnMut()) {
-    let time = Duration::from_millis(size("AC_TEST_SECONDS", 0).max(1) as u64 * 1000);
+    let time = Duration::from_millis(number("AC_TEST_SECONDS", 0).max(1) as u64 * 1000);
     for kind in KINDS {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
@@ -130,7 +126,7 @@ fn friends_are_served(from: &[Ipv4Addr], port: u16, mut friend: impl FnMut()) {
 
 /// One address, which is below or above the friend's; or many on both sides of it.
 fn attackers() -> [Vec<Ipv4Addr>; 3] {
-    let many = size("AC_TEST_ADDRESSES", 300) as u32;
+    let many = number("AC_TEST_ADDRESSES", 300) as u32;
     let many = (0..many).map(|n| Ipv4Addr::from_bits(0x7f01_0001 + n * 251));
     [vec![Ipv4Addr::new(127, 0, 0, 2)], vec![Ipv4Addr::new(127, 250, 0, 2)], many.collect()]
 }
@@ -138,8 +134,7 @@ fn attackers() -> [Vec<Ipv4Addr>; 3] {
 const FRIEND: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
 
 fn at_a_listener(from: &[Ipv4Addr]) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let port = listener.port();
     friends_are_served(from, port, || drop(Caller::call_from(FRIEND, &alice, &bob, port)));
@@ -185,7 +180,7 @@ fn a_flood_of_connections_from_many_addresses_keeps_no_friend_from_a_relay() {
 fn handshakes(contact: &Contact, port: u16, over: &AtomicBool, made: &AtomicU64) {
     let me = KeyPair::generate();
     let mut held = VecDeque::new();
-    pace(size("AC_TEST_HANDSHAKES", 200) / 2, over, |n| {
+    pace(number("AC_TEST_HANDSHAKES", 200) / 2, over, |n| {
         let from = Ipv4Addr::from_bits(0x7f02_0001 + (n % 1000) as u32);
         let stamp = unix_ms() + 298_000 - (n as u64 % 2) * 590_000;
         let started = Initiator::start(&me, &contact.public, contact.access.as_bytes(), stamp);
@@ -202,7 +197,7 @@ fn handshakes(contact: &Contact, port: u16, over: &AtomicBool, made: &AtomicU64)
 
 /// `friend` comes again and again meanwhile.
 fn is_served_beside_handshakes(contact: &Contact, port: u16, mut friend: impl FnMut()) {
-    let time = Duration::from_secs(size("AC_TEST_HANDSHAKE_SECONDS", 2) as u64);
+    let time = Duration::from_secs(number("AC_TEST_HANDSHAKE_SECONDS", 2) as u64);
     let (over, made) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         for _ in 0..2 {
@@ -225,8 +220,7 @@ fn is_served_beside_handshakes(contact: &Contact, port: u16, mut friend: impl Fn
 
 #[test]
 fn handshakes_of_a_holder_of_the_public_key_file_keep_no_contact_from_a_listener() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let contact = Keyring::at(bob.path()).identity_contact().unwrap();
     is_served_beside_handshakes(&contact, listener.port(), || {
@@ -240,13 +234,6 @@ fn handshakes_of_a_holder_of_the_public_key_file_keep_no_client_from_a_relay() {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     is_served_beside_handshakes(&relay.contact, relay.port, || drop(relay.client_from(FRIEND)));
     eprintln!("the relay has {} MB", resident(&relay) / 1_000_000);
-}
-
-/// Memory that a program has resident now, in bytes.
-fn resident(running: &Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
 }
 
 /// `program ARGS` with so few descriptors.
@@ -274,8 +261,7 @@ fn all_arrive(count: usize, sender: impl Fn() -> Command) {
 
 #[test]
 fn a_crowd_at_a_listener_with_few_descriptors_waits_and_arrives() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     for count in [16, 24, 64] {
         let listener =
             Listener::start(with_descriptors(count, &bob, "ac-listen", &["127.0.0.1:0"]));
@@ -287,9 +273,8 @@ fn a_crowd_at_a_listener_with_few_descriptors_waits_and_arrives() {
 
 #[test]
 fn a_crowd_from_one_address_by_a_relay_arrives() {
-    let count = size("AC_TEST_SENDERS", 40);
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let count = number("AC_TEST_SENDERS", 40);
+    let (alice, bob) = alice_and_bob();
     let relay = relay_people::relay();
     let name = relay_people::name_of(&relay, &alice);
     all_arrive(count, || alice.command("ac-send", &["--queue", "--via", &name, "bob"]));
@@ -299,8 +284,7 @@ fn a_crowd_from_one_address_by_a_relay_arrives() {
 
 #[test]
 fn programs_with_few_descriptors_serve_or_say_that_they_cannot() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (_alice, _bob) = alice_and_bob();
     for count in [6, 8, 9, 10, 12, 13, 14, 15, 16, 20, 32, 64] {
         for name in ["ac-listen", "ac-relay"] {
             let home = if name == "ac-relay" { Home::new() } else { Home::with_identity() };
@@ -328,8 +312,7 @@ fn programs_with_few_descriptors_serve_or_say_that_they_cannot() {
 
 #[test]
 fn a_relay_that_could_hold_nothing_says_so_and_one_with_very_little_serves() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, _bob) = alice_and_bob();
     for memory in ["0", "1", "1000", "63k"] {
         let relay = Relay::spawn(&["--memory", memory, "127.0.0.1:0"]);
         assert!(relay.stderr().contains("too little for any message"), "{}", relay.stderr());
@@ -350,8 +333,7 @@ fn a_relay_that_could_hold_nothing_says_so_and_one_with_very_little_serves() {
 
 #[test]
 fn hundreds_of_sockets_of_one_kind_all_hear() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     for kind in [&["-u"][..], &[]] {
         let mut args = kind.to_vec();
         args.extend(["127.0.0.1:0"; 600]);

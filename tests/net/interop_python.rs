@@ -2,14 +2,14 @@
 //! the Python packages noiseprotocol, kyber-py and cryptography, in both roles; and tests/vectors/relay.py,
 //! a client of a relay, and somebody to write to by it.
 
-use crate::testkit::{common, relay_client, relay_reader};
+use crate::testkit::{common, keys::contact, relay_client, relay_reader};
 
 use std::process::{Command, Stdio};
 
 use anonchat::crypto::sodium::{Blake2b, Secret};
-use anonchat::keys::{Contact, KeyFile, disk};
+use anonchat::keys::{KeyFile, disk};
 use anonchat::proto::relay::link::open_access;
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need, possible, run};
+use common::{DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, need, possible, run};
 use relay_client::Relay;
 use serde_json::{Value, json};
 
@@ -50,13 +50,6 @@ fn secret(home: &Home) -> Secret<32> {
     }
 }
 
-fn contact(home: &Home) -> Contact {
-    match disk::read(&home.public_key_file()) {
-        Ok(KeyFile::Public(contact)) => contact,
-        _ => panic!("no public key file"),
-    }
-}
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -66,8 +59,7 @@ fn a_python_peer_delivers_to_ac_listen_across_a_rekey() {
     if !python() {
         return;
     }
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
     let message: Vec<u8> = (0..2 * RECORDS).map(|i| (i % 251) as u8).collect();
     let task = json!({
@@ -89,8 +81,7 @@ fn a_python_peer_takes_a_message_from_ac_send() {
     if !python() {
         return;
     }
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut listener = Running::start(peer("respond"));
     let task = json!({
         "secret": hex(secret(&bob).expose()), "access": hex(contact(&bob).access.as_bytes()),
@@ -166,8 +157,7 @@ fn a_python_peer_delivers_to_ac_listen_by_cells_and_by_a_circuit() {
     if !python() {
         return;
     }
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     relay_reader::know(&bob, &relay, "home", relay.port);
     let message: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
@@ -192,8 +182,7 @@ fn a_python_peer_takes_a_message_from_ac_send_out_of_its_mailbox() {
     if !python() {
         return;
     }
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     relay_reader::know(&alice, &relay, "home", relay.port);
     let message: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();

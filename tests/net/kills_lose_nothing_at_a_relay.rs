@@ -2,7 +2,7 @@
 //! comes twice at most if it was the one in doubt, and a file lands once even without; nothing is
 //! lost, and all is in the order of its sender. `AC_TEST_KILLS` is how often it is killed (12).
 
-use crate::testkit::{common, relay_client, relay_people};
+use crate::testkit::{common, random::noise, relay_client, relay_people};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,12 +17,6 @@ use relay_people::*;
 
 /// Messages, or files.
 const COUNT: u32 = 300;
-
-fn bob_and_alice() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (bob, alice)
-}
 
 /// What a test draws; it says from which seed when it fails.
 struct Draw(SeededRandom);
@@ -41,7 +35,7 @@ impl Draw {
 }
 
 fn kills() -> u32 {
-    std::env::var("AC_TEST_KILLS").map_or(12, |kills| kills.parse().unwrap())
+    number("AC_TEST_KILLS", 12)
 }
 
 fn listener(bob: &Home, relay: &Relay, args: &[&str]) -> Running {
@@ -58,7 +52,7 @@ fn numbers(out: &[u8]) -> Vec<u32> {
 
 #[test]
 fn into_a_pipe_only_the_message_in_doubt_at_a_kill_comes_twice() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     for n in 0..COUNT {
         sender.post(&mut client, Box::Pair, &sender.seal(format!("line {n}\n").as_bytes()));
@@ -92,7 +86,7 @@ fn into_a_pipe_only_the_message_in_doubt_at_a_kill_comes_twice() {
 
 #[test]
 fn a_file_lands_once_whole_and_without_a_state() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     let contents: Vec<Vec<u8>> = (0..COUNT).map(content).collect();
     for (n, content) in contents.iter().enumerate() {
@@ -137,9 +131,7 @@ fn a_file_lands_once_whole_and_without_a_state() {
 
 /// The same bytes nowhere, of lengths from nothing to several fragments.
 fn content(n: u32) -> Vec<u8> {
-    let mut bytes = vec![0; [0, 17, 900, 2500][n as usize % 4]];
-    SeededRandom::new(n.into()).fill(&mut bytes);
-    bytes
+    noise(n.into(), [0, 17, 900, 2500][n as usize % 4])
 }
 
 /// What has its own name in `inbox`, and its bytes.
@@ -152,7 +144,7 @@ fn landed(inbox: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn what_is_for_a_group_is_printed_once_by_a_member_that_is_killed() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     assert_code(&bob.keygen(&["--group", "team"]), 0);
     let key = bob.path().join("groups/team.key");
     assert_code(&alice.keygen(&["--import", key.to_str().unwrap(), "--as", "team"]), 0);

@@ -235,7 +235,7 @@ fn messages_over_the_rate_are_delayed_and_other_contacts_are_not() {
 
 #[test]
 fn without_options_a_crowd_behind_one_address_and_one_key_is_not_limited() {
-    let count = std::env::var("AC_TEST_SENDERS").map_or(100, |n| n.parse().unwrap());
+    let count = number("AC_TEST_SENDERS", 100);
     let scene = Scene::new(&[]);
     let mut senders: Vec<_> = (0..count).map(|_| scene.sender(&scene.alice)).collect();
     senders.iter_mut().for_each(|sender| sender.feed(b"x".to_vec()));
@@ -435,9 +435,8 @@ fn a_limit_is_reported_to_programs_with_its_name() {
 #[test]
 fn a_crowd_from_another_machine_is_let_in_as_fast_as_the_default_says() {
     let Some(network) = Network::new() else { return };
-    let count = std::env::var("AC_TEST_SENDERS").map_or(150, |n| n.parse().unwrap());
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let count = number("AC_TEST_SENDERS", 150);
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::start(network.bob.command(&bob, "ac-listen", &["10.0.0.5:1234"]));
     let command = || network.alice.command(&alice, "ac-send", &["10.0.0.5:1234"]);
     let mut senders: Vec<_> = (0..count).map(|_| Running::start(command())).collect();

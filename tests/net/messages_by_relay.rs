@@ -1,7 +1,13 @@
 //! What ac-send says of a message that goes by a relay is so: delivered when the recipient has
 //! acknowledged it, queued when the relay holds it, and neither when it does not.
 
-use crate::testkit::{common, proxy, relay_client, relay_reader};
+use crate::testkit::{
+    common,
+    keys::{group, identity, public},
+    proxy,
+    random::bytes,
+    relay_client, relay_reader,
+};
 
 use std::path::PathBuf;
 use std::process::Output;
@@ -10,10 +16,10 @@ use std::time::{Duration, Instant};
 use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::packet::{FRAGMENT_LEN, Kind, MAX_MESSAGE};
 use anonchat::proto::relay::mailbox::epoch;
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send, unix_ms};
 use proxy::Proxy;
-use relay_client::{Relay, unix_ms};
-use relay_reader::{Recipient, Scene, group, identity, key_file, know, public};
+use relay_client::Relay;
+use relay_reader::{Recipient, Scene, key_file, know};
 
 impl Scene {
     /// bob, who reads what alice writes to a contact.
@@ -35,10 +41,6 @@ impl Scene {
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|i| (i * 31 % 253) as u8).collect()
 }
 
 #[test]

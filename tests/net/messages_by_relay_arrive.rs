@@ -13,12 +13,6 @@ use relay_client::Relay;
 use relay_people::*;
 use rustix::process::Signal;
 
-fn bob_and_alice() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (bob, alice)
-}
-
 /// `count` lines, from `first` on.
 fn lines(first: usize, count: usize) -> Vec<Vec<u8>> {
     (first..first + count).map(|n| format!("line {n}\n").into_bytes()).collect()
@@ -26,7 +20,7 @@ fn lines(first: usize, count: usize) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_message_to_a_listener_is_printed_and_acknowledged() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let mut listener = listen(&bob, &relay, &["-1"]);
     let status = Sender::new(&alice, &bob).send(&mut relay.client(), b"hi\n");
     assert_eq!(status, Status::Delivered);
@@ -36,7 +30,7 @@ fn a_message_to_a_listener_is_printed_and_acknowledged() {
 
 #[test]
 fn the_longest_message_arrives_whole_and_so_does_the_empty_one() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let mut listener = listen(&bob, &relay, &["-n", "2"]);
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     let longest: Vec<u8> = (0..MAX_MESSAGE).map(|n| (n % 251) as u8).collect();
@@ -48,7 +42,7 @@ fn the_longest_message_arrives_whole_and_so_does_the_empty_one() {
 
 #[test]
 fn what_was_posted_before_comes_once_and_in_order() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     for line in lines(0, 50) {
         sender.post(&mut client, Box::Pair, &sender.seal(&line));
@@ -64,7 +58,7 @@ fn what_was_posted_before_comes_once_and_in_order() {
 
 #[test]
 fn a_listener_that_ends_after_some_leaves_the_rest_to_the_next() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     for line in lines(0, 7) {
         sender.post(&mut client, Box::Pair, &sender.seal(&line));
@@ -84,7 +78,7 @@ fn listen_to_some(bob: &Home, relay: &Relay, count: usize) -> Running {
 
 #[test]
 fn a_listener_that_is_stopped_and_started_again_loses_and_repeats_nothing() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     let mut heard = Vec::new();
     for round in 0..4 {
@@ -107,7 +101,7 @@ fn a_listener_that_is_stopped_and_started_again_loses_and_repeats_nothing() {
 
 #[test]
 fn a_relay_that_was_restarted_is_listened_at_again() {
-    let ((bob, alice), mut relay) = (bob_and_alice(), relay());
+    let ((alice, bob), mut relay) = (alice_and_bob(), relay());
     let listener = listen(&bob, &relay, &["--json"]);
     let sender = Sender::new(&alice, &bob);
     assert_eq!(sender.send(&mut relay.client(), b"before\n"), Status::Delivered);
@@ -131,7 +125,7 @@ fn a_relay_that_was_restarted_is_listened_at_again() {
 
 #[test]
 fn what_comes_by_two_relays_is_delivered_once() {
-    let ((bob, alice), first, second) = (bob_and_alice(), relay(), relay());
+    let ((alice, bob), first, second) = (alice_and_bob(), relay(), relay());
     let names = [name_of(&first, &bob), name_at(&second, &bob, "work", second.port)];
     let mut listener = listen_by(&bob, &[&names[0], &names[1]], &["-n", "3"]);
     let sender = Sender::new(&alice, &bob);
@@ -183,7 +177,7 @@ fn who_is_no_contact_is_turned_away_unless_everybody_is_heard() {
 
 #[test]
 fn a_rate_holds_for_what_was_waiting_too_and_keeps_nobody_else_waiting() {
-    let ((bob, alice), carol, relay) = (bob_and_alice(), Home::with_identity(), relay());
+    let ((alice, bob), carol, relay) = (alice_and_bob(), Home::with_identity(), relay());
     bob.import(&carol, "carol");
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     for line in lines(0, 30) {
@@ -204,7 +198,7 @@ fn a_rate_holds_for_what_was_waiting_too_and_keeps_nobody_else_waiting() {
 
 #[test]
 fn a_small_file_lands_in_the_directory_and_is_declined_without_one() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     let item = || {
         let meta = Meta {

@@ -8,26 +8,27 @@ use crate::testkit::{common, machines};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run};
+use common::{
+    DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, number, run,
+};
 use machines::{LINK, Lan, Machine, Narrow, Network};
 
 /// For everything that has to be sent several times.
 const LOSSY_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A network with Alice and Bob on it, who know each other and nobody else.
-fn alice_and_bob() -> Option<(Network, Home, Home)> {
+fn on_a_cable() -> Option<(Network, Home, Home)> {
     if !need_programs(&["ac-keygen", "ac-listen", "ac-send"]) {
         return None;
     }
     let network = Network::new()?;
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = common::alice_and_bob();
     Some((network, alice, bob))
 }
 
 /// The same with 30 % of the packets lost in each direction.
-fn alice_and_bob_on_a_lossy_cable() -> Option<(Network, Home, Home)> {
-    let all = alice_and_bob()?;
+fn on_a_lossy_cable() -> Option<(Network, Home, Home)> {
+    let all = on_a_cable()?;
     all.0.lose(30).then_some(all)
 }
 
@@ -42,7 +43,7 @@ fn bytes(len: usize) -> Vec<u8> {
 
 #[test]
 fn the_line_of_the_readme_crosses_between_two_machines() {
-    let Some((network, alice, bob)) = alice_and_bob() else { return };
+    let Some((network, alice, bob)) = on_a_cable() else { return };
     let command = network.bob.command(&bob, "ac-listen", &["-1", "10.0.0.5:1234"]);
     let mut listener = Listener::start(command);
     let sent = run(network.alice.shell(&alice, "echo hi | ac-send 10.0.0.5:1234"), b"", DEADLINE);
@@ -54,7 +55,7 @@ fn the_line_of_the_readme_crosses_between_two_machines() {
 
 #[test]
 fn datagrams_arrive_whole_in_order_and_once_though_three_in_ten_are_lost() {
-    let Some((network, alice, bob)) = alice_and_bob_on_a_lossy_cable() else { return };
+    let Some((network, alice, bob)) = on_a_lossy_cable() else { return };
     let listener =
         Listener::start(network.bob.command(&bob, "ac-listen", &["-u", "10.0.0.5:1234"]));
     let mut expected = Vec::new();
@@ -72,8 +73,8 @@ fn datagrams_arrive_whole_in_order_and_once_though_three_in_ten_are_lost() {
 
 #[test]
 fn a_long_input_over_datagrams_arrives_identical_though_three_in_ten_are_lost() {
-    let Some((network, alice, bob)) = alice_and_bob_on_a_lossy_cable() else { return };
-    let len = std::env::var("AC_TEST_UDP_BYTES").map_or(1 << 20, |len| len.parse().unwrap());
+    let Some((network, alice, bob)) = on_a_lossy_cable() else { return };
+    let len = number("AC_TEST_UDP_BYTES", 1 << 20);
     let input = bytes(len);
     let listener =
         Listener::start(network.bob.command(&bob, "ac-listen", &["-u", "10.0.0.5:1234"]));
@@ -87,7 +88,7 @@ fn a_long_input_over_datagrams_arrives_identical_though_three_in_ten_are_lost() 
 
 #[test]
 fn a_pulled_cable_ends_the_sender_with_6_after_the_silence_it_allows() {
-    let Some((network, alice, bob)) = alice_and_bob() else { return };
+    let Some((network, alice, bob)) = on_a_cable() else { return };
     let listener = Listener::start(network.bob.command(&bob, "ac-listen", &["10.0.0.5:1234"]));
     let command = network.alice.command(&alice, "ac-send", &["-w", "2s", "10.0.0.5:1234"]);
     let mut sender = Running::start(command);
@@ -156,8 +157,7 @@ fn a_link_local_address_is_bound_and_dialled_with_its_interface() {
         return;
     }
     let Some(lan) = Lan::new(2) else { return };
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = common::alice_and_bob();
     let (ours, theirs) = (&lan.hosts[0], &lan.hosts[1]);
     let (address, number) = link_local(theirs, &bob);
     for transport in [&[][..], &["-u"]] {
@@ -194,8 +194,7 @@ fn a_link_local_address_is_bound_and_dialled_with_its_interface() {
 
 #[test]
 fn an_interface_that_is_missing_or_makes_no_sense_is_said() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, _bob) = common::alice_and_bob();
     let said = |name: &str, args: &[&str], code: i32, what: &str| {
         let output = run(alice.command(name, args), b"hi\n", DEADLINE);
         assert_code(&output, code);
@@ -220,7 +219,7 @@ fn an_interface_that_is_missing_or_makes_no_sense_is_said() {
 
 #[test]
 fn what_the_own_machine_forbids_is_1_and_what_the_network_says_is_4() {
-    let Some((network, alice, _bob)) = alice_and_bob() else { return };
+    let Some((network, alice, _bob)) = on_a_cable() else { return };
     let send =
         |args: &[&str]| run(network.alice.command(&alice, "ac-send", args), b"hi\n", DEADLINE);
     // No route.

@@ -1,7 +1,7 @@
 //! What is news to one session costs the others nothing: the loop looks at those alone for whom a
 //! bell rang, and misses none.
 
-use crate::testkit::{caller, common};
+use crate::testkit::{caller, common, keys::Unasked};
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::PublicKey;
-use anonchat::keys::{Keyring, Passphrase, Passphrases};
+use anonchat::keys::Keyring;
 use anonchat::net::hub::{Bell, Hub, WAKE};
 use anonchat::net::listen::{
     Answering, Caller, End, Heard, Host, Limits, Listener, Notice, Origin, Stage,
@@ -33,14 +33,6 @@ use mio::Events;
 const IDLE: usize = 6;
 /// What another says meanwhile.
 const MESSAGES: u64 = 40;
-
-struct Unasked;
-
-impl Passphrases for Unasked {
-    fn get(&mut self, _: &std::path::Path, _: &str) -> Result<Passphrase, String> {
-        Err("the keys of tests have none".into())
-    }
-}
 
 /// Takes messages in a thread of its own, as an inbox does, and counts how often it is asked.
 struct Counting {

@@ -3,12 +3,13 @@
 //!
 //! `AC_TEST_SEEDS` says how many worlds are played, `AC_TEST_SEED` plays one again.
 
+use crate::testkit::random::{Dice, noise, seeds};
+
 use std::fs::File;
 use std::io::{ErrorKind, PipeWriter, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::net::fan::{BOUND, Fan, GRACE, Laggard, PATIENCE};
 use anonchat::net::hub::Bell;
 use anonchat::net::input::{Got, Input};
@@ -23,30 +24,10 @@ const TURN: Duration = Duration::from_millis(10);
 /// After so long, in our own time, a world is stuck.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-struct Dice(SeededRandom);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        (u64::from_be_bytes(bytes) % limit.max(1) as u64) as usize
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
-
 fn bell() -> (Poll, Bell) {
     let poll = Poll::new().unwrap();
     let bell = Bell::new(poll.registry()).unwrap();
     (poll, bell)
-}
-
-fn content(len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    SeededRandom::new(len as u64).fill(&mut bytes);
-    bytes
 }
 
 fn file(content: &[u8]) -> File {
@@ -205,7 +186,7 @@ fn budget(taker: &mut Taker, turn: usize, dice: &mut Dice) -> usize {
 fn play(content: &[u8], paces: &[Pace]) -> World {
     let (_poll, bell) = bell();
     let mut world = World::new(Input::new(file(content), &bell).unwrap(), paces);
-    world.play(&mut Dice(SeededRandom::new(1)), 100_000);
+    world.play(&mut Dice::new(1), 100_000);
     world.check_bytes(content);
     world
 }
@@ -216,7 +197,7 @@ fn turns(time: Duration) -> usize {
 
 #[test]
 fn all_get_every_byte_whatever_their_pace_while_the_buffer_holds_it() {
-    let content = content(BOUND as usize - 1);
+    let content = noise(0, BOUND as usize - 1);
     let late = Pace::From(MIB, 2 * turns(PATIENCE));
     let paces = [Pace::Steady(MIB), Pace::Steady(2000), late, Pace::Ragged(9999)];
     let world = play(&content, &paces);
@@ -226,7 +207,7 @@ fn all_get_every_byte_whatever_their_pace_while_the_buffer_holds_it() {
 
 #[test]
 fn one_that_takes_nothing_any_more_is_cut_and_named_and_the_others_go_on() {
-    let content = content(30 * MIB);
+    let content = noise(0, 30 * MIB);
     let stops = Pace::StopsAt(MIB, MIB);
     let fast = Pace::Steady(MIB / 2);
     let world = play(&content, &[fast, stops, fast, Pace::From(MIB, usize::MAX), stops]);
@@ -240,7 +221,7 @@ fn one_that_takes_nothing_any_more_is_cut_and_named_and_the_others_go_on() {
 
 #[test]
 fn one_that_dies_late_is_given_no_more_time_for_having_been_good() {
-    let content = content(60 * MIB);
+    let content = noise(0, 60 * MIB);
     let world = play(&content, &[Pace::Steady(9999), Pace::StopsAt(9999, 40 * MIB)]);
     let alone = TURN * (content.len() / 9999) as u32;
     let end = world.takers[0].over.unwrap();
@@ -250,7 +231,7 @@ fn one_that_dies_late_is_given_no_more_time_for_having_been_good() {
 
 #[test]
 fn one_that_is_much_slower_holds_up_the_others_for_a_bounded_time() {
-    let content = content(60 * MIB);
+    let content = noise(0, 60 * MIB);
     for slow in [1, 1000, 10_000] {
         let world = play(&content, &[Pace::Steady(MIB), Pace::Steady(slow)]);
         assert!(world.takers[1].cut.is_some(), "{slow} is too slow for {MIB}");
@@ -264,7 +245,7 @@ fn one_that_is_much_slower_holds_up_the_others_for_a_bounded_time() {
 
 #[test]
 fn one_that_is_a_little_slower_is_waited_for() {
-    let content = content(60 * MIB);
+    let content = noise(0, 60 * MIB);
     for (fast, slow) in [(9000, 8999), (9000, 6000), (60_000, 40_000), (MIB, MIB / 4)] {
         let world = play(&content, &[Pace::Steady(fast), Pace::Steady(slow)]);
         assert!(world.takers.iter().all(|taker| taker.over.is_some()), "{slow} for {fast}");
@@ -273,7 +254,7 @@ fn one_that_is_a_little_slower_is_waited_for() {
 
 #[test]
 fn what_sockets_hide_makes_nobody_the_slower_of_two_that_are_as_fast() {
-    let content = content(80 * MIB);
+    let content = noise(0, 80 * MIB);
     for (pace, size) in [(10_000, MIB), (80_000, 3 * MIB), (MIB / 2, 6 * MIB), (MIB, 40 * MIB)] {
         let late = turns(PATIENCE / 2);
         let paces = [Pace::Buffered(pace, 0, size), Pace::Buffered(pace, late, size)];
@@ -284,7 +265,7 @@ fn what_sockets_hide_makes_nobody_the_slower_of_two_that_are_as_fast() {
 
 #[test]
 fn one_that_stumbles_catches_up() {
-    let content = content(60 * MIB);
+    let content = noise(0, 60 * MIB);
     let late = turns(PATIENCE * 4 / 5);
     let world = play(&content, &[Pace::Steady(MIB / 2), Pace::From(MIB, late)]);
     assert!(world.takers.iter().all(|taker| taker.over.is_some()));
@@ -292,11 +273,11 @@ fn one_that_stumbles_catches_up() {
 
 #[test]
 fn a_process_that_was_stopped_blames_nobody() {
-    let content = content(20 * MIB);
+    let content = noise(0, 20 * MIB);
     let (_poll, bell) = bell();
     let input = Input::new(file(&content), &bell).unwrap();
     let mut world = World::new(input, &[Pace::Steady(MIB), Pace::From(MIB, 20)]);
-    let mut dice = Dice(SeededRandom::new(1));
+    let mut dice = Dice::new(1);
     world.play(&mut dice, 10);
     let due = world.fan.deadline().unwrap();
     assert!(due > world.now && due <= world.now + PATIENCE);
@@ -319,21 +300,16 @@ fn an_input_that_cannot_be_read_is_an_error_for_each() {
 
 #[test]
 fn worlds_by_seed_end_with_the_same_bytes_for_all() {
-    let number = |name| std::env::var(name).ok().and_then(|n: String| n.parse::<u64>().ok());
-    let seeds = match number("AC_TEST_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("AC_TEST_SEEDS").unwrap_or(60),
-    };
-    for seed in seeds {
+    for seed in seeds(60) {
         let outcome = std::panic::catch_unwind(|| world_of(seed));
         assert!(outcome.is_ok(), "AC_TEST_SEED={seed} shows it again");
     }
 }
 
 fn world_of(seed: u64) {
-    let mut dice = Dice(SeededRandom::new(seed));
+    let mut dice = Dice::new(seed);
     let len = [0, 1, SPACE, 70_000, 3 * MIB, 8 * MIB + dice.below(MIB), 17 * MIB];
-    let content = content(len[dice.below(len.len())]);
+    let content = noise(0, len[dice.below(len.len())]);
     let mut paces = Vec::new();
     for _ in 0..=dice.below(6) {
         let scale = 1 << dice.below(21);

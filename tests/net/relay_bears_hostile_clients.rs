@@ -3,7 +3,7 @@
 //! the memory is flooded (full: 600, with as much memory as the program takes by default), and
 //! AC_TEST_FRIENDS who passes beside it (full: 100).
 
-use crate::testkit::{common, relay_client};
+use crate::testkit::{common, measure::resident, relay_client};
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -15,19 +15,8 @@ use anonchat::crypto::sodium::{KeyPair, random, random_into};
 use anonchat::proto::datagram::packet::PACKET_LEN;
 use anonchat::proto::relay::cell::{Address, CELL_LEN, Cell, Command, ErrorCode, WIRE_LEN};
 use anonchat::proto::relay::mailbox::Channel;
-use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, send};
+use common::{DEADLINE, alice_and_bob, assert_code, eventually, number, send};
 use relay_client::{Client, Relay, address, number_of, packet};
-
-fn size(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
-/// Memory that a program has resident now, in bytes.
-fn resident(running: &Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
-}
 
 fn some_mailbox() -> Address {
     address(&Channel::open(&random()), KeyPair::generate().public(), 0)
@@ -240,11 +229,11 @@ const ROUND: Duration = Duration::from_secs(5);
 /// Beside so many flooders, each at an address of its own, all friends pass: while the flood lasts,
 /// right after it, and once more; and what they left is there.
 fn friends_pass_beside(flooders: u8) {
-    let seconds = size("AC_TEST_SECONDS", 0);
+    let seconds = number("AC_TEST_SECONDS", 0);
     let memory = if seconds > 0 { "256M" } else { "2M" };
     // Full size is for release: there, the promise is a second.
     let most = if seconds > 0 { Duration::from_secs(1) } else { DEADLINE };
-    let friends = size("AC_TEST_FRIENDS", 10);
+    let friends = number("AC_TEST_FRIENDS", 10);
     let args = ["--memory", memory, "--metrics", "127.0.0.1:0", "127.0.0.1:0"];
     let relay = Relay::spawn(&args);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[9; 32]));
@@ -378,7 +367,7 @@ fn slow_readers(relay: &Relay, channel: &Channel, key: &KeyPair, count: usize) -
 
 #[test]
 fn readers_that_do_not_read_hold_up_nobody() {
-    let count = size("AC_TEST_CLIENTS", 20).min(2000);
+    let count = number("AC_TEST_CLIENTS", 20).min(2000);
     let relay = Relay::spawn(&["--mailbox-cells", "20000", "127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
     let slow = slow_readers(&relay, &channel, &key, count);
@@ -427,7 +416,7 @@ fn unsent(relay: &Relay) -> u64 {
 
 #[test]
 fn links_that_never_read_pin_little_of_the_kernels_memory() {
-    let count = size("AC_TEST_CLIENTS", 20).min(2000);
+    let count = number("AC_TEST_CLIENTS", 20).min(2000);
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
     let mailbox = address(&channel, key.public(), 0);
@@ -475,7 +464,7 @@ fn a_circuit_that_is_not_read_pins_little_of_the_kernels_memory() {
 /// Waits for it at full size alone: the rule has tests in simulated time (`relay::stuck`).
 #[test]
 fn a_link_that_takes_nothing_is_closed_whatever_it_says() {
-    let seconds = size("AC_TEST_SECONDS", 0);
+    let seconds = number("AC_TEST_SECONDS", 0);
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
     let mailbox = address(&channel, key.public(), 0);
@@ -522,7 +511,7 @@ fn a_poster_that_reads_no_answer_is_not_read_either() {
 
 #[test]
 fn a_flood_from_one_address_leaves_others_their_turns() {
-    let count = size("AC_TEST_CLIENTS", 50);
+    let count = number("AC_TEST_CLIENTS", 50);
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let flooders: Vec<_> = (0..count)
         .map(|_| {
@@ -595,8 +584,7 @@ fn more_clients_than_that_wait_to_be_let_in() {
         })
         .collect();
     // A sender is told so in words.
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, _bob) = alice_and_bob();
     std::fs::write(alice.path().join("r.pub"), relay.stdout()).unwrap();
     let path = alice.path().join("r.pub");
     alice.keygen(&["--import", path.to_str().unwrap(), "--as", "home"]);
@@ -631,7 +619,7 @@ fn an_address_that_has_every_place_gives_one_to_another() {
 fn a_flood_that_many_are_shown_leaves_others_their_turns() {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
-    let _readers = slow_readers(&relay, &channel, &key, size("AC_TEST_CLIENTS", 50).min(2000));
+    let _readers = slow_readers(&relay, &channel, &key, number("AC_TEST_CLIENTS", 50).min(2000));
     let mailbox = address(&channel, key.public(), 0);
     let mut flooder = relay.client_from(Ipv4Addr::new(127, 0, 0, 2));
     (0..2000).for_each(|n| flooder.queue(&Cell::post(n, mailbox, &packet(n)).volatile()));

@@ -2,7 +2,11 @@
 //! AC_TEST_CLIENTS says how many (full: 10000), and AC_TEST_IDLE_SECONDS how long the processor is
 //! watched (full: 60).
 
-use crate::testkit::{common, relay_client};
+use crate::testkit::{
+    common::number,
+    measure::{processor_time, resident},
+    relay_client,
+};
 
 use std::io::Write as _;
 use std::thread;
@@ -11,29 +15,10 @@ use std::time::{Duration, Instant};
 use anonchat::crypto::sodium::{KeyPair, random};
 use anonchat::proto::relay::cell::Command;
 use anonchat::proto::relay::mailbox::Channel;
-use common::Running;
 use relay_client::{Client, Relay};
 
 /// What an idle client may cost, in bytes of resident memory.
 const MOST: u64 = 8 * 1024;
-
-fn size(variable: &str, default: usize) -> usize {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
-/// Memory that a program has resident now, in bytes.
-fn resident(running: &Running) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() * 1024
-}
-
-/// Processor time that a program has used, in clock ticks.
-fn ticks(running: &Running) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid())).unwrap();
-    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-    fields[11..13].iter().map(|field| field.parse::<u64>().unwrap()).sum()
-}
 
 /// A client that reads a mailbox of its own.
 fn subscribed(relay: &Relay) -> Client {
@@ -45,8 +30,8 @@ fn subscribed(relay: &Relay) -> Client {
 
 #[test]
 fn an_idle_client_costs_at_most_8_kib_and_no_processor_time() {
-    let count = size("AC_TEST_CLIENTS", 400);
-    let watched = Duration::from_secs(size("AC_TEST_IDLE_SECONDS", 1) as u64);
+    let count = number("AC_TEST_CLIENTS", 400);
+    let watched = Duration::from_secs(number("AC_TEST_IDLE_SECONDS", 1));
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
     rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
@@ -56,12 +41,12 @@ fn an_idle_client_costs_at_most_8_kib_and_no_processor_time() {
     let before = resident(&relay);
     clients.extend((0..count).map(|_| subscribed(&relay)));
     let each = resident(&relay).saturating_sub(before) / count as u64;
-    let (used, began) = (ticks(&relay), Instant::now());
+    let (used, began) = (processor_time(relay.pid()), Instant::now());
     while began.elapsed() < watched {
         thread::park_timeout(watched.saturating_sub(began.elapsed()));
     }
-    let second = rustix::param::clock_ticks_per_second() as f64;
-    let share = (ticks(&relay) - used) as f64 / second / began.elapsed().as_secs_f64() * 100.0;
+    let used = processor_time(relay.pid()) - used;
+    let share = used.as_secs_f64() / began.elapsed().as_secs_f64() * 100.0;
     // Past the capture of the test runner.
     let figures =
         format!("{each} bytes and {:.3} % a client, {share:.1} % in all\n", share / count as f64);

@@ -2,17 +2,16 @@
 //! other or what they say; and on the wire all cells look the same. How many messages:
 //! `AC_TEST_MESSAGES`.
 
-use crate::testkit::{common, proxy, relay_client, relay_reader};
+use crate::testkit::{common, keys::contact, proxy, relay_client, relay_reader};
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 
-use anonchat::keys::{Contact, KeyFile};
 use anonchat::proto::relay::cell::WIRE_LEN;
 use anonchat::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::{Home, Running, assert_code, befriend, possible, send};
+use common::{Home, Running, alice_and_bob, assert_code, befriend, number, possible, send};
 use proxy::Proxy;
 use relay_client::Relay;
 use relay_reader::know;
@@ -20,7 +19,7 @@ use relay_reader::know;
 const WORDS: &str = "the treasure lies beneath the old oak";
 
 fn messages() -> usize {
-    std::env::var("AC_TEST_MESSAGES").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+    number("AC_TEST_MESSAGES", 20)
 }
 
 /// All that a process can read of itself; `None` if we may not look.
@@ -49,13 +48,6 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
         rest = &rest[1..];
     }
     false
-}
-
-fn contact(home: &Home) -> Contact {
-    match KeyFile::parse(&std::fs::read(home.public_key_file()).unwrap()) {
-        Ok(KeyFile::Public(contact)) => contact,
-        _ => panic!("no public key file"),
-    }
 }
 
 /// What must not be found, and what to call it.
@@ -119,8 +111,7 @@ fn neither_its_memory_nor_its_log_tells_of_anybody() {
 fn all_cells_have_one_size_on_the_wire() {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let proxy = Proxy::to(relay.port);
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, _bob) = alice_and_bob();
     know(&alice, &relay, "home", relay.port);
     let via = proxy.destination("home");
     let lengths = ["", "x", &"x".repeat(990)].map(|text| {

@@ -10,8 +10,8 @@ use anonchat::crypto::sodium::{KeyPair, random_into};
 use anonchat::keys::Access;
 use anonchat::proto::relay::link::open_access;
 use anonchat::proto::stream::handshake::{HELLO_LEN, Initiator};
-use common::DEADLINE;
-use relay_client::{Relay, shake, unix_ms};
+use common::{DEADLINE, unix_ms};
+use relay_client::{Relay, shake};
 
 /// Says `bytes` as a stranger: not one comes back, and no reset.
 fn draws_nothing(relay: &Relay, bytes: &[u8]) {

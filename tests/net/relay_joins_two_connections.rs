@@ -1,13 +1,13 @@
 //! A relay makes one connection of two that bring the same rendezvous: whatever one says, the other
 //! hears, byte for byte. PROTOCOL.md, 5.6.
 
-use crate::testkit::{common, relay_client};
+use crate::testkit::{common, random::noise, relay_client};
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::thread;
 
-use anonchat::crypto::sodium::{Random, SeededRandom, random};
+use anonchat::crypto::sodium::random;
 use anonchat::proto::relay::cell::{Cell, Command};
 use relay_client::{Relay, packet};
 
@@ -19,18 +19,12 @@ fn joined(relay: &Relay) -> (TcpStream, TcpStream) {
     (first.joined(), second.joined())
 }
 
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    SeededRandom::new(seed).fill(&mut bytes);
-    bytes
-}
-
 #[test]
 fn all_bytes_arrive_both_ways_at_once_and_each_direction_ends_by_itself() {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (first, second) = joined(&relay);
-    let there = noise(3_000_017, 1);
-    let back = noise(2_000_003, 2);
+    let there = noise(1, 3_000_017);
+    let back = noise(2, 2_000_003);
     let say = |mut socket: TcpStream, bytes: Vec<u8>| {
         thread::spawn(move || {
             socket.write_all(&bytes).unwrap();
@@ -54,7 +48,7 @@ fn all_bytes_arrive_both_ways_at_once_and_each_direction_ends_by_itself() {
 fn a_side_that_pauses_holds_up_nobody_else() {
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (first, second) = joined(&relay);
-    let bytes = noise(20_000_000, 3);
+    let bytes = noise(3, 20_000_000);
     let said = thread::spawn({
         let bytes = bytes.clone();
         move || (&first).write_all(&bytes).unwrap()

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
-use common::{Home, Running, eventually, send};
+use common::{Home, Running, eventually, number, send};
 use proxy::Proxy;
 use relay_client::Relay;
 use relay_reader::know;
@@ -19,10 +19,6 @@ use rustix::process::Signal;
 
 /// Everything that was sent is there by then, however many they are.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-fn size(name: &str, default: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// A relay behind two proxies, and three people who know each other and it.
 struct Scene {
@@ -92,13 +88,13 @@ fn listen(scene: &Scene, args: &[&str]) -> Running {
 
 /// Cuts and kills at random until `done`, but no more often than wanted; what every listener wrote.
 fn torment(scene: &Scene, args: &[&str], done: &AtomicBool) -> (Vec<Vec<u8>>, Running) {
-    let mut rng = SeededRandom::new(size("AC_TEST_SEEDS", 1) as u64);
+    let mut rng = SeededRandom::new(number("AC_TEST_SEEDS", 1) as u64);
     let mut below = |limit: usize| {
         let mut draw = [0; 8];
         rng.fill(&mut draw);
         u64::from_be_bytes(draw) as usize % limit
     };
-    let (mut cuts, mut kills) = (size("AC_TEST_CUTS", 6), size("AC_TEST_KILLS", 4));
+    let (mut cuts, mut kills) = (number("AC_TEST_CUTS", 6), number("AC_TEST_KILLS", 4));
     let mut wrote = Vec::new();
     let mut listener = listen(scene, args);
     while !done.load(Ordering::Relaxed) && cuts + kills > 0 {
@@ -161,7 +157,7 @@ fn landed(directory: &Path) -> BTreeMap<String, Vec<usize>> {
 #[test]
 fn every_file_lands_once_and_in_order() {
     let scene = scene();
-    let each = size("AC_TEST_MESSAGES", 40) / 2;
+    let each = number("AC_TEST_MESSAGES", 40) / 2;
     let inbox = scene.bob.path().join("inbox");
     std::fs::create_dir(&inbox).unwrap();
     for (name, home) in &scene.senders {
@@ -195,7 +191,7 @@ fn every_file_lands_once_and_in_order() {
 #[test]
 fn with_a_state_only_what_was_in_doubt_at_a_kill_comes_twice() {
     let scene = scene();
-    let each = size("AC_TEST_MESSAGES", 40) / 2;
+    let each = number("AC_TEST_MESSAGES", 40) / 2;
     let state = scene.bob.path().join("state");
     let senders = send_all(&scene, each, |_, number| {
         (vec!["bob".into()], format!("{number}\n").into_bytes())

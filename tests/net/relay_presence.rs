@@ -1,7 +1,11 @@
 //! `ac-discover --via` says who listens at a relay, to people whom they hear, and says it of nobody
 //! else.
 
-use crate::testkit::{common, relay_client, relay_reader};
+use crate::testkit::{
+    common,
+    keys::{group, identity, public},
+    relay_client, relay_reader,
+};
 
 use std::net::{Shutdown, TcpStream};
 use std::process::Output;
@@ -16,7 +20,7 @@ use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::relay::mailbox::{Channel, epoch};
 use common::{DEADLINE, Home, Running, assert_code, befriend, run};
 use relay_client::{Client, Relay};
-use relay_reader::{group, identity, know, now, public};
+use relay_reader::{know, now};
 use serde_json::Value;
 
 /// A program that listens at a relay, as far as presence goes: it answers probes.

@@ -3,7 +3,6 @@
 
 use crate::testkit::{common, proxy, relay_client, relay_people};
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use anonchat::proto::datagram::ack::Status;
@@ -13,21 +12,10 @@ use proxy::Proxy;
 use relay_client::Relay;
 use relay_people::*;
 
-fn bob_and_alice() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (bob, alice)
-}
-
-/// A port at which nobody listens.
-fn nowhere() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 #[test]
 fn a_relay_that_is_the_only_way_and_was_never_reached_ends_the_listener() {
     let (bob, relay) = (Home::with_identity(), relay());
-    let via = name_at(&relay, &bob, "home", nowhere());
+    let via = name_at(&relay, &bob, "home", free_port());
     let mut listener = Running::start(bob.command("ac-listen", &["--via", &via]));
     listener.wait_stderr("relay home: unreached: 127.0.0.1:");
     assert_eq!(listener.wait_exit(DEADLINE).code(), Some(4), "{}", listener.stderr());
@@ -46,8 +34,8 @@ fn whoever_holds_another_key_is_no_relay_of_ours() {
 
 #[test]
 fn beside_an_address_a_relay_that_is_not_there_ends_nothing_and_is_heard_once_it_is() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
-    let port = nowhere();
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
+    let port = free_port();
     let via = name_at(&relay, &bob, "home", port);
     let listener = Listener::spawn(&bob, &["--via", &via, "127.0.0.1:0"]);
     listener.wait_stderr("relay home: unreached");
@@ -61,8 +49,8 @@ fn beside_an_address_a_relay_that_is_not_there_ends_nothing_and_is_heard_once_it
 
 #[test]
 fn one_of_two_relays_is_enough() {
-    let ((bob, alice), relay, other) = (bob_and_alice(), relay(), relay());
-    let names = [name_at(&other, &bob, "gone", nowhere()), name_of(&relay, &bob)];
+    let ((alice, bob), relay, other) = (alice_and_bob(), relay(), relay());
+    let names = [name_at(&other, &bob, "gone", free_port()), name_of(&relay, &bob)];
     let args = ["--via", &names[0], "--via", &names[1], "-w", "12"];
     let mut listener = Running::start(bob.command("ac-listen", &args));
     listener.wait_stderr("listening at relay home");
@@ -76,8 +64,8 @@ fn one_of_two_relays_is_enough() {
 /// Messages that flow while every link is cut again and again: AC_TEST_MESSAGES of them.
 #[test]
 fn cut_links_lose_double_and_disorder_nothing() {
-    let count = std::env::var("AC_TEST_MESSAGES").map_or(120, |text| text.parse().unwrap());
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let count = number("AC_TEST_MESSAGES", 120);
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let proxy = Proxy::to(relay.port);
     let via = name_at(&relay, &bob, "home", destination_port(&proxy));
     let listener = listen_by(&bob, &[&via], &[]);
@@ -110,7 +98,7 @@ fn destination_port(proxy: &Proxy) -> u16 {
 
 #[test]
 fn what_was_flushed_while_the_link_was_cut_is_acknowledged_on_the_next() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let proxy = Proxy::to(relay.port);
     let via = name_at(&relay, &bob, "home", destination_port(&proxy));
     let listener = listen_by(&bob, &[&via], &[]);
@@ -137,7 +125,7 @@ fn what_was_flushed_while_the_link_was_cut_is_acknowledged_on_the_next() {
 
 #[test]
 fn a_reader_that_pauses_stops_neither_the_link_nor_others() {
-    let ((bob, alice), relay) = (bob_and_alice(), relay());
+    let ((alice, bob), relay) = (alice_and_bob(), relay());
     let name = name_of(&relay, &bob);
     // A pipe that nobody reads.
     let (mut reader, writer) = std::io::pipe().unwrap();

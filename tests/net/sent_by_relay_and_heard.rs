@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, run, send};
+use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, number, run, send};
 use proxy::Proxy;
 use relay_client::Relay;
 use relay_people::{listen, name_of, relay};
@@ -117,7 +117,7 @@ fn every_member_of_a_group_hears_also_who_comes_later() {
 
 #[test]
 fn links_that_are_cut_lose_and_repeat_nothing() {
-    let count = std::env::var("AC_TEST_MESSAGES").map_or(12, |n| n.parse().unwrap());
+    let count = number("AC_TEST_MESSAGES", 12);
     let scene = Scene::new();
     let proxy = Arc::new(Proxy::to(scene.relay.port));
     let via = proxy.destination("home");

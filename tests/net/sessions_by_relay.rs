@@ -3,7 +3,7 @@
 //!
 //! `AC_TEST_CIRCUITS`: senders at once, and files of one sender (12).
 
-use crate::testkit::{common, relay_client, relay_people};
+use crate::testkit::{common, random::bytes, relay_client, relay_people};
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,15 +23,10 @@ use relay_people::*;
 
 /// bob, alice, a relay, and how alice calls it.
 fn scene() -> (Home, Home, Relay, String) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let relay = relay();
     let name = name_of(&relay, &alice);
     (bob, alice, relay, name)
-}
-
-fn bytes(len: usize) -> Vec<u8> {
-    (0..len).map(|n| (n * 31 % 253) as u8).collect()
 }
 
 #[test]
@@ -70,7 +65,7 @@ fn several_streams_at_once_arrive_whole() {
 }
 
 fn circuits() -> usize {
-    std::env::var("AC_TEST_CIRCUITS").map_or(12, |n| n.parse().unwrap())
+    number("AC_TEST_CIRCUITS", 12)
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::testkit::{common, proxy};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{KeyPair, SeededRandom, random, random_into};
 use anonchat::keys::{Contact, Keyring, fingerprint};
@@ -15,7 +15,7 @@ use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{HELLO_LEN, Initiator, REPLY_LEN};
 use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::proto::time::{CLOCK_WINDOW_MS, Now};
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, send};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, send, unix_ms};
 use proxy::Proxy;
 use rustix::process::Signal;
 
@@ -67,10 +67,6 @@ impl Scene {
 
 fn public_key(home: &Home) -> Contact {
     Keyring::at(home.path()).identity_contact().unwrap()
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 struct Stranger(TcpStream);

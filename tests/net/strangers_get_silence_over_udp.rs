@@ -2,14 +2,18 @@
 //! that is off, not even a holder of the public key file who is no contact. And no answer is larger
 //! than what it answers. After each of them a contact is still heard.
 
-use crate::testkit::{common, udp};
+use crate::testkit::{
+    common,
+    keys::{contact, identity},
+    udp,
+};
 
 use anonchat::crypto::sodium::random_into;
 use anonchat::keys::fingerprint;
 use anonchat::keys::{Access, Contact};
 use anonchat::proto::datagram::packet::{Way, mac1, mac1_key};
-use common::{Home, Listener, assert_code, befriend, send};
-use udp::{Going, Proxy, Record, Stranger, contact, identity, packet, unix_ms};
+use common::{Home, Listener, assert_code, befriend, send, unix_ms};
+use udp::{Going, Proxy, Record, Stranger, packet};
 
 /// Packets that any socket buffer holds.
 const BATCH: usize = 40;

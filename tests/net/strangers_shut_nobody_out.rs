@@ -5,7 +5,11 @@
 //! relay (2000; full: 76,000). `AC_TEST_DISCOVERY_STRANGERS`: those on the local network (1000; full:
 //! 2200), of which `AC_TEST_DISCOVERY_PACE` are sent a second (1000; full: 16).
 
-use crate::testkit::{common, machines, relay_client, relay_people, udp};
+use crate::testkit::{
+    common,
+    keys::{contact, identity},
+    machines, relay_client, relay_people, udp,
+};
 
 use anonchat::crypto::sodium::{OsRandom, random};
 use anonchat::proto::datagram::ack::Status;
@@ -14,10 +18,12 @@ use anonchat::proto::datagram::presence::ProbeBody;
 use anonchat::proto::datagram::probe::{Prober, Question};
 use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::time::Now;
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run, send};
+use common::{
+    DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run, send, unix_ms,
+};
 use machines::Lan;
 use relay_people::{Box, Sender, listen, name_of, relay};
-use udp::{Stranger, contact, identity, packet, unix_ms};
+use udp::{Stranger, packet};
 
 /// How far ahead strangers stamp what they send, in milliseconds.
 const AHEAD: u64 = 298_000;

@@ -6,7 +6,7 @@ use crate::testkit::common;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Listener, Running, befriend, eventually};
+use common::{DEADLINE, Listener, Running, alice_and_bob, eventually};
 use rustix::process::Signal;
 
 /// Longer than the patience of `-w 3`.
@@ -14,8 +14,7 @@ const STOPPED: Duration = Duration::from_secs(4);
 
 /// One of the two is stopped in the middle of a message; all of it arrives.
 fn survives(listener_args: &[&str], sender_args: &[&str], stop_listener: bool) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut listener =
         Listener::spawn(&bob, &[&["-n", "1", "127.0.0.1:0"], listener_args].concat());
     let to = listener.destination("bob");

@@ -30,8 +30,7 @@ fn fails(output: &Output, code: i32) -> String {
 }
 
 fn alice_who_knows_bob() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     (bob, alice)
 }
 

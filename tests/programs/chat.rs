@@ -22,12 +22,6 @@ fn has(text: &str) -> impl Fn(&[u8]) -> bool {
     move |bytes| String::from_utf8_lossy(bytes).contains(text)
 }
 
-fn pair() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
-
 /// Bob listens and chats.
 fn bob_chats(bob: &Home, more: &[&str]) -> Listener {
     Listener::spawn(bob, &[&["-i"], more, &["127.0.0.1:0"]].concat())
@@ -35,7 +29,7 @@ fn bob_chats(bob: &Home, more: &[&str]) -> Listener {
 
 #[test]
 fn lines_go_both_ways_and_the_end_of_input_ends_a_chat_once_all_is_acknowledged() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     // Typed before anybody is there: it waits for the first.
     type_line(&mut listener, "good morning");
@@ -61,7 +55,7 @@ fn lines_go_both_ways_and_the_end_of_input_ends_a_chat_once_all_is_acknowledged(
 
 #[test]
 fn an_empty_input_still_asks_whether_they_are_there() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &[]);
     assert_code(&send(&alice, &["-i", &listener.destination("bob")], b""), 0);
     drop(listener);
@@ -71,7 +65,7 @@ fn an_empty_input_still_asks_whether_they_are_there() {
 
 #[test]
 fn who_cannot_be_reached_at_first_ends_a_chat_of_pipes_with_the_reason() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let unreached = send(&alice, &["-i", &format!("bob@{nobody}")], b"hi\n");
     assert_code(&unreached, 4);
@@ -88,7 +82,7 @@ fn who_cannot_be_reached_at_first_ends_a_chat_of_pipes_with_the_reason() {
 
 #[test]
 fn what_makes_no_sense_in_a_chat_is_refused_with_what_to_do() {
-    let (alice, _bob) = pair();
+    let (alice, _bob) = alice_and_bob();
     let wrong = [
         ("ac-send", &["-i", "-u", "bob@127.0.0.1:9"][..]),
         ("ac-send", &["-i", "-z", "bob@127.0.0.1:9"]),
@@ -114,7 +108,7 @@ fn what_makes_no_sense_in_a_chat_is_refused_with_what_to_do() {
 
 #[test]
 fn commands_are_obeyed_and_never_said() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &[]);
     let typed = "/nonsense\n//slash\n/msg nobody hi\n/msg bob for you\n/list\n/help\n/exit\nlate\n";
     let chat = send(&alice, &["-i", &listener.destination("bob")], typed.as_bytes());
@@ -187,7 +181,7 @@ fn a_listener_says_a_line_to_all_who_chat_and_to_nobody_who_only_sends() {
 
 #[test]
 fn who_does_not_chat_hears_the_lines_as_messages() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-n", "2", "127.0.0.1:0"]);
     let chat = send(&alice, &["-i", &listener.destination("bob")], b"one\ntwo\n");
     assert_code(&chat, 0);
@@ -200,8 +194,8 @@ fn who_does_not_chat_hears_the_lines_as_messages() {
 /// Both type while connections break; what a frozen network held back is gone with it.
 #[test]
 fn nothing_is_lost_or_said_twice_when_connections_break() {
-    let rounds = std::env::var("AC_TEST_REDIALS").ok().and_then(|n| n.parse().ok()).unwrap_or(3);
-    let (alice, bob) = pair();
+    let rounds = number("AC_TEST_REDIALS", 3);
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     let path = Proxy::to(listener.port());
     let mut chat = start(&alice, "ac-send", &["-i", &path.destination("bob")]);
@@ -237,7 +231,7 @@ fn nothing_is_lost_or_said_twice_when_connections_break() {
 
 #[test]
 fn who_does_not_come_back_ends_a_chat_of_pipes_with_what_is_undelivered() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     let args = ["-i", "-w", "1s", &listener.destination("bob")];
     let mut chat = start(&alice, "ac-send", &args);
@@ -251,7 +245,7 @@ fn who_does_not_come_back_ends_a_chat_of_pipes_with_what_is_undelivered() {
 
 #[test]
 fn somebody_else_who_cannot_be_reached_ends_nothing_and_is_told() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     alice.import(&carol, "carol");
     let listener = bob_chats(&bob, &[]);
@@ -274,7 +268,7 @@ fn somebody_else_who_cannot_be_reached_ends_nothing_and_is_told() {
 
 #[test]
 fn a_file_goes_in_a_session_of_its_own_and_what_becomes_of_it_is_told() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let inbox = bob.path().join("inbox");
     std::fs::create_dir(&inbox).unwrap();
     let inbox_name = inbox.to_str().unwrap();
@@ -303,7 +297,7 @@ fn a_file_goes_in_a_session_of_its_own_and_what_becomes_of_it_is_told() {
 
 #[test]
 fn a_file_that_is_not_wanted_or_not_there_is_a_scripts_exit_status() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &[]);
     let file = alice.path().join("file");
     std::fs::write(&file, "x").unwrap();
@@ -338,7 +332,7 @@ fn several_are_called_and_one_who_is_not_there_is_the_exit_status_of_a_script() 
 
 #[test]
 fn leaving_without_having_delivered_is_no_success() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     let mut chat = start(&alice, "ac-send", &["-i", "-w", "1s", &listener.destination("bob")]);
     chat.wait_stderr("bob is here");
@@ -360,7 +354,7 @@ fn leaving_without_having_delivered_is_no_success() {
 
 #[test]
 fn a_signal_ends_a_chat_and_the_other_side_knows() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
     listener.wait_stderr("alice is here");
@@ -374,7 +368,7 @@ fn a_signal_ends_a_chat_and_the_other_side_knows() {
 
 #[test]
 fn long_lines_and_many_lines_arrive_whole_and_in_order() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &[]);
     let mut text = String::new();
     for n in 0..3000 {
@@ -407,7 +401,7 @@ fn any_lines() -> Vec<u8> {
 
 #[test]
 fn a_piped_line_arrives_as_it_is_and_as_one_message() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let input = any_lines();
     let listener = bob_chats(&bob, &[]);
     assert_code(&send(&alice, &["-i", &listener.destination("bob")], &input), 0);
@@ -426,7 +420,7 @@ fn a_piped_line_arrives_as_it_is_and_as_one_message() {
 
 #[test]
 fn a_line_that_is_said_by_a_listener_arrives_as_it_is() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let input = any_lines();
     let mut listener = bob_chats(&bob, &[]);
     let chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
@@ -438,7 +432,7 @@ fn a_line_that_is_said_by_a_listener_arrives_as_it_is() {
 
 #[test]
 fn reports_of_a_long_line_come_in_parts() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &["--json"]);
     let long = format!("{}\n", "é".repeat(100_000));
     let chat = send(&alice, &["-i", "--json", &listener.destination("bob")], long.as_bytes());
@@ -455,7 +449,7 @@ fn reports_of_a_long_line_come_in_parts() {
 
 #[test]
 fn a_line_that_is_too_long_is_told_and_nothing_else_is_lost() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &[]);
     for end in [&b"\n"[..], b"\nafter\n", b""] {
         let input = [b"before\n", &vec![b'x'; 1_048_577][..], end].concat();
@@ -469,7 +463,7 @@ fn a_line_that_is_too_long_is_told_and_nothing_else_is_lost() {
 
 #[test]
 fn a_command_that_is_not_utf8_is_not_said_to_everybody() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = bob_chats(&bob, &[]);
     let input = b"/msg carol \xe9\n//\xe9\n";
     let chat = send(&alice, &["-i", &listener.destination("bob")], input);
@@ -484,7 +478,7 @@ fn json_of(said: &[u8]) -> Vec<serde_json::Value> {
 
 #[test]
 fn who_is_killed_while_idle_is_lost_and_gets_what_was_typed_when_they_are_back() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &["--json"]);
     let port = listener.port();
     let mut chat = start(&alice, "ac-send", &["-i", "--json", &listener.destination("bob")]);
@@ -512,7 +506,7 @@ fn who_is_killed_while_idle_is_lost_and_gets_what_was_typed_when_they_are_back()
 
 #[test]
 fn what_waits_for_one_who_does_not_come_back_is_no_success() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     let mut chat = start(&alice, "ac-send", &["-i", &listener.destination("bob")]);
     listener.wait_stderr("alice is here");
@@ -526,7 +520,7 @@ fn what_waits_for_one_who_does_not_come_back_is_no_success() {
 
 #[test]
 fn who_leaves_in_order_is_shown_to_have_left() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &["--json"]);
     let to = listener.destination("bob");
     let ways: [fn(&mut Running); 5] = [
@@ -578,7 +572,7 @@ fn a_stranger_whose_connection_is_cut_is_not_said_to_have_left() {
 
 #[test]
 fn a_history_keeps_both_directions() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = bob_chats(&bob, &[]);
     let history = alice.path().join("history");
     let history = history.to_str().unwrap();

@@ -20,8 +20,7 @@ struct Chat {
 
 /// Bob listens and chats; alice, who has no address, calls him.
 fn chat(of_bob: &[&str], of_alice: &[&str]) -> Chat {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &[&["-i"], of_bob, &["127.0.0.1:0"]].concat());
     let to = listener.destination("bob");
     let caller = Running::start(alice.command("ac-send", &[&["-i"], of_alice, &[&to]].concat()));

@@ -101,8 +101,7 @@ fn two_people_chat_and_one_of_them_is_killed_and_comes_back() {
     if !need("tmux") {
         return;
     }
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let before = files(&[&alice, &bob]);
     let tmux = Tmux::new();
     let run = |home: &Home, program: &str, args: &str| {

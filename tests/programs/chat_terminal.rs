@@ -1,7 +1,7 @@
 //! Chat on a terminal: what arrives stands above the line that is being typed and never disturbs it,
 //! whatever a peer writes; and the terminal is as it was, however a chat ends.
 
-use crate::testkit::common;
+use crate::testkit::{common, screen::terminal};
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{InputModes, LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// A terminal of 80 columns whose program chats on it.
@@ -34,17 +33,7 @@ impl Terminal {
         if !need("setsid") {
             return None;
         }
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
-        let opened = openpt(flags).and_then(|controller| {
-            grantpt(&controller)?;
-            unlockpt(&controller)?;
-            let user = ioctl_tiocgptpeer(&controller, flags)?;
-            Ok((File::from(controller), File::from(user)))
-        });
-        if !possible(opened.is_ok(), "mount /dev/pts") {
-            return None;
-        }
-        let (keyboard, user) = opened.unwrap();
+        let (keyboard, user) = terminal()?;
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&user, size).unwrap();
         let shown = Arc::new(Mutex::new(Vec::new()));
@@ -97,15 +86,9 @@ fn modes(terminal: &File) -> (LocalModes, InputModes) {
     (modes.local_modes, modes.input_modes)
 }
 
-fn pair() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
-
 /// Bob chats by pipes, Alice on a terminal; both know that they are there.
 fn scene(more: &[&str]) -> Option<(Listener, Terminal, [Home; 2])> {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["-i", "127.0.0.1:0"]);
     // Without -i: somebody who types on a terminal chats.
     let destination = listener.destination("bob");
@@ -203,7 +186,7 @@ fn nothing_that_a_peer_writes_reaches_the_terminal_raw() {
 
 #[test]
 fn a_flood_disturbs_nobody_who_types_and_loses_nothing() {
-    let lines = std::env::var("AC_TEST_FLOOD").ok().and_then(|n| n.parse().ok()).unwrap_or(5000);
+    let lines = number("AC_TEST_FLOOD", 5000);
     let Some((mut listener, mut terminal, _homes)) = scene(&[]) else { return };
     let mut flood: String = (0..lines).map(|n| format!("flood {n}\n")).collect();
     // One line as long as ten screens among them.
@@ -250,7 +233,7 @@ fn the_terminal_is_as_it_was_however_a_chat_ends() {
 
 #[test]
 fn an_error_at_the_beginning_leaves_the_terminal_as_it_was() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let Some(mut terminal) = Terminal::run(&bob, "ac-listen", &["-i", &address]) else { return };
@@ -268,7 +251,7 @@ fn an_error_at_the_beginning_leaves_the_terminal_as_it_was() {
 
 #[test]
 fn a_terminal_that_cannot_edit_still_chats() {
-    let (alice, bob) = pair();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-i", "127.0.0.1:0"]);
     let args = [&listener.destination("bob")[..]];
     let terminal = Terminal::of_type("dumb", &alice, "ac-send", &args);

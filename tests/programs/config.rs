@@ -31,12 +31,6 @@ fn refused(home: &Home, args: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn bob_and_alice() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (bob, alice)
-}
-
 /// A sender whose message is under way.
 fn live(alice: &Home, listener: &Listener) -> Running {
     let mut sender = Running::start(alice.command("ac-send", &[&listener.destination("bob")]));
@@ -46,7 +40,7 @@ fn live(alice: &Home, listener: &Listener) -> Running {
 
 #[test]
 fn an_inbox_takes_files_and_limits_them_unless_the_command_line_says_otherwise() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     write(&bob, "inbox = \"~/inbox\"\n[limits]\nmax-file = \"1k\"\n");
     fs::write(alice.path().join("file"), [1; 2000]).unwrap();
     let (code, said) = refused(&bob, &["127.0.0.1:0"]);
@@ -70,11 +64,6 @@ fn an_inbox_takes_files_and_limits_them_unless_the_command_line_says_otherwise()
     // No file can come, so that there need not be a place for one.
     drop(Listener::spawn(&bob, &["-u", "127.0.0.1:0"]));
     assert_eq!(refused(&alice, &["--max-file", "1k", "127.0.0.1:0"]).0, Some(2));
-}
-
-/// A port that nobody listens on now.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("0.0.0.0", 0)).unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -227,7 +216,7 @@ fn a_mistake_is_wrong_usage_and_shown_with_file_and_line() {
 
 #[test]
 fn a_listener_without_an_operand_listens_on_the_port_and_one_with_an_operand_does_not() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let port = free_port();
     write(&bob, &format!("port = {port}\n"));
     let listener = Listener::spawn(&bob, &["-1"]);
@@ -243,7 +232,7 @@ fn a_listener_without_an_operand_listens_on_the_port_and_one_with_an_operand_doe
 
 #[test]
 fn the_limits_hold_and_options_win_over_them() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     for (text, what) in [
         ("max-per-contact = 1", "alice: too many sessions at once"),
         ("max-clients = 1", "too many sessions at once"),
@@ -278,7 +267,7 @@ fn the_limits_hold_and_options_win_over_them() {
 
 #[test]
 fn the_silence_is_that_of_a_session_and_the_listener_goes_on() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     write(&bob, "[limits]\nsilence = \"1s\"\n");
     let mut listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let mut paused = live(&alice, &listener);
@@ -418,7 +407,7 @@ fn file_relay(home: &Home, name: &str, address: &str) {
 
 #[test]
 fn a_name_of_which_nothing_says_where_it_is_is_looked_for_at_the_relay() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     // Nobody listens at either place, so that the error says which one was tried.
     let (relay, elsewhere) = (free_port(), free_port());
     file_relay(&alice, "home", &format!("127.0.0.1:{relay}"));
@@ -448,7 +437,7 @@ fn a_name_of_which_nothing_says_where_it_is_is_looked_for_at_the_relay() {
 
 #[test]
 fn a_listener_without_an_operand_listens_at_the_relays_and_one_that_says_where_does_not() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     for home in [&alice, &bob] {
         relay_reader::know(home, &relay, "home", relay.port);

@@ -4,7 +4,7 @@
 //! Known limit, not tested here: a message is given up 5 minutes after it was made, so a reader
 //! that pauses for longer than that ends the run with exit status 6.
 
-use crate::testkit::{common, udp};
+use crate::testkit::{common, keys, udp};
 
 use std::fs::File;
 use std::io::{Read as _, Write as _, pipe};
@@ -22,15 +22,9 @@ use anonchat::proto::datagram::receiver::{Arrival, Receiver};
 use anonchat::proto::time::Now;
 use anonchat::sched::mux::HELD_TIME;
 use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, program, run, send,
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, eventually, program, run, send,
 };
 use rustix::process::Signal;
-
-fn two() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
 
 fn listen(home: &Home, args: &[&str]) -> Listener {
     Listener::spawn(home, &[&["-u", "127.0.0.1:0"], args].concat())
@@ -63,7 +57,7 @@ fn pass(time: Duration, mut meanwhile: impl FnMut()) {
 
 #[test]
 fn when_stdin_ends_everything_is_acknowledged_and_the_next_is_heard() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &[]);
     let mut sender = in_the_middle(&alice, &listener, &[], "one\n");
     assert!(sender.poll_exit().is_none());
@@ -75,7 +69,7 @@ fn when_stdin_ends_everything_is_acknowledged_and_the_next_is_heard() {
 
 #[test]
 fn a_full_disk_is_8_for_the_sender_and_1_for_the_listener() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let full = File::options().write(true).open("/dev/full").unwrap();
     let mut listener = listen_to(&bob, &[], full);
     let sent = send(&alice, &["-u", &listener.destination("bob")], b"hi\n");
@@ -87,7 +81,7 @@ fn a_full_disk_is_8_for_the_sender_and_1_for_the_listener() {
 
 #[test]
 fn a_reader_that_goes_away_within_a_run_is_8_for_the_sender_and_1_for_the_listener() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (mut reader, writer) = pipe().unwrap();
     let mut listener = listen_to(&bob, &[], writer);
     let to = listener.destination("bob");
@@ -102,7 +96,7 @@ fn a_reader_that_goes_away_within_a_run_is_8_for_the_sender_and_1_for_the_listen
 
 #[test]
 fn an_idle_listener_whose_reader_goes_away_ends_at_once() {
-    let (_alice, bob) = two();
+    let (_alice, bob) = alice_and_bob();
     let (reader, writer) = pipe().unwrap();
     let mut listener = listen_to(&bob, &[], writer);
     let began = Instant::now();
@@ -114,7 +108,7 @@ fn an_idle_listener_whose_reader_goes_away_ends_at_once() {
 
 #[test]
 fn a_reader_that_pauses_longer_than_anybodys_patience_loses_nothing() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let (mut reader, writer) = pipe().unwrap();
     let mut listener = listen_to(&bob, &["-n", "2", "-w", "1s"], writer);
     let to = listener.destination("bob");
@@ -145,7 +139,7 @@ fn a_reader_that_pauses_longer_than_anybodys_patience_loses_nothing() {
 
 #[test]
 fn a_sender_that_is_killed_is_cut_off_within_the_listeners_patience_and_others_are_heard() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-w", "2s", "--status-fd", "2"]);
     let to = listener.destination("bob");
     let mut sender = in_the_middle(&alice, &listener, &[], "half");
@@ -164,7 +158,7 @@ fn a_sender_that_is_killed_is_cut_off_within_the_listeners_patience_and_others_a
 
 #[test]
 fn an_owner_that_pauses_while_another_waits_is_cut_though_it_is_alive() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &["-w", "1500ms"]);
     let to = listener.destination("bob");
     let mut owner = in_the_middle(&alice, &listener, &["-w", "1s"], "owner ");
@@ -175,7 +169,7 @@ fn an_owner_that_pauses_while_another_waits_is_cut_though_it_is_alive() {
 
 #[test]
 fn a_sender_that_has_not_said_a_byte_keeps_nobody_waiting_though_it_is_stopped() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &["-vv", "-w", "20s"]);
     let to = listener.destination("bob");
     let silent = alice.command("ac-send", &["-u", "-w", "1s", &to]);
@@ -195,7 +189,7 @@ fn a_sender_that_has_not_said_a_byte_keeps_nobody_waiting_though_it_is_stopped()
 
 #[test]
 fn a_sender_that_is_stopped_in_mid_run_keeps_others_waiting_for_the_listeners_patience() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &["-w", "1500ms"]);
     let to = listener.destination("bob");
     let mut owner = in_the_middle(&alice, &listener, &["-w", "30s"], "owner ");
@@ -208,7 +202,7 @@ fn a_sender_that_is_stopped_in_mid_run_keeps_others_waiting_for_the_listeners_pa
 
 #[test]
 fn a_listener_that_is_killed_is_6_for_the_sender_within_its_patience() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &[]);
     let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "half");
     listener.kill();
@@ -221,7 +215,7 @@ fn a_listener_that_is_killed_is_6_for_the_sender_within_its_patience() {
 
 #[test]
 fn a_listener_that_is_restarted_in_the_middle_of_a_message_prints_all_of_it() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     // Its reader pauses: a message that is there stays in the middle.
     let (reader, mut writer) = pipe().unwrap();
     writer.write_all(&[b'.'; 1 << 16]).unwrap();
@@ -243,7 +237,7 @@ fn a_listener_that_is_restarted_in_the_middle_of_a_message_prints_all_of_it() {
 
 #[test]
 fn a_listener_that_is_restarted_in_the_middle_of_a_run_is_6_for_the_sender_and_prints_nothing() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &[]);
     let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "half");
     let port = listener.port();
@@ -257,7 +251,7 @@ fn a_listener_that_is_restarted_in_the_middle_of_a_run_is_6_for_the_sender_and_p
 
 /// Somebody who has `home`'s key, acknowledges the first packet that comes, and is gone.
 fn acknowledges_and_goes(home: &Home) -> (u16, std::thread::JoinHandle<()>) {
-    let (me, socket) = (udp::identity(home), UdpSocket::bind("127.0.0.1:0").unwrap());
+    let (me, socket) = (keys::identity(home), UdpSocket::bind("127.0.0.1:0").unwrap());
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let port = socket.local_addr().unwrap().port();
     let key = LocalKey::new(me.pair.duplicate(), me.access.as_bytes());
@@ -265,7 +259,7 @@ fn acknowledges_and_goes(home: &Home) -> (u16, std::thread::JoinHandle<()>) {
     let gone = std::thread::spawn(move || {
         let mut space = [0; PACKET_LEN];
         let (_, from) = socket.recv_from(&mut space).unwrap();
-        let now = Now { mono: Duration::ZERO, unix_ms: udp::unix_ms() };
+        let now = Now { mono: Duration::ZERO, unix_ms: common::unix_ms() };
         let mut admit = |_: &Arrival<'_>| Admission::Contact;
         receiver.feed(&space, from, now, &mut admit, &mut Vec::new());
         for acks in receiver.take_acks() {
@@ -277,7 +271,7 @@ fn acknowledges_and_goes(home: &Home) -> (u16, std::thread::JoinHandle<()>) {
 
 #[test]
 fn a_listener_that_is_killed_after_its_first_ack_is_always_6() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     for count in [1, 2, 1, 2, 1, 1] {
         let gone: Vec<_> = (0..count).map(|_| acknowledges_and_goes(&bob)).collect();
         let to: Vec<_> = gone.iter().map(|(port, _)| format!("bob@127.0.0.1:{port}")).collect();
@@ -290,7 +284,7 @@ fn a_listener_that_is_killed_after_its_first_ack_is_always_6() {
 
 #[test]
 fn a_listener_that_is_killed_while_the_input_idles_is_6_for_the_sender_too() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &[]);
     let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "half");
     listener.kill();
@@ -299,7 +293,7 @@ fn a_listener_that_is_killed_while_the_input_idles_is_6_for_the_sender_too() {
 
 #[test]
 fn where_nobody_listens_is_4_at_once() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let to = format!("bob@127.0.0.1:{port}");
     for args in [["-u", to.as_str()].as_slice(), &["-u", "-z", &to]] {
@@ -315,7 +309,7 @@ fn where_nobody_listens_is_4_at_once() {
 
 #[test]
 fn where_nobody_answers_is_5_after_the_patience_that_was_asked_for() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = format!("bob@{}", hole.local_addr().unwrap());
     for args in [["-u", "-w", "1s", &to].as_slice(), &["-u", "-z", "-w", "1s", &to]] {
@@ -331,7 +325,7 @@ fn where_nobody_answers_is_5_after_the_patience_that_was_asked_for() {
 
 #[test]
 fn where_nobody_answers_is_5_after_10_seconds() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = format!("bob@{}", hole.local_addr().unwrap());
     let began = Instant::now();
@@ -342,7 +336,7 @@ fn where_nobody_answers_is_5_after_10_seconds() {
 
 #[test]
 fn an_input_that_idles_longer_than_the_listeners_patience_is_kept_alive() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-1", "-w", "1500ms"]);
     let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "before ");
     pass(Duration::from_secs(4), || {
@@ -357,7 +351,7 @@ fn an_input_that_idles_longer_than_the_listeners_patience_is_kept_alive() {
 
 #[test]
 fn a_listener_that_hears_nobody_for_its_patience_is_4() {
-    let (_alice, bob) = two();
+    let (_alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-w", "300ms"]);
     assert_eq!(listener.wait_exit(DEADLINE).code(), Some(4));
     assert!(listener.stderr().contains("heard nobody for 0.3 s"));
@@ -365,7 +359,7 @@ fn a_listener_that_hears_nobody_for_its_patience_is_4() {
 
 #[test]
 fn both_die_of_the_signal_that_they_get() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
         let mut listener = listen(&bob, &[]);
         let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "half");
@@ -380,7 +374,7 @@ fn both_die_of_the_signal_that_they_get() {
 
 #[test]
 fn a_sender_that_waits_for_an_answer_dies_of_a_signal_at_once() {
-    let (alice, _bob) = two();
+    let (alice, _bob) = alice_and_bob();
     let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
     let to = format!("bob@{}", hole.local_addr().unwrap());
     for args in [["-u", to.as_str()].as_slice(), &["-u", "-z", &to]] {
@@ -395,7 +389,7 @@ fn a_sender_that_waits_for_an_answer_dies_of_a_signal_at_once() {
 
 #[test]
 fn stdin_may_be_a_file_or_dev_null_or_closed() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &["-0", "-n", "4"]);
     let to = listener.destination("bob");
     let file = alice.path().join("input");
@@ -417,7 +411,7 @@ fn stdin_may_be_a_file_or_dev_null_or_closed() {
 
 #[test]
 fn an_input_that_cannot_be_read_is_1_and_no_end_of_the_message() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &["-0"]);
     let to = listener.destination("bob");
     let mut command = alice.command("ac-send", &["-u", &to]);
@@ -429,11 +423,11 @@ fn an_input_that_cannot_be_read_is_1_and_no_end_of_the_message() {
 
 #[test]
 fn a_run_that_lost_something_for_good_frees_the_output_at_once() {
-    let (alice, bob) = two();
+    let (alice, bob) = alice_and_bob();
     let listener = listen(&bob, &[]);
-    let (me, to) = (udp::identity(&alice), udp::contact(&bob));
+    let (me, to) = (keys::identity(&alice), keys::contact(&bob));
     let sealer = Sealer::new(&me.pair, &to.public, to.access.as_bytes());
-    let (run, time_ms, line) = (random(), udp::unix_ms(), udp::Stranger::to(listener.port()));
+    let (run, time_ms, line) = (random(), common::unix_ms(), udp::Stranger::to(listener.port()));
     let say = |sequence, of, body: &[u8]| {
         let (kind, way, id) = (Kind::Message, Way::Network, MessageId { run, sequence });
         let head = Head { kind, way, more: true, id, time_ms, ack_key: &[7; 32], fragment: 0, of };

@@ -1,15 +1,16 @@
 //! `-b`: bytes both ways, each direction with an end of its own.
 
-use crate::testkit::common;
+use crate::testkit::{common, screen::terminal};
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
+use common::{
+    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, number, run, send,
+};
 use rustix::process::Signal;
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 /// Two people, of whom bob listens with `args`.
 struct Pair {
@@ -123,7 +124,7 @@ fn when_the_listeners_input_ends_the_other_direction_goes_on() {
 
 #[test]
 fn big_streams_cross_without_waiting_for_each_other() {
-    let mib = std::env::var("AC_TEST_DUPLEX_MIB").map_or(12, |size| size.parse().unwrap());
+    let mib = number("AC_TEST_DUPLEX_MIB", 12);
     let (there, back) = (noise(mib << 20, 1), noise((mib << 20) + 12_345, 2));
     let pair = Pair::new();
     let mut listener = pair.listener(&["-b"]);
@@ -352,16 +353,7 @@ fn nobody_there_is_code_4_and_the_wrong_key_is_code_5() {
 
 #[test]
 fn on_a_terminal_what_the_peer_says_is_made_harmless() {
-    let opened = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).and_then(|controller| {
-        grantpt(&controller)?;
-        unlockpt(&controller)?;
-        let user = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-        Ok((File::from(controller), user))
-    });
-    if !common::possible(opened.is_ok(), "mount /dev/pts") {
-        return;
-    }
-    let (mut controller, user) = opened.unwrap();
+    let Some((mut controller, user)) = terminal() else { return };
     let pair = Pair::new();
     let mut listener = pair.listener(&["-b"]);
     let mut command = pair.command(&listener, &["-b"]);

@@ -1,6 +1,6 @@
 //! How a stream ends, over TCP: each row of the table in ac(7).
 
-use crate::testkit::{common, proxy};
+use crate::testkit::{common, proxy, screen::terminal};
 
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::KeyPair;
 use anonchat::keys::{Keyring, Passphrase, Passphrases};
@@ -19,19 +19,15 @@ use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::Kind;
 use anonchat::proto::stream::session::Session;
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, program, run, send};
+use common::{
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, befriend, program, run, send,
+    unix_ms,
+};
 use proxy::Proxy;
 use rustix::process::Signal;
 
 /// More than everything between the two programs' pipes can hold, sockets included.
 const LONG: usize = 24 << 20;
-
-/// Alice and Bob, who know each other.
-fn friends() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
 
 /// Bob's listener, whose stdout only the test reads.
 fn listen_into_pipe(bob: &Home, args: &[&str]) -> (Listener, PipeReader) {
@@ -63,7 +59,7 @@ fn spent(since: Instant) -> Duration {
 
 #[test]
 fn the_end_of_stdin_ends_the_message_and_the_listener_hears_the_next() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     for text in ["first\n", "", "second\n"] {
         assert_code(&send(&alice, &[&listener.destination("bob")], text.as_bytes()), 0);
@@ -73,7 +69,7 @@ fn the_end_of_stdin_ends_the_message_and_the_listener_hears_the_next() {
 
 #[test]
 fn every_kind_of_stdin_works() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-0", "-n", "6", "127.0.0.1:0"]);
     let to = listener.destination("bob");
     let file = alice.path().join("input");
@@ -107,9 +103,9 @@ fn every_kind_of_stdin_works() {
 
 #[test]
 fn a_terminal_is_read_to_its_end_of_file() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
-    let (mut keyboard, terminal) = terminal();
+    let Some((mut keyboard, terminal)) = terminal() else { return };
     let mut command = alice.command("ac-send", &[&listener.destination("bob")]);
     command.stdin(terminal);
     let mut sender = Running::start(command);
@@ -118,21 +114,9 @@ fn a_terminal_is_read_to_its_end_of_file() {
     listener.wait_stdout("what was typed", |out| out == b"typed\n");
 }
 
-/// The two ends of a pseudo-terminal: whoever types, and the terminal itself.
-fn terminal() -> (File, File) {
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-    let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&keyboard).unwrap();
-    unlockpt(&keyboard).unwrap();
-    let name = ptsname(&keyboard, Vec::new()).unwrap();
-    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
-    let terminal = rustix::fs::open(&*name, flags, rustix::fs::Mode::empty()).unwrap();
-    (keyboard.into(), terminal.into())
-}
-
 #[test]
 fn a_reader_that_goes_away_ends_the_listener_and_is_no_delivery() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let (mut listener, mut reader) = listen_into_pipe(&bob, &[]);
     let mut sender = start_send(&alice, &[&listener.destination("bob")]);
     sender.feed(long());
@@ -147,7 +131,7 @@ fn a_reader_that_goes_away_ends_the_listener_and_is_no_delivery() {
 
 #[test]
 fn a_reader_that_goes_away_ends_an_idle_listener_at_once() {
-    let (_alice, bob) = friends();
+    let (_alice, bob) = alice_and_bob();
     let (mut listener, reader) = listen_into_pipe(&bob, &[]);
     drop(reader);
     let began = Instant::now();
@@ -157,7 +141,7 @@ fn a_reader_that_goes_away_ends_an_idle_listener_at_once() {
 
 #[test]
 fn a_reader_that_goes_away_ends_a_listener_whose_message_pauses() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let (mut listener, mut reader) = listen_into_pipe(&bob, &[]);
     let mut sender = send_without_end(&alice, &[&listener.destination("bob")]);
     reader.read_exact(&mut [0; 6]).unwrap();
@@ -168,7 +152,7 @@ fn a_reader_that_goes_away_ends_a_listener_whose_message_pauses() {
 
 #[test]
 fn a_full_disk_is_no_delivery() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     for size in [3, LONG] {
         let mut command = bob.command("ac-listen", &["127.0.0.1:0"]);
         command.stdout(File::options().write(true).open("/dev/full").unwrap());
@@ -181,7 +165,7 @@ fn a_full_disk_is_no_delivery() {
 
 #[test]
 fn a_reader_that_pauses_stalls_only_what_is_for_it() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     befriend(&carol, "carol", &bob, "bob");
     let (mut listener, mut reader) = listen_into_pipe(&bob, &["-n", "2", "-w", "1s"]);
@@ -216,7 +200,7 @@ fn a_reader_that_pauses_stalls_only_what_is_for_it() {
 
 #[test]
 fn a_listener_whose_reader_pauses_dies_of_a_signal_at_once() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let (mut listener, mut reader) = listen_into_pipe(&bob, &[]);
     let mut sender = start_send(&alice, &[&listener.destination("bob")]);
     sender.feed(long());
@@ -230,7 +214,7 @@ fn a_listener_whose_reader_pauses_dies_of_a_signal_at_once() {
 
 #[test]
 fn a_killed_sender_is_reported_and_others_are_heard() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let to = listener.destination("bob");
     let mut sender = send_without_end(&alice, &[&to]);
@@ -243,7 +227,7 @@ fn a_killed_sender_is_reported_and_others_are_heard() {
 
 #[test]
 fn a_killed_listener_ends_the_sender_at_once() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let mut idle = send_without_end(&alice, &[&listener.destination("bob")]);
     listener.wait_stdout("the beginning", |out| out == b"begun ");
@@ -255,7 +239,7 @@ fn a_killed_listener_ends_the_sender_at_once() {
 
 #[test]
 fn an_interrupted_sender_tells_the_listener() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let to = listener.destination("bob");
     let mut sender = send_without_end(&alice, &[&to]);
@@ -268,7 +252,7 @@ fn an_interrupted_sender_tells_the_listener() {
 
 #[test]
 fn a_stopped_listener_tells_the_sender() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let mut sender = send_without_end(&alice, &[&listener.destination("bob")]);
     listener.wait_stdout("the beginning", |out| out == b"begun ");
@@ -280,7 +264,7 @@ fn a_stopped_listener_tells_the_sender() {
 
 #[test]
 fn a_dead_network_ends_the_sender_after_its_patience_and_the_listener_goes_on() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     befriend(&carol, "carol", &bob, "bob");
     let listener = Listener::spawn(&bob, &["-w", "2s", "127.0.0.1:0"]);
@@ -303,7 +287,7 @@ fn a_dead_network_ends_the_sender_after_its_patience_and_the_listener_goes_on() 
 
 #[test]
 fn a_dead_network_ends_a_sender_that_pours_too() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let proxy = Proxy::to(listener.port());
     let mut sender = start_send(&alice, &["-w", "1s", &proxy.destination("bob")]);
@@ -317,7 +301,7 @@ fn a_dead_network_ends_a_sender_that_pours_too() {
 
 #[test]
 fn a_truncated_stream_is_never_a_delivery() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     for passed in [2000, 300_000, 3 << 20] {
         let proxy = Proxy::to(listener.port());
@@ -335,7 +319,7 @@ fn a_truncated_stream_is_never_a_delivery() {
 
 #[test]
 fn a_stream_cut_between_its_end_and_the_acknowledgement_is_6() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     // The reader has not read everything when the cut comes, so nothing can be acknowledged.
     let (listener, mut reader) = listen_into_pipe(&bob, &[]);
     let proxy = Proxy::to(listener.port());
@@ -351,7 +335,7 @@ fn a_stream_cut_between_its_end_and_the_acknowledgement_is_6() {
 
 #[test]
 fn a_message_that_pauses_longer_than_the_listeners_patience_is_whole() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-1", "-w", "1s", "127.0.0.1:0"]);
     let mut sender = send_without_end(&alice, &[&listener.destination("bob")]);
     listener.wait_stdout("the beginning", |out| out == b"begun ");
@@ -369,7 +353,7 @@ fn a_message_that_pauses_longer_than_the_listeners_patience_is_whole() {
 
 #[test]
 fn a_sender_that_says_nothing_while_others_wait_is_cut_after_the_patience() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     befriend(&carol, "carol", &bob, "bob");
     let listener = Listener::spawn(&bob, &["-w", "1s", "127.0.0.1:0"]);
@@ -399,7 +383,7 @@ fn a_peer_that_pours_does_not_hold_a_listener_that_ends() {
 
 #[test]
 fn a_peer_that_pours_does_not_hold_a_sender_that_is_stopped() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let ear = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = format!("bob@127.0.0.1:{}", ear.local_addr().unwrap().port());
     let mut sender = start_send(&alice, &[&to]);
@@ -467,8 +451,4 @@ fn answer(bob: &Home, socket: &mut TcpStream) -> Session {
     let mut confirm = [0; CONFIRM_LEN];
     socket.read_exact(&mut confirm).unwrap();
     responder.finish(&confirm).unwrap().0
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }

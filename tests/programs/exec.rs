@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, run, send};
+use common::{
+    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, number, run, send,
+};
 use rustix::process::{Pid, Signal};
 
 /// Two people; bob listens.
@@ -326,7 +328,7 @@ fn hundreds_of_runs_leave_nothing_behind() {
     };
     run_some(10);
     let before = settled(&listener);
-    run_some(std::env::var("AC_TEST_EXEC_RUNS").map_or(200, |runs| runs.parse().unwrap()));
+    run_some(number("AC_TEST_EXEC_RUNS", 200));
     eventually("as many threads and descriptors as before", DEADLINE, || {
         let now = settled(&listener);
         (now.0 <= before.0 && now.1 <= before.1).then_some(())

@@ -10,13 +10,15 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
 
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, program, run, send};
+use common::{
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, befriend, free_port, program,
+    run, send,
+};
 use rustix::process::Signal;
 
 /// Alice and Bob, who know each other, and Bob's listener.
 fn scene(args: &[&str]) -> (Home, Home, Listener) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &[args, &["127.0.0.1:0"]].concat());
     (alice, bob, listener)
 }
@@ -56,11 +58,6 @@ fn send_fails(home: &Home, args: &[&str], code: i32) -> (String, String) {
 
 fn listen_fails(home: &Home, args: &[&str], code: i32) -> (String, String) {
     fails(&run(home.command("ac-listen", args), b"", DEADLINE), "ac-listen", code)
-}
-
-/// A port of this machine where nobody listens.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Answers one caller on a port of this machine.
@@ -484,8 +481,7 @@ fn a_signal_during_connecting_kills_too() {
 
 #[test]
 fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut nohup = Command::new("nohup");
     nohup.arg(program("ac-listen")).args(["-v", "127.0.0.1:0"]);
     bob.at_home(&mut nohup);

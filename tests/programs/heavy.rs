@@ -1,12 +1,12 @@
 //! Long streams in constant memory, byte for byte the same, and many senders at once. The sizes come
 //! from AC_TEST_STREAM_BYTES (full: 4294967296) and AC_TEST_SENDERS (full: 200).
 
-use crate::testkit::{common, proxy};
+use crate::testkit::{common, measure::peak_resident_kib, proxy};
 
 use std::io::{PipeReader, Read, Write};
 use std::time::Duration;
 
-use common::{DEADLINE, Home, Listener, Running, befriend, eventually};
+use common::{DEADLINE, Home, Listener, Running, alice_and_bob, eventually, number};
 use proxy::Proxy;
 
 /// Resident memory that either program may ever have had.
@@ -15,14 +15,9 @@ const MAX_RESIDENT_KIB: u64 = 24 * 1024;
 /// checked faster than the programs carry it.
 const BLOCK: usize = 1 << 20;
 
-fn size(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
 /// A person's listener and somebody who is heard there.
 fn scene() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     (alice, bob)
 }
 
@@ -62,17 +57,10 @@ fn assert_same(mut from: PipeReader, total: u64) -> PipeReader {
     from
 }
 
-/// The most memory that a running program has ever had resident.
-fn peak_resident_kib(running: &Running) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse().ok()
-}
-
 #[test]
 fn a_long_stream_arrives_byte_for_byte_in_constant_memory() {
     // Odd, so that the end falls on no boundary.
-    let total = size("AC_TEST_STREAM_BYTES", 64 << 20) - 1;
+    let total = number("AC_TEST_STREAM_BYTES", 64 << 20) - 1;
     let patience = Duration::from_secs(30 + total / 20_000_000);
     let (alice, bob) = scene();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -108,7 +96,7 @@ fn a_long_stream_arrives_byte_for_byte_in_constant_memory() {
 
 #[test]
 fn a_slow_network_takes_no_more_memory() {
-    let total = size("AC_TEST_STREAM_BYTES", 64 << 20).min(256 << 20);
+    let total = number("AC_TEST_STREAM_BYTES", 64 << 20).min(256 << 20);
     let (alice, bob) = scene();
     let mut command = bob.command("ac-listen", &["127.0.0.1:0"]);
     command.stdout(std::fs::File::create("/dev/null").unwrap());
@@ -133,7 +121,7 @@ fn a_slow_network_takes_no_more_memory() {
 
 #[test]
 fn a_long_stream_from_a_file_takes_no_more_memory() {
-    let total = size("AC_TEST_STREAM_BYTES", 64 << 20);
+    let total = number("AC_TEST_STREAM_BYTES", 64 << 20);
     let patience = Duration::from_secs(30 + total / 20_000_000);
     let (alice, bob) = scene();
     let input = alice.path().join("input");
@@ -160,7 +148,7 @@ fn a_long_stream_from_a_file_takes_no_more_memory() {
 
 #[test]
 fn many_senders_at_once_are_all_heard_whole() {
-    let count = size("AC_TEST_SENDERS", 50) as usize;
+    let count = number("AC_TEST_SENDERS", 50) as usize;
     let patience = Duration::from_secs(30 + count as u64 / 2);
     let (alice, bob) = scene();
     let mut listener = Listener::spawn(&bob, &["-0", "-n", &count.to_string(), "127.0.0.1:0"]);

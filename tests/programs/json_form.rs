@@ -128,15 +128,9 @@ fn whole(parts: &[&Value]) -> Vec<u8> {
     parts.iter().flat_map(|part| content(part)).collect()
 }
 
-fn bob_and_alice() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (bob, alice)
-}
-
 /// What `ac-listen --json` says of one message.
 fn heard(message: &[u8]) -> Vec<Value> {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["--json", "-1", "127.0.0.1:0"]);
     assert_code(&send(&alice, &[&listener.destination("bob")], message), 0);
     assert!(listener.wait_exit(DEADLINE).success());
@@ -145,7 +139,7 @@ fn heard(message: &[u8]) -> Vec<Value> {
 
 /// A live message: what is written, and what must then be seen before the next is written.
 fn heard_live(pieces: &[(&[u8], &str)]) -> Vec<Value> {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["--json", "-1", "127.0.0.1:0"]);
     let mut live = Running::start(alice.command("ac-send", &[&listener.destination("bob")]));
     for (piece, seen) in pieces {
@@ -238,7 +232,7 @@ fn control_characters_and_line_ends_stay_within_their_line() {
 
 #[test]
 fn messages_of_several_senders_are_not_mixed() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["--json", "-n", "4", "127.0.0.1:0"]);
     let messages: Vec<_> = (0..4).map(|n| n.to_string().repeat(200_000)).collect();
     let mut senders: Vec<_> = messages
@@ -274,7 +268,7 @@ fn listener_with_status(home: &Home, args: &[&str]) -> (Listener, std::path::Pat
 
 #[test]
 fn events_on_another_descriptor_leave_stdout_raw() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let stranger = Home::with_identity();
     stranger.import(&bob, "bob");
     let args = ["--status-fd", "3", "-n", "2", "127.0.0.1:0"];
@@ -305,7 +299,7 @@ fn events_on_another_descriptor_leave_stdout_raw() {
 
 #[test]
 fn whoever_waits_is_reported_with_the_limit_that_says_so() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let args =
         ["--status-fd", "3", "--max-per-contact", "1", "--max-per-address", "1", "127.0.0.1:0"];
     let (listener, status) = listener_with_status(&bob, &args);
@@ -332,7 +326,7 @@ fn whoever_waits_is_reported_with_the_limit_that_says_so() {
 
 #[test]
 fn a_message_that_is_cut_ends_with_an_object_that_says_so() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["--json", "127.0.0.1:0"]);
     let mut live = Running::start(alice.command("ac-send", &[&listener.destination("bob")]));
     live.stdin.as_mut().unwrap().write_all(b"half").unwrap();
@@ -361,7 +355,7 @@ fn a_listener_that_heard_nobody_reports_its_failure() {
 
 #[test]
 fn a_sender_reports_what_came_of_it() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let to = listener.destination("bob");
     let result = |args: &[&str], code: i32| {
@@ -386,7 +380,7 @@ fn a_sender_reports_what_came_of_it() {
 
 #[test]
 fn what_a_relay_holds_is_told_as_queued() {
-    let (_, alice) = bob_and_alice();
+    let (alice, _) = alice_and_bob();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     know(&alice, &relay, "home", relay.port);
     for (args, code) in [(&["--queue"][..], 0), (&[], 7)] {
@@ -410,7 +404,7 @@ fn what_a_relay_holds_is_told_as_queued() {
 
 #[test]
 fn files_are_told_at_both_ends_with_what_came_of_them_and_how_far_they_are() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let (long, inbox) = (alice.path().join("long"), bob.path().join("in"));
     fs::create_dir(&inbox).unwrap();
     fs::write(&long, vec![7; 64 << 20]).unwrap();
@@ -459,7 +453,7 @@ fn files_are_told_at_both_ends_with_what_came_of_them_and_how_far_they_are() {
 
 #[test]
 fn a_history_is_told_as_what_arrived_and_what_was_sent() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let (ours, theirs) = (alice.path().join("history"), bob.path().join("history"));
     let (ours, theirs) = (ours.to_str().unwrap(), theirs.to_str().unwrap());
     let args = ["--json", "-n", "2", "--history", theirs, "127.0.0.1:0"];
@@ -495,7 +489,7 @@ fn a_history_is_told_as_what_arrived_and_what_was_sent() {
 
 #[test]
 fn a_chat_is_told_in_both_directions() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-i", "--json", "127.0.0.1:0"]);
     let to = listener.destination("bob");
     let mut chat = Running::start(alice.command("ac-send", &["-i", "--json", "-w", "1s", &to]));
@@ -555,7 +549,7 @@ fn what_is_not_encrypted_is_never_a_message_and_says_what_it_is() {
 
 #[test]
 fn what_keygen_shows_is_described_too() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let events_of = |args: &[&str]| {
         let shown = bob.keygen(args);
         assert_code(&shown, 0);
@@ -576,7 +570,7 @@ fn what_keygen_shows_is_described_too() {
 
 #[test]
 fn each_of_several_destinations_has_a_result() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     befriend(&alice, "alice", &carol, "carol");
     let listeners = [&bob, &carol].map(|home| Listener::spawn(home, &["127.0.0.1:0"]));
@@ -598,7 +592,7 @@ fn each_of_several_destinations_has_a_result() {
 fn what_discovery_reports_is_described_too() {
     // Without a network of its own this would ask that of the machine.
     let Some(lan) = Lan::new(2) else { return };
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let announce = lan.hosts[1].command(&bob, "ac-discover", &["--announce", "1234", "--json"]);
     let announcer = Running::start(announce);
     announcer.wait_stdout("two objects", |out| out.split(|b| *b == b'\n').count() > 2);
@@ -651,7 +645,7 @@ fn a_relay_reports_its_key_where_it_hears_and_its_counts() {
 
 #[test]
 fn what_becomes_of_a_relay_and_what_comes_by_it_has_its_events() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut relay = relay_people::relay();
     let mut listener = relay_people::listen(&bob, &relay, &["--json", "-w", "20"]);
     let via = relay_people::name_of(&relay, &alice);

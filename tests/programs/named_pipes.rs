@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, send};
+use common::{DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, number, send};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fcntl_setfl, mknodat};
 use rustix::process::Signal;
 
@@ -55,15 +55,9 @@ impl Fifo {
     }
 }
 
-fn friends() -> (Home, Home) {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (alice, bob)
-}
-
 /// Bytes that repeat nowhere near.
 fn long() -> Vec<u8> {
-    let len: usize = std::env::var("AC_TEST_FIFO_BYTES").map_or(20_000_000, |n| n.parse().unwrap());
+    let len: usize = number("AC_TEST_FIFO_BYTES", 20_000_000);
     (0_u64..).flat_map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes()).take(len).collect()
 }
 
@@ -117,7 +111,7 @@ fn same(heard: &[u8], said: &[u8]) {
 
 #[test]
 fn a_listener_writes_into_a_fifo_whose_reader_pauses() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     for open in [Fifo::writer, Fifo::both] {
         let fifo = Fifo::new();
         let mut reader = fifo.reader();
@@ -138,7 +132,7 @@ fn a_listener_writes_into_a_fifo_whose_reader_pauses() {
 
 #[test]
 fn short_messages_come_out_of_a_fifo_one_by_one() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     for open in [Fifo::writer, Fifo::both] {
         let fifo = Fifo::new();
         let mut reader = fifo.reader();
@@ -154,7 +148,7 @@ fn short_messages_come_out_of_a_fifo_one_by_one() {
 
 #[test]
 fn a_reader_of_a_fifo_who_goes_away_ends_the_listener_and_is_no_delivery() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let fifo = Fifo::new();
     let mut reader = fifo.reader();
     let mut listener = listen(&bob, &[], fifo.writer());
@@ -169,7 +163,7 @@ fn a_reader_of_a_fifo_who_goes_away_ends_the_listener_and_is_no_delivery() {
 
 #[test]
 fn a_reader_of_a_fifo_who_goes_away_ends_an_idle_listener_at_once() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     for speaks in [false, true] {
         let fifo = Fifo::new();
         let mut reader = fifo.reader();
@@ -188,7 +182,7 @@ fn a_reader_of_a_fifo_who_goes_away_ends_an_idle_listener_at_once() {
 
 #[test]
 fn another_reader_goes_on_with_a_fifo_that_the_listener_holds_itself() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let fifo = Fifo::new();
     let mut first = fifo.reader();
     let mut listener = listen(&bob, &["-1"], fifo.both());
@@ -205,7 +199,7 @@ fn another_reader_goes_on_with_a_fifo_that_the_listener_holds_itself() {
 
 #[test]
 fn a_sender_reads_a_fifo_whose_writer_pauses() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let fifo = Fifo::new();
     let mut listener = Listener::spawn(&bob, &["-1", "-w", "1s", "127.0.0.1:0"]);
     let (stdin, writer) = (fifo.reader(), fifo.writer());
@@ -217,7 +211,7 @@ fn a_sender_reads_a_fifo_whose_writer_pauses() {
 
 #[test]
 fn a_fifo_that_the_sender_holds_itself_never_ends() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let fifo = Fifo::new();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let mut sender = send_from(&alice, &listener.destination("bob"), fifo.both());
@@ -235,7 +229,7 @@ fn a_fifo_that_the_sender_holds_itself_never_ends() {
 
 #[test]
 fn a_sender_whose_fifo_is_silent_ends_at_once_when_the_listener_does() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let fifo = Fifo::new();
     let mut listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let (stdin, mut writer) = (fifo.reader(), fifo.writer());
@@ -252,7 +246,7 @@ fn a_sender_whose_fifo_is_silent_ends_at_once_when_the_listener_does() {
 
 #[test]
 fn both_ends_of_a_duplex_stream_may_be_fifos() {
-    let (alice, bob) = friends();
+    let (alice, bob) = alice_and_bob();
     let (to_say, to_hear) = (Fifo::new(), Fifo::new());
     let listener = Listener::spawn(&bob, &["-e", "cat", "-w", "1s", "127.0.0.1:0"]);
     let mut reader = to_hear.reader();

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _, pipe};
 use std::os::fd::AsFd;
 use std::thread::JoinHandle;
 
-use common::{DEADLINE, Home, Listener, Running, befriend, eventually};
+use common::{DEADLINE, Listener, Running, alice_and_bob, eventually};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 fn never_block(fd: impl AsFd) {
@@ -16,8 +16,7 @@ fn never_block(fd: impl AsFd) {
 
 #[test]
 fn what_is_slow_at_both_ends_arrives() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let (mut reader, stdout) = pipe().unwrap();
     never_block(&stdout);
     let mut command = bob.command("ac-listen", &["-1", "127.0.0.1:0"]);

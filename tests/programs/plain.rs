@@ -14,7 +14,7 @@ use socket2::SockRef;
 
 /// Bytes of the stream that is compared byte for byte.
 fn big() -> Vec<u8> {
-    let len = std::env::var("AC_TEST_PLAIN_BYTES").map_or(8_000_000, |n| n.parse().unwrap());
+    let len = number("AC_TEST_PLAIN_BYTES", 8_000_000);
     (0..len).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 
@@ -183,8 +183,7 @@ fn no_key_and_no_keyring_has_anything_to_do_with_it() {
 
 #[test]
 fn every_option_that_has_to_do_with_a_key_is_wrong_usage_with_it() {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let trap = TcpListener::bind("127.0.0.1:0").unwrap();
     let to = trap.local_addr().unwrap().to_string();
     let named = format!("bob@{to}");
@@ -224,8 +223,7 @@ fn every_option_that_has_to_do_with_a_key_is_wrong_usage_with_it() {
 
 #[test]
 fn a_listener_with_a_key_prints_nothing_of_a_plain_sender_and_says_nothing_to_it() {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
     let to = format!("127.0.0.1:{}", listener.port());
     for message in [&b"plain\n"[..], &[b'x'; 5000]] {
@@ -241,8 +239,7 @@ fn a_listener_with_a_key_prints_nothing_of_a_plain_sender_and_says_nothing_to_it
 
 #[test]
 fn a_sender_with_a_key_sends_a_plain_listener_nothing_that_it_could_read() {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, _bob) = alice_and_bob();
     let listener = plain_listener(&[]);
     let sent = send(&alice, &["-w", "1", &listener.destination("bob")], b"very secret words");
     assert_code(&sent, 5);

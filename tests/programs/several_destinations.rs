@@ -1,7 +1,7 @@
 //! One `ac-send` to several destinations: each gets every byte and has a line of result, none holds
 //! up the others for long, and the exit code is that of the worst.
 
-use crate::testkit::{common, proxy};
+use crate::testkit::{common, measure::peak_resident_kib, proxy};
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -55,8 +55,7 @@ fn assert_said(name: &str, what: &str, output: &Output) {
 
 /// Where nobody listens.
 fn nowhere(name: &str) -> String {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    format!("{name}@127.0.0.1:{port}")
+    format!("{name}@127.0.0.1:{}", free_port())
 }
 
 /// Somebody who accepts every connection and says nothing, as long as this lives.
@@ -156,12 +155,6 @@ fn one_whose_reader_pauses_is_cut_and_named_and_the_others_have_everything() {
     assert!(beginning == bytes(1 << 20));
     std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     stuck.wait_stderr("cut off");
-}
-
-fn peak_resident_kib(running: &Running) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", running.pid())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().trim_end_matches("kB").trim().parse().ok()
 }
 
 #[test]

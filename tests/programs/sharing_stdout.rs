@@ -9,13 +9,6 @@ use std::time::{Duration, Instant};
 use anonchat::sched::mux::HELD_TIME;
 use common::*;
 
-/// Bob, who listens, and Alice, whom he knows.
-fn bob_and_alice() -> (Home, Home) {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
-    (bob, alice)
-}
-
 /// `ac-send` with an open stdin.
 fn sender(home: &Home, args: &[&str]) -> Running {
     Running::start(home.command("ac-send", args))
@@ -57,8 +50,8 @@ fn pattern(who: u8, len: usize) -> Vec<u8> {
 
 #[test]
 fn large_messages_of_several_senders_are_each_whole_and_contiguous() {
-    let bytes = std::env::var("AC_TEST_SHARING_BYTES").map_or(1 << 20, |n| n.parse().unwrap());
-    let (bob, alice) = bob_and_alice();
+    let bytes = number("AC_TEST_SHARING_BYTES", 1 << 20);
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-n", "5", "127.0.0.1:0"]);
     let messages: Vec<_> = (0..5u8).map(|who| pattern(who, bytes + 8 * usize::from(who))).collect();
     let mut senders: Vec<_> = messages
@@ -84,7 +77,7 @@ fn large_messages_of_several_senders_are_each_whole_and_contiguous() {
 
 #[test]
 fn many_short_messages_at_once_are_each_whole() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-n", "16", "127.0.0.1:0"]);
     let mut senders: Vec<_> = (0..16)
         .map(|n| {
@@ -106,7 +99,7 @@ fn many_short_messages_at_once_are_each_whole() {
 
 #[test]
 fn every_byte_passes_as_it_is_and_an_empty_message_is_one_too() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-n", "3", "127.0.0.1:0"]);
     let to = listener.destination("bob");
     let all: Vec<u8> = (0..=255).collect();
@@ -119,7 +112,7 @@ fn every_byte_passes_as_it_is_and_an_empty_message_is_one_too() {
 
 #[test]
 fn a_nul_ends_each_message_when_asked_for() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-0", "-n", "3", "127.0.0.1:0"]);
     let to = listener.destination("bob");
     for text in ["one\n", "", "three"] {
@@ -131,7 +124,7 @@ fn a_nul_ends_each_message_when_asked_for() {
 
 #[test]
 fn a_live_message_flows_while_it_is_open() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["127.0.0.1:0", "-1"]);
     let mut live = live_sender(&alice, &listener, "first\n");
     let mut slowest = Duration::ZERO;
@@ -152,7 +145,7 @@ fn a_live_message_flows_while_it_is_open() {
 
 #[test]
 fn a_live_message_owns_the_output_and_the_others_come_after_it() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-v", "-n", "3", "127.0.0.1:0"]);
     let mut live = live_sender(&alice, &listener, "live one\n");
     let mut short = waiting_sender(&alice, &listener, "short\n");
@@ -176,7 +169,7 @@ fn a_live_message_owns_the_output_and_the_others_come_after_it() {
 
 #[test]
 fn an_owner_that_is_silent_while_another_waits_is_cut_and_the_other_is_served() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-w", "1", "127.0.0.1:0"]);
     let mut silent = live_sender(&alice, &listener, "live\n");
     assert_code(&send(&alice, &[&listener.destination("bob")], b"waited\n"), 0);
@@ -204,7 +197,7 @@ fn silent_sender(home: &Home, listener: &Listener) -> Running {
 #[test]
 fn whoever_has_not_said_a_byte_keeps_nobody_waiting_and_is_heard_later() {
     for form in [&[][..], &["--json"][..]] {
-        let (bob, alice) = bob_and_alice();
+        let (alice, bob) = alice_and_bob();
         let args = [form, &["-v", "-w", "20", "-n", "3", "127.0.0.1:0"]].concat();
         let mut listener = Listener::spawn(&bob, &args);
         let to = listener.destination("bob");
@@ -227,7 +220,7 @@ fn whoever_has_not_said_a_byte_keeps_nobody_waiting_and_is_heard_later() {
 
 #[test]
 fn whoever_has_not_said_a_byte_takes_no_place_of_those_that_are_wanted() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-v", "-1", "127.0.0.1:0"]);
     let mut silent = silent_sender(&alice, &listener);
     assert_code(&send(&alice, &[&listener.destination("bob")], b"hi\n"), 0);
@@ -238,7 +231,7 @@ fn whoever_has_not_said_a_byte_takes_no_place_of_those_that_are_wanted() {
 
 #[test]
 fn after_one_message_the_next_is_turned_away_unacknowledged() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-v", "-1", "127.0.0.1:0"]);
     let mut first = live_sender(&alice, &listener, "the one\n");
     let mut late = waiting_sender(&alice, &listener, "too late\n");
@@ -252,7 +245,7 @@ fn after_one_message_the_next_is_turned_away_unacknowledged() {
 
 #[test]
 fn after_three_messages_one_more_is_turned_away_unacknowledged() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-v", "-n", "3", "127.0.0.1:0"]);
     let mut first = live_sender(&alice, &listener, "1");
     let others = ["2", "3", "4"].map(|text| (text, waiting_sender(&alice, &listener, text)));
@@ -270,7 +263,7 @@ fn after_three_messages_one_more_is_turned_away_unacknowledged() {
 
 #[test]
 fn only_those_are_heard_that_from_names() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     befriend(&carol, "carol", &bob, "bob");
     let mut listener = Listener::spawn(&bob, &["--from", "alice", "-1", "127.0.0.1:0"]);
@@ -284,7 +277,7 @@ fn only_those_are_heard_that_from_names() {
 
 #[test]
 fn from_takes_several_names_and_no_unknown_one() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let carol = Home::with_identity();
     befriend(&carol, "carol", &bob, "bob");
     let args = ["--from", "alice", "--from", "carol", "-n", "2", "127.0.0.1:0"];
@@ -318,7 +311,7 @@ fn holders_of_the_public_key_file_are_heard_only_when_unknown_ones_are_accepted(
 
 #[test]
 fn an_anonymous_sender_is_not_heard_as_the_contact_that_it_is() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     assert_code(&send(&alice, &["-a", "-w", "1", &listener.destination("bob")], b"x"), 5);
     assert_eq!(listener.stdout(), b"");
@@ -356,7 +349,7 @@ fn holding_the_key_of_a_group_is_the_permission_to_be_heard_in_it() {
 
 #[test]
 fn a_ping_says_whether_the_peer_is_there_and_delivers_nothing() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
     let to = listener.destination("bob");
     let there = send(&alice, &["-z", &to], b"this is not sent");
@@ -371,7 +364,7 @@ fn a_ping_says_whether_the_peer_is_there_and_delivers_nothing() {
 
 #[test]
 fn a_shell_loop_waits_for_a_peer() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let port = Listener::spawn(&bob, &["127.0.0.1:0"]).port();
     let script = format!("until '{}' -z \"$1\"; do :; done; echo up", program("ac-send").display());
     let mut command = std::process::Command::new("sh");
@@ -386,7 +379,7 @@ fn a_shell_loop_waits_for_a_peer() {
 
 #[test]
 fn of_many_at_once_as_many_are_heard_as_were_asked_for_and_the_others_are_told() {
-    let (bob, alice) = bob_and_alice();
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-n", "3", "127.0.0.1:0"]);
     let mut senders: Vec<_> = (0..12)
         .map(|n| {

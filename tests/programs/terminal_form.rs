@@ -134,8 +134,7 @@ fn a_live_message_is_seen_as_it_is_typed_and_its_end_is_marked_when_it_is_cut() 
 
 #[test]
 fn a_member_of_a_group_is_shown_with_it_and_a_stranger_by_fingerprint() {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     assert_code(&bob.keygen(&["--group", "team"]), 0);
     let key = bob.path().join("groups/team.key");
     assert_code(&alice.keygen(&["--import", key.to_str().unwrap(), "--as", "team"]), 0);
@@ -188,8 +187,7 @@ fn a_time_zone_that_is_none_is_no_reason_to_stop() {
 
 #[test]
 fn what_is_typed_is_said_line_by_line_until_the_input_ends() {
-    let (bob, alice) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-n", "2", "127.0.0.1:0"]);
     let Some((mut screen, user)) = Screen::new() else { return };
     let mut command = alice.command("ac-send", &[&listener.destination("bob")]);

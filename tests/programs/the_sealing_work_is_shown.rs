@@ -2,12 +2,11 @@
 
 use crate::testkit::common;
 
-use common::{Home, Listener, assert_code, befriend};
+use common::{Listener, alice_and_bob, assert_code};
 
 #[test]
 fn both_ends_show_the_handshake_with_the_same_bytes() {
-    let (alice, bob) = (Home::with_identity(), Home::with_identity());
-    befriend(&alice, "alice", &bob, "bob");
+    let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["-1", "-vv", "127.0.0.1:0"]);
     let sent = common::send(&alice, &["-vv", &listener.destination("bob")], b"hi\n");
     assert_code(&sent, 0);

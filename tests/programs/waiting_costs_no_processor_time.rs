@@ -1,8 +1,7 @@
 //! Who waits for somebody else sleeps: it does not ask again and again whether the wait is over.
 
-use crate::testkit::common;
+use crate::testkit::{common, measure::processor_time};
 
-use std::fs::read_to_string;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -10,14 +9,6 @@ use common::{DEADLINE, Home, Listener, Running, befriend, eventually};
 
 /// What a program may use in a wait of two seconds, start and handshake included.
 const ENOUGH: Duration = Duration::from_secs(1);
-
-/// Processor time that a program has used so far, in the hundredths of a second of proc(5), `stat`.
-fn processor_time(program: &Running) -> Duration {
-    let stat = read_to_string(format!("/proc/{}/stat", program.pid())).unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = |n| fields.split(' ').nth(n).unwrap().parse::<u64>().unwrap();
-    Duration::from_millis(10 * (ticks(11) + ticks(12)))
-}
 
 #[test]
 fn a_sender_that_is_not_let_in_sleeps_until_its_patience_ends() {
@@ -30,7 +21,7 @@ fn a_sender_that_is_not_let_in_sleeps_until_its_patience_ends() {
     sender.feed(vec![b'x'; 1 << 20]);
     let mut used = Duration::ZERO;
     let code = eventually("the end of its patience", DEADLINE, || {
-        used = processor_time(&sender);
+        used = processor_time(sender.pid());
         sender.poll_exit().map(|status| status.code())
     });
     assert_eq!(code, Some(5), "{}", sender.stderr());
@@ -60,13 +51,13 @@ fn a_sender_whose_destinations_wait_for_a_slow_one_sleeps_too() {
     // What it does while it works is its own affair: the wait begins when nothing moves any more.
     let mut before = Duration::ZERO;
     let held = eventually("a pause", DEADLINE, || {
-        let used = processor_time(&sender);
+        let used = processor_time(sender.pid());
         let pauses = used > Duration::ZERO && used == std::mem::replace(&mut before, used);
         std::thread::park_timeout(Duration::from_millis(200));
         pauses.then_some(used)
     });
     sender.wait_stderr("is too slow, ");
     written.recv_timeout(DEADLINE).unwrap();
-    let used = processor_time(&sender) - held;
+    let used = processor_time(sender.pid()) - held;
     assert!(used < ENOUGH, "{used:?}");
 }

@@ -1,6 +1,8 @@
 //! No line of a chat is lost, shown twice or out of its order, however often connections break: the
 //! side that says them and the side that shows them, by seed, over sessions that end at any moment.
 
+use crate::testkit::{common::number, random::Dice};
+
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,18 +11,6 @@ use anonchat::cli::chat::seen::Seen;
 use anonchat::cli::chat::talk::{Event, Line, Parting, Talk, Unsaid};
 use anonchat::crypto::sodium::{KeyPair, PublicKey};
 use anonchat::sched::party::Source;
-
-/// A small generator, so that a seed names a whole run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 /// One connection, with what is under way on it.
 #[derive(Default)]
@@ -61,16 +51,16 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Up to three sessions at once break, reconnect, stall. Returns how often one was lost.
 fn run(seed: u64, lines: u64) -> usize {
-    let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut dice = Dice::new(seed);
     let (mut talk, mut far, bob) = (Talk::default(), Far::default(), key());
     let (mut now, mut next_session, mut typed, mut losses) = (Duration::ZERO, 1, 0, 0);
     let mut delivered = Vec::new();
     talk.join(bob, "bob", now);
     for step in 0.. {
         assert!(step < 200_000, "seed {seed}: no end");
-        now += Duration::from_millis(dice.roll(400));
+        now += Duration::from_millis(dice.below(400));
         let settling = typed == lines;
-        match dice.roll(if settling { 14 } else { 20 }) {
+        match dice.below(if settling { 14 } else { 20 }) {
             0 if far.wires.len() < 3 => {
                 let session = Source::Run(next_session);
                 far.wires.insert(session, Wire::default());
@@ -78,7 +68,7 @@ fn run(seed: u64, lines: u64) -> usize {
                 next_session += 1;
             }
             1 if losses < 200 => {
-                let which = dice.roll(4) as usize;
+                let which = dice.below(4) as usize;
                 if let Some(session) = far.wires.keys().nth(which).copied() {
                     far.wires.remove(&session);
                     talk.closed(session, Parting::Loss, now);
@@ -86,10 +76,10 @@ fn run(seed: u64, lines: u64) -> usize {
                 }
             }
             2..=12 => {
-                let Some((&session, _)) = far.wires.iter().nth(dice.roll(3) as usize) else {
+                let Some((&session, _)) = far.wires.iter().nth(dice.below(3) as usize) else {
                     continue;
                 };
-                match dice.roll(3) {
+                match dice.below(3) {
                     0 => far.wires.get_mut(&session).unwrap().there.extend(talk.next(session)),
                     1 => far.take(session),
                     _ => {
@@ -132,7 +122,7 @@ fn run(seed: u64, lines: u64) -> usize {
 
 #[test]
 fn every_line_is_shown_once_and_in_order_over_many_losses() {
-    let seeds = std::env::var("AC_TEST_SEEDS").ok().and_then(|n| n.parse().ok()).unwrap_or(200);
+    let seeds = number("AC_TEST_SEEDS", 200);
     let losses: Vec<usize> = (1..=seeds).map(|seed| run(seed, 60)).collect();
     // The runs are about what they claim to be.
     assert!(losses.iter().filter(|n| **n >= 20).count() * 10 > losses.len() * 3, "{losses:?}");

@@ -2,12 +2,12 @@
 //! jump: every message is delivered once, in order and whole, or its sender knows that it was not.
 //! AC_TEST_SEEDS says how many such worlds are tried.
 
-use crate::testkit::datagram_forge;
+use crate::testkit::{common::number, datagram_forge, random::Dice};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{Random, SeededRandom};
+use anonchat::crypto::sodium::Random;
 use anonchat::proto::datagram::ack::{ACK_LEN, GATHERED};
 use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::packet::{MAX_MESSAGE, PACKET_LEN};
@@ -23,21 +23,7 @@ const PATIENCE_MS: u64 = 60_000;
 const ATTACKER: u16 = 999;
 
 fn seeds() -> u64 {
-    std::env::var("AC_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
-}
-
-struct Dice(SeededRandom);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        u64::from_be_bytes(bytes) % bound
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
+    number("AC_TEST_SEEDS", 12)
 }
 
 /// A network and its faults, in percent and milliseconds.
@@ -202,7 +188,7 @@ struct World {
 
 impl World {
     fn new(seed: u64, faults: Faults) -> Self {
-        let mut dice = Dice(SeededRandom::new(seed));
+        let mut dice = Dice::new(seed);
         let names = ["alice", "carol", "alice", "dave"];
         let talkers = names.iter().map(|name| Talker::new(name, &mut dice)).collect();
         let under_way = BTreeMap::new();
@@ -385,7 +371,7 @@ fn a_mebibyte_crosses_a_network_that_loses_three_of_ten_each_way() {
 
 #[test]
 fn a_recipient_that_is_killed_is_noticed() {
-    let mut dice = Dice(SeededRandom::new(77));
+    let mut dice = Dice::new(77);
     let mut talker = Talker::new("alice", &mut dice);
     talker.offer(at(0), &mut dice);
     let (mut packet, mut sent) = ([0; PACKET_LEN], 0);
@@ -410,7 +396,7 @@ fn transmitted(sender: &mut Sender, ms: u64, dice: &mut Dice) -> Vec<[u8; PACKET
 
 #[test]
 fn a_fragment_that_is_lost_again_is_sent_again_before_its_time_is_out() {
-    let mut dice = Dice(SeededRandom::new(78));
+    let mut dice = Dice::new(78);
     let (mut sender, mut bob) = (sender("alice", &mut dice.0), listener());
     sender.offer(&[7; 16 * 990], false, at(0), &mut dice.0).unwrap();
     let hear = |packets: &[[u8; PACKET_LEN]], sender: &mut Sender, bob: &mut Receiver<u16>, ms| {
@@ -494,7 +480,7 @@ fn restarted(
 #[test]
 fn a_listener_that_is_restarted_in_the_middle_of_a_message_is_given_all_of_it() {
     for seed in 0..seeds() {
-        let mut dice = Dice(SeededRandom::new(seed));
+        let mut dice = Dice::new(seed);
         let len = [1, 5000, MAX_MESSAGE][dice.below(3) as usize];
         let (held, loss) = (seed % 2 == 0, [0, 0, 30][seed as usize % 3]);
         let at_ms = 1 + dice.below(if held { 10_000 } else { 8 });

@@ -1,7 +1,9 @@
 //! The published datagram vectors, made by an independent implementation (tests/vectors/datagram.py),
 //! open here byte for byte. PROTOCOL.md, 4.7.
 
-use anonchat::crypto::sodium::{BoxKey, KeyPair, PublicKey, Secret};
+use crate::testkit::vectors::{hex, pair, vectors};
+
+use anonchat::crypto::sodium::{BoxKey, PublicKey};
 use anonchat::proto::datagram::ack::{Status, ack};
 use anonchat::proto::datagram::boxfile::BoxReader;
 use anonchat::proto::datagram::cache::BoxCache;
@@ -10,37 +12,23 @@ use anonchat::proto::datagram::packet::{
 };
 use serde_json::Value;
 
-fn vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/datagram.json")).unwrap()
-}
-
-fn bytes(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap();
-    assert!(text.len().is_multiple_of(2));
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
-}
-
 fn array<const N: usize>(value: &Value) -> [u8; N] {
-    bytes(value).try_into().unwrap()
-}
-
-fn pair(value: &Value) -> KeyPair {
-    KeyPair::from_secret(Secret::from_slice(&bytes(value)).unwrap())
+    hex(value).try_into().unwrap()
 }
 
 #[test]
 fn the_key_of_mac1_and_mac1_itself_match() {
-    let v = vectors();
+    let v = vectors("datagram");
     let to = PublicKey::from_bytes(&array(&v["recipient_public"])).unwrap();
     let key = mac1_key(&array(&v["access"]), &to);
-    assert_eq!(key.expose()[..], bytes(&v["mac1_key"]));
+    assert_eq!(key.expose()[..], hex(&v["mac1_key"]));
     let one = &v["packets"]["one fragment"];
-    assert_eq!(mac1(&key, &bytes(&one["packet"])[16..])[..], bytes(&one["mac1"]));
+    assert_eq!(mac1(&key, &hex(&one["packet"])[16..])[..], hex(&one["mac1"]));
 }
 
 #[test]
 fn every_packet_opens_to_its_fields() {
-    let v = vectors();
+    let v = vectors("datagram");
     let mut count = 0;
     for (name, packet) in v["packets"].as_object().unwrap() {
         let (keys, access, sender) = match name.as_str() {
@@ -51,17 +39,17 @@ fn every_packet_opens_to_its_fields() {
         let wire: [u8; PACKET_LEN] = array(&packet["packet"]);
         assert!(local.recognises(&wire), "{name}");
         let opened = Opened::open(local.keys(), &wire, 0, &[BoxCache::new()]).unwrap();
-        assert_eq!(opened.sender().as_bytes()[..], bytes(&v[sender]), "{name}");
+        assert_eq!(opened.sender().as_bytes()[..], hex(&v[sender]), "{name}");
         assert_eq!(opened.kind() as u64, packet["kind"].as_u64().unwrap(), "{name}");
         let flags = packet["flags"].as_u64().unwrap();
         assert_eq!(opened.more(), flags & 2 != 0, "{name}");
         assert_eq!(opened.way() == Way::File, flags & 4 != 0, "{name}");
-        assert_eq!(opened.id().to_bytes()[..], bytes(&packet["id"]), "{name}");
+        assert_eq!(opened.id().to_bytes()[..], hex(&packet["id"]), "{name}");
         assert_eq!(opened.time_ms(), packet["time_ms"].as_u64().unwrap(), "{name}");
-        assert_eq!(opened.ack_key()[..], bytes(&packet["ack_key"]), "{name}");
+        assert_eq!(opened.ack_key()[..], hex(&packet["ack_key"]), "{name}");
         assert_eq!(u64::from(opened.fragment()), packet["fragment"].as_u64().unwrap(), "{name}");
         assert_eq!(u64::from(opened.of()), packet["of"].as_u64().unwrap(), "{name}");
-        assert_eq!(opened.body(), bytes(&packet["body"]), "{name}");
+        assert_eq!(opened.body(), hex(&packet["body"]), "{name}");
         count += 1;
     }
     assert_eq!(count, 6);
@@ -69,22 +57,22 @@ fn every_packet_opens_to_its_fields() {
 
 #[test]
 fn the_inner_box_has_the_same_bytes_when_it_is_made_here() {
-    let v = vectors();
+    let v = vectors("datagram");
     let one = &v["packets"]["one fragment"];
     let to = PublicKey::from_bytes(&array(&v["recipient_public"])).unwrap();
-    let mut payload = bytes(&one["id"]);
+    let mut payload = hex(&one["id"]);
     payload.extend(one["time_ms"].as_u64().unwrap().to_be_bytes());
-    payload.extend(bytes(&one["ack_key"]));
+    payload.extend(hex(&one["ack_key"]));
     payload.extend([0, 0, 0, 1, 0, 3]);
     payload.extend(b"hi\n");
     payload.resize(1060, 0);
     let key = BoxKey::new(&pair(&v["sender_secret"]), &to);
-    assert_eq!(key.seal(&array(&one["nonce"]), &payload), bytes(&one["inner"])[60..]);
+    assert_eq!(key.seal(&array(&one["nonce"]), &payload), hex(&one["inner"])[60..]);
 }
 
 #[test]
 fn acks_match() {
-    let v = vectors();
+    let v = vectors("datagram");
     let one = &v["packets"]["one fragment"];
     let id: [u8; 16] = array(&one["id"]);
     let sequence = u64::from_be_bytes(id[8..].try_into().unwrap());
@@ -97,16 +85,16 @@ fn acks_match() {
         assert_eq!(expected["status"].as_u64().unwrap(), status as u64);
         let fragment = expected["fragment"].as_u64().unwrap() as u16;
         let made = ack(&array(&one["ack_key"]), id, fragment, status);
-        assert_eq!(made[..], bytes(&expected["ack"]));
+        assert_eq!(made[..], hex(&expected["ack"]));
     }
 }
 
 #[test]
 fn the_packet_for_a_file_is_a_whole_box_file() {
-    let v = vectors();
+    let v = vectors("datagram");
     let local = LocalKey::new(pair(&v["recipient_secret"]), &array(&v["access"]));
     let mut reader = BoxReader::new(vec![local]);
-    let chunk = reader.open(&bytes(&v["packets"]["for a file"]["packet"])).unwrap();
+    let chunk = reader.open(&hex(&v["packets"]["for a file"]["packet"])).unwrap();
     assert_eq!(
         (chunk.body.as_slice(), chunk.first, chunk.last),
         (&b"from a stick\n"[..], true, true)

@@ -4,6 +4,8 @@
 //! `AC_TEST_DISCOVERY_SEEDS`: how many seeds each lossy test runs (5).
 #![allow(clippy::print_stderr)]
 
+use crate::testkit::common::number;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -235,7 +237,7 @@ impl Lan {
 }
 
 fn seeds() -> u64 {
-    std::env::var("AC_TEST_DISCOVERY_SEEDS").map_or(5, |n| n.parse().unwrap())
+    number("AC_TEST_DISCOVERY_SEEDS", 5)
 }
 
 fn people(count: usize) -> Vec<Person> {

@@ -1,26 +1,14 @@
 //! Bodies and proofs of discovery, byte for byte as tests/vectors/discovery.py made them without this
 //! crate. PROTOCOL.md, 6.2, 6.3 and 6.5.
 
+use crate::testkit::vectors::{hex, pair, vectors};
+
 use std::net::IpAddr;
 
-use anonchat::crypto::sodium::{KeyPair, PublicKey, Secret};
+use anonchat::crypto::sodium::PublicKey;
 use anonchat::discover::introduction::{introduce, is_proven};
 use anonchat::proto::datagram::packet::MessageId;
 use anonchat::proto::datagram::presence::{Carrier, Endpoint, HereBody, ProbeBody};
-use serde_json::Value;
-
-fn vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/discovery.json")).unwrap()
-}
-
-fn bytes(vectors: &Value, field: &str) -> Vec<u8> {
-    let hex = vectors[field].as_str().unwrap();
-    (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
-}
-
-fn pair(vectors: &Value, field: &str) -> KeyPair {
-    KeyPair::from_secret(Secret::from_slice(&bytes(vectors, field)).unwrap())
-}
 
 fn ips(texts: &[&str]) -> Vec<IpAddr> {
     texts.iter().map(|text| text.parse().unwrap()).collect()
@@ -28,13 +16,13 @@ fn ips(texts: &[&str]) -> Vec<IpAddr> {
 
 #[test]
 fn bodies_of_probes_are_written_and_read_as_the_vectors_say() {
-    let vectors = vectors();
-    let e = *pair(&vectors, "throwaway_secret").public();
+    let vectors = vectors("discovery");
+    let e = *pair(&vectors["throwaway_secret"]).public();
     let whole =
         ProbeBody { addresses: ips(&["10.0.0.1", "fd00::1"]), port: 40_000, introduce: Some(e) };
     let plain = ProbeBody { addresses: ips(&["192.168.1.7"]), port: 23, introduce: None };
     for (field, body) in [("probe", whole), ("plain_probe", plain)] {
-        let wire = bytes(&vectors, field);
+        let wire = hex(&vectors[field]);
         assert_eq!(body.encode().as_bytes(), wire, "{field}");
         assert_eq!(ProbeBody::decode(&wire), Some(body), "{field}");
     }
@@ -42,19 +30,19 @@ fn bodies_of_probes_are_written_and_read_as_the_vectors_say() {
 
 #[test]
 fn bodies_of_answers_and_introductions_are_as_the_vectors_say() {
-    let vectors = vectors();
-    let (member, seeker) = (pair(&vectors, "member_secret"), pair(&vectors, "throwaway_secret"));
-    let group: [u8; 32] = bytes(&vectors, "group").try_into().unwrap();
+    let vectors = vectors("discovery");
+    let (member, seeker) = (pair(&vectors["member_secret"]), pair(&vectors["throwaway_secret"]));
+    let group: [u8; 32] = hex(&vectors["group"]).try_into().unwrap();
     let group = PublicKey::from_bytes(&group).unwrap();
-    let run = bytes(&vectors, "message_id")[..8].try_into().unwrap();
+    let run = hex(&vectors["message_id"])[..8].try_into().unwrap();
     let id = MessageId { run, sequence: 0 };
-    let access = bytes(&vectors, "access").try_into().unwrap();
+    let access = hex(&vectors["access"]).try_into().unwrap();
     let name = vectors["name"].as_str();
     let made = introduce(&member, &access, name, &group, id, seeker.public()).unwrap();
-    assert_eq!(made.proof.to_vec(), bytes(&vectors, "proof"));
+    assert_eq!(made.proof.to_vec(), hex(&vectors["proof"]));
     assert!(is_proven(&made, &group, id, &seeker));
     let at = |carrier, port| Endpoint { carrier, port };
-    let instance = bytes(&vectors, "instance").try_into().unwrap();
+    let instance = hex(&vectors["instance"]).try_into().unwrap();
     let whole = HereBody {
         addresses: ips(&["10.0.0.5", "fe80::5"]),
         endpoints: vec![at(Carrier::Tcp, 1234), at(Carrier::Udp, 70)],
@@ -68,7 +56,7 @@ fn bodies_of_answers_and_introductions_are_as_the_vectors_say() {
         introduction: None,
     };
     for (field, body) in [("here", whole), ("plain_here", plain)] {
-        let wire = bytes(&vectors, field);
+        let wire = hex(&vectors[field]);
         assert_eq!(body.encode().as_bytes(), wire, "{field}");
         assert!(HereBody::decode(&wire) == Some(body), "{field}");
     }

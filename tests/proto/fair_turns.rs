@@ -1,6 +1,8 @@
 //! The output goes from caller to caller, whoever has how many sessions, and nobody's part of the
 //! buffers is another's. `AC_TEST_SEEDS` says how many random cases are tried.
 
+use crate::testkit::common::number;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -195,7 +197,7 @@ fn one_caller_cannot_fill_the_buffers_of_all() {
 }
 
 fn seeds() -> u64 {
-    std::env::var("AC_TEST_SEEDS").map_or(60, |n| n.parse().unwrap())
+    number("AC_TEST_SEEDS", 60)
 }
 
 /// Numbers below what is asked for.

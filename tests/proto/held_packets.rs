@@ -3,6 +3,8 @@
 //!
 //! `AC_TEST_SHOWN`: how often a relay shows one packet again (10,000; full: 200,000).
 
+use crate::testkit::common::number;
+
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom, random};
@@ -358,7 +360,7 @@ fn a_relay_that_shows_a_packet_again_and_again_has_nothing_kept_of_it() {
     let (first, _, _) = pair.feed(&packets[0], at(0));
     pair.feed(&packets[1], at(0));
     // In ever new cells, by turns; of these some are kept in mind, and the others may go.
-    let shown = std::env::var("AC_TEST_SHOWN").map_or(10_000, |n| n.parse().unwrap());
+    let shown = number("AC_TEST_SHOWN", 10_000);
     let mut awaited = 0;
     for n in 0..shown {
         let (_, verdict, events) = pair.feed(&packets[n % 2], at(1));

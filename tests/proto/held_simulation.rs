@@ -2,10 +2,12 @@
 //! every message is delivered once and in the order of its sender, and a relay is told to forget
 //! nothing that was not decided. AC_TEST_SEEDS says how many such worlds are tried.
 
+use crate::testkit::{common::number, random::Dice};
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{KeyPair, Random, SeededRandom, random};
+use anonchat::crypto::sodium::{KeyPair, SeededRandom, random};
 use anonchat::proto::datagram::admission::Admission;
 use anonchat::proto::datagram::held::{Came, Event, Held, Local, Verdict};
 use anonchat::proto::datagram::packet::{
@@ -21,21 +23,7 @@ type Packet = [u8; PACKET_LEN];
 const TTL: Duration = Duration::from_secs(86_400);
 
 fn seeds() -> u64 {
-    std::env::var("AC_TEST_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(8)
-}
-
-struct Dice(SeededRandom);
-
-impl Dice {
-    fn below(&mut self, bound: u64) -> u64 {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        u64::from_be_bytes(bytes) % bound
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
+    number("AC_TEST_SEEDS", 8)
 }
 
 /// What a relay says.
@@ -222,7 +210,7 @@ impl World {
             })
             .collect();
         let mut world = Self {
-            dice: Dice(SeededRandom::new(seed)),
+            dice: Dice::new(seed),
             now: Now { mono: Duration::from_secs(1000), unix_ms },
             bob,
             relays: (0..relays).map(|_| Relay::default()).collect(),

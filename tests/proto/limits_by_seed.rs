@@ -1,11 +1,12 @@
 //! What one caller may take is bounded, whatever it and others do, in bounded memory; and whoever
 //! keeps within it never waits for those who do not. `AC_TEST_SEEDS`: how many random cases.
 
+use crate::testkit::{common::number, random::Dice};
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::sched::limits::{
     AddressBounds, Bounds, Buckets, Door, GRACE, HANDSHAKES, Limit, PATIENCE, Rate, SETTLING,
     SHAKING, Seats,
@@ -16,19 +17,9 @@ use anonchat::sched::party::{Network, Party, Source};
 
 const SILENCE: Duration = Duration::from_secs(30);
 
-struct Dice(SeededRandom);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        (u64::from_be_bytes(bytes) % n as u64) as usize
-    }
-}
-
 fn seeds() -> impl Iterator<Item = (u64, Dice)> {
-    let count = std::env::var("AC_TEST_SEEDS").map_or(30, |n| n.parse().unwrap());
-    (0..count).map(|seed| (seed, Dice(SeededRandom::new(seed))))
+    let count = number("AC_TEST_SEEDS", 30);
+    (0..count).map(|seed| (seed, Dice::new(seed)))
 }
 
 fn ms(n: u64) -> Duration {
@@ -287,7 +278,7 @@ fn numbers_that_others_had_before_change_nothing() {
 /// than is said. `AC_TEST_FLOOD_SECONDS`: for how long (full: 1320).
 #[test]
 fn two_thousand_handshakes_a_second_from_a_thousand_addresses_keep_no_friend_waiting() {
-    let seconds = std::env::var("AC_TEST_FLOOD_SECONDS").map_or(5, |n| n.parse().unwrap());
+    let seconds = number("AC_TEST_FLOOD_SECONDS", 5);
     let (mut door, mut replays) = (Door::new(bounds()), ReplayGuard::default());
     let (mut number, mut answered, mut now) = (0, VecDeque::new(), Duration::from_secs(10));
     let mut friend = None;
@@ -474,7 +465,7 @@ fn seats_are_never_more_than_allowed_and_never_empty_while_somebody_may_sit() {
                 (!there.is_empty()).then(|| *there.keys().nth(dice.below(there.len())).unwrap());
             match (dice.below(5), some) {
                 (0, _) => {
-                    let who = dice.below(6).saturating_sub(2) as u8;
+                    let who = dice.below(6_u8).saturating_sub(2);
                     seats.enter(Source::Run(next), contact(who), now);
                     there.insert(next, (who, false));
                     next += 1;

@@ -1,18 +1,9 @@
 //! Only src/crypto/sodium.rs names `sodiumoxide`, whose safe calls fail open: what goes through
 //! that one file is checked there, and nothing goes round it.
 
-use std::path::{Path, PathBuf};
+use crate::testkit::common::files_below;
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in folder.read_dir().unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
+use std::path::Path;
 
 /// Comments may speak of it.
 fn code_names_it(path: &Path) -> bool {
@@ -23,9 +14,8 @@ fn code_names_it(path: &Path) -> bool {
 
 #[test]
 fn one_file_names_the_library() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut all = Vec::new();
-    sources(&root.join("src"), &mut all);
-    let naming: Vec<_> = all.iter().filter(|path| code_names_it(path)).collect();
-    assert_eq!(naming, [&root.join("src/crypto/sodium.rs")]);
+    let all = files_below("src");
+    let code = all.iter().filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let naming: Vec<_> = code.filter(|path| code_names_it(path)).collect();
+    assert_eq!(naming, [&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/crypto/sodium.rs")]);
 }

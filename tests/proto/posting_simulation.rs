@@ -4,6 +4,8 @@
 //!
 //! `AC_TEST_SEEDS` says how many seeds.
 
+use crate::testkit::common::number;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ const TURNS: usize = 20_000;
 const WINDOW: usize = 32;
 
 fn seeds() -> u64 {
-    std::env::var("AC_TEST_SEEDS").map_or(30, |n| n.parse().unwrap())
+    number("AC_TEST_SEEDS", 30)
 }
 
 /// A cell with its own body.

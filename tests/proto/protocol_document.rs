@@ -1,8 +1,9 @@
 //! PROTOCOL.md has every section that the code cites, and its rules are numbered without a gap, so
 //! that a review can point at them.
 
+use crate::testkit::common::files_below;
+
 use std::collections::BTreeSet;
-use std::path::Path;
 
 fn document() -> String {
     std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/PROTOCOL.md")).unwrap()
@@ -14,17 +15,6 @@ fn sections() -> BTreeSet<String> {
     let headings = document.lines().filter(|line| line.starts_with("##"));
     let parts = headings.filter_map(|line| line.trim_start_matches('#').trim().split_once(' '));
     parts.flat_map(|(n, name)| [n.trim_end_matches('.').to_owned(), name.to_owned()]).collect()
-}
-
-fn sources(folder: &Path, out: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, out);
-        } else if path.extension().is_some_and(|e| e == "rs" || e == "py") {
-            out.push(std::fs::read_to_string(&path).unwrap());
-        }
-    }
 }
 
 /// What follows the document's name and a comma: a number, perhaps behind `section`, or a quoted name.
@@ -44,11 +34,10 @@ fn cited(text: &str) -> impl Iterator<Item = String> + '_ {
 #[test]
 fn every_section_that_the_code_cites_is_there() {
     let sections = sections();
-    let mut files = Vec::new();
-    for folder in ["src", "tests"] {
-        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut files);
-    }
-    let cited: BTreeSet<String> = files.iter().flat_map(|text| cited(text)).collect();
+    let files = ["src", "tests"].into_iter().flat_map(files_below);
+    let code = files.filter(|path| path.extension().is_some_and(|e| e == "rs" || e == "py"));
+    let code: Vec<_> = code.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let cited: BTreeSet<String> = code.iter().flat_map(|text| cited(text)).collect();
     assert!(cited.len() > 10, "{cited:?}");
     let missing: Vec<_> = cited.difference(&sections).collect();
     assert!(missing.is_empty(), "cited, and not in PROTOCOL.md: {missing:?}");

@@ -1,7 +1,9 @@
 //! What clients and relays say comes out as PROTOCOL.md, section 5, says: addresses, proofs, cells
 //! and packets made by tests/vectors/relay.py, which shares no code with this crate.
 
-use anonchat::crypto::sodium::{KeyPair, OsRandom, PublicKey, Secret};
+use crate::testkit::vectors::{hex, pair, vectors};
+
+use anonchat::crypto::sodium::{KeyPair, OsRandom, PublicKey};
 use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::meet::Meet;
 use anonchat::proto::datagram::packet::{
@@ -16,22 +18,8 @@ use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::time::Now;
 use serde_json::Value;
 
-fn vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/relay.json")).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap();
-    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(byte).collect()
-}
-
 fn array<const N: usize>(value: &Value) -> [u8; N] {
     hex(value).try_into().unwrap()
-}
-
-fn pair(secret: &Value) -> KeyPair {
-    KeyPair::from_secret(Secret::from_slice(&hex(secret)).unwrap())
 }
 
 fn id(value: &Value) -> MessageId {
@@ -66,7 +54,7 @@ fn channel<'a>(
 
 #[test]
 fn mailboxes_of_every_channel_are_where_the_vectors_say() {
-    let v = vectors();
+    let v = vectors("relay");
     let (reader, poster) = (pair(&v["reader_secret"]), pair(&v["poster_secret"]));
     assert_eq!(reader.public().as_bytes()[..], hex(&v["reader_public"]));
     let hash = array(&v["link_hash"]);
@@ -87,7 +75,7 @@ fn mailboxes_of_every_channel_are_where_the_vectors_say() {
 
 #[test]
 fn a_blind_times_the_readers_key_is_the_address() {
-    let v = vectors();
+    let v = vectors("relay");
     for entry in v["mailboxes"].as_array().unwrap() {
         let back = matches!(entry["channel"].as_str(), Some("pair, the other way" | "receipts"));
         let reader = pair(&v[if back { "poster_secret" } else { "reader_secret" }]);
@@ -98,7 +86,7 @@ fn a_blind_times_the_readers_key_is_the_address() {
 
 #[test]
 fn an_open_relays_access_epochs_and_welcome_are_as_the_vectors_say() {
-    let v = vectors();
+    let v = vectors("relay");
     let relay = PublicKey::from_bytes(&array(&v["reader_public"])).unwrap();
     assert_eq!(open_access(&relay)[..], hex(&v["open_access_of_reader_public"]));
     for entry in v["epochs"].as_array().unwrap() {
@@ -130,7 +118,7 @@ fn sides(entry: &Value) -> &'static [Side] {
 
 #[test]
 fn every_command_is_read_and_written_byte_for_byte() {
-    let v = vectors();
+    let v = vectors("relay");
     let mut commands = std::collections::BTreeSet::new();
     for entry in v["cells"].as_array().unwrap() {
         let bytes = whole(&entry["cell"]);
@@ -157,7 +145,7 @@ fn every_command_is_read_and_written_byte_for_byte() {
 
 #[test]
 fn every_malformed_cell_is_rejected() {
-    let v = vectors();
+    let v = vectors("relay");
     let good = v["cells"].as_array().unwrap();
     let mut seen = 0;
     for entry in v["malformed"].as_array().unwrap() {
@@ -194,7 +182,7 @@ fn opened(p: &Value, name: &str) -> Opened {
 
 #[test]
 fn every_packet_opens_to_its_fields() {
-    let v = vectors();
+    let v = vectors("relay");
     let p = &v["packets"];
     let mut kinds = std::collections::BTreeSet::new();
     for (name, packet) in p["packets"].as_object().unwrap() {
@@ -214,7 +202,7 @@ fn every_packet_opens_to_its_fields() {
 
 #[test]
 fn receipts_say_what_they_say_to_the_sender_of_their_message_alone() {
-    let v = vectors();
+    let v = vectors("relay");
     let p = &v["packets"];
     let (sender, recipient) = (pair(&p["sender_secret"]), pair(&p["recipient_secret"]));
     let (message, ack_key) = (id(&p["message_id"]), array(&p["ack_key"]));
@@ -242,7 +230,7 @@ fn at(unix_ms: u64) -> Now {
 
 #[test]
 fn meets_name_their_rendezvous_for_thirty_seconds() {
-    let v = vectors();
+    let v = vectors("relay");
     let p = &v["packets"];
     let time = p["time_ms"].as_u64().unwrap();
     let rendezvous = array(&p["rendezvous"]);
@@ -262,7 +250,7 @@ fn meets_name_their_rendezvous_for_thirty_seconds() {
 
 #[test]
 fn a_meet_that_is_made_here_has_the_vectors_body_and_id() {
-    let v = vectors();
+    let v = vectors("relay");
     let p = &v["packets"];
     let (sender, recipient) = (pair(&p["sender_secret"]), pair(&p["recipient_secret"]));
     let sealer = Sealer::new(&sender, recipient.public(), &array(&p["access"]));
@@ -283,7 +271,7 @@ fn a_meet_that_is_made_here_has_the_vectors_body_and_id() {
 
 #[test]
 fn bodies_that_are_no_meet_are_rejected() {
-    let v = vectors();
+    let v = vectors("relay");
     let p = &v["packets"];
     let (sender, recipient) = (pair(&p["sender_secret"]), pair(&p["recipient_secret"]));
     let sealer = Sealer::new(&sender, recipient.public(), &array(&p["access"]));

@@ -1,6 +1,8 @@
 //! What the parsers and the sealing of the stream protocol promise for every input: PROTOCOL.md,
 //! sections 3.2 to 3.4.
 
+use crate::testkit::common::number;
+
 use std::time::Duration;
 
 use anonchat::crypto::kem;
@@ -355,7 +357,7 @@ fn each_direction_rekeys_after_its_16384th_record_of_whatever_type() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("AC_TEST_CASES").map_or(64, |n| n.parse().unwrap_or(64))
+        number("AC_TEST_CASES", 64)
     ))]
 
     #[test]

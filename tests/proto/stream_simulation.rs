@@ -3,13 +3,13 @@
 //!
 //! `AC_TEST_SEEDS` says how many worlds are played, `AC_TEST_SEED` plays one again.
 
+use crate::testkit::random::{Dice, seeds};
+
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{KeyPair, Random, SeededRandom};
+use anonchat::crypto::sodium::KeyPair;
 use anonchat::sched::mux::{Ending, HELD_BYTES, Mux, Sink, Ticket, Written};
-
 use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN, Responding};
 use anonchat::proto::stream::inbound::{Inbound, Step};
@@ -34,24 +34,6 @@ const OWNER_HELD: usize = 256 * 1024;
 const ALL_HELD: usize = 8 * 1024 * 1024;
 /// Bytes on their way in one direction, as in a socket's buffers.
 const WIRE: usize = 100_000;
-
-struct Dice(SeededRandom);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        (u64::from_be_bytes(bytes) % limit.max(1) as u64) as usize
-    }
-
-    fn within(&mut self, range: Range<usize>) -> usize {
-        range.start + self.below(range.len())
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-}
 
 /// Which message: sender and number.
 type Id = (usize, usize);
@@ -321,7 +303,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(SeededRandom::new(seed));
+        let mut dice = Dice::new(seed);
         let now = Now { mono: Duration::ZERO, unix_ms: 1_800_000_000_000 };
         let bob = KeyPair::generate();
         let number = dice.within(1..9);
@@ -650,14 +632,6 @@ impl World {
     }
 }
 
-fn seeds() -> Range<u64> {
-    let number = |name| std::env::var(name).ok().map(|n: String| n.parse::<u64>().unwrap());
-    match number("AC_TEST_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("AC_TEST_SEEDS").unwrap_or(40),
-    }
-}
-
 /// Says which seed it was when a world falls apart.
 struct Playing(u64);
 
@@ -676,7 +650,7 @@ impl Drop for Playing {
 #[test]
 fn messages_are_whole_contiguous_in_order_and_acknowledged_only_when_written() {
     let (mut whole, mut cut, mut refused, mut sated) = (0, 0, 0, 0);
-    for seed in seeds() {
+    for seed in seeds(40) {
         let _playing = Playing(seed);
         let mut world = World::new(seed);
         for _ in 0..world.dice.within(500..6000) {
@@ -690,7 +664,7 @@ fn messages_are_whole_contiguous_in_order_and_acknowledged_only_when_written() {
         sated += usize::from(world.mux.is_sated());
     }
     // The worlds are worth playing: everything that is to be survived happens in them.
-    if seeds().count() >= 40 {
+    if seeds(40).count() >= 40 {
         assert!(
             whole > 40 && cut > 3 && refused > 3 && sated > 3,
             "{whole} {cut} {refused} {sated}"

@@ -4,9 +4,11 @@
 //! Our own handshake draws its ephemeral keys itself, so it is held against what it can open; and
 //! Noise on our primitives, given the transcript's ephemeral keys, against every byte.
 
+use crate::testkit::vectors::{hex, pair, vectors};
+
 use anonchat::crypto::kem::KemSecret;
 use anonchat::crypto::noise::Resolver;
-use anonchat::crypto::sodium::{Blake2b, KeyPair, Secret};
+use anonchat::crypto::sodium::{Blake2b, KeyPair};
 use anonchat::proto::stream::handshake::{
     CONFIRM_LEN, HELLO_LEN, HandshakeError, Opened, PROLOGUE, REPLY_LEN, Responding, SUITE,
 };
@@ -16,20 +18,6 @@ use anonchat::proto::time::CLOCK_WINDOW_MS;
 use serde_json::Value;
 use snow::{Builder, HandshakeState, TransportState};
 
-fn vectors() -> Value {
-    serde_json::from_str(include_str!("../vectors/stream.json")).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap();
-    let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
-    (0..text.len()).step_by(2).map(byte).collect()
-}
-
-fn pair(secret: &Value) -> KeyPair {
-    KeyPair::from_secret(Secret::from_slice(&hex(secret)).unwrap())
-}
-
 fn open(v: &Value, key: &KeyPair, access: &[u8], now: u64) -> Result<Opened, HandshakeError> {
     let hello: [u8; HELLO_LEN] = hex(&v["message_1"]).try_into().unwrap();
     let access: [u8; 32] = access.try_into().unwrap();
@@ -38,7 +26,7 @@ fn open(v: &Value, key: &KeyPair, access: &[u8], now: u64) -> Result<Opened, Han
 
 #[test]
 fn message_1_opens_for_its_key_and_access_and_for_no_other() {
-    let v = vectors();
+    let v = vectors("stream");
     let (key, access) = (pair(&v["responder_secret"]), hex(&v["access"]));
     assert_eq!(key.public().as_bytes()[..], hex(&v["responder_public"]));
     let now = v["time_ms"].as_u64().unwrap();
@@ -56,7 +44,7 @@ fn message_1_opens_for_its_key_and_access_and_for_no_other() {
 
 #[test]
 fn message_1_opens_for_five_minutes_either_way() {
-    let v = vectors();
+    let v = vectors("stream");
     let (key, access) = (pair(&v["responder_secret"]), hex(&v["access"]));
     let stamp = v["time_ms"].as_u64().unwrap();
     for now in [stamp - CLOCK_WINDOW_MS, stamp + CLOCK_WINDOW_MS] {
@@ -69,7 +57,7 @@ fn message_1_opens_for_five_minutes_either_way() {
 
 #[test]
 fn the_ml_kem_ciphertext_decapsulates() {
-    let v = vectors();
+    let v = vectors("stream");
     let secret = KemSecret::from_bytes(&hex(&v["mlkem_dk"])).ok().unwrap();
     let shared = secret.decapsulate(&hex(&v["mlkem_ct"])).ok().unwrap();
     assert_eq!(shared.expose()[..], hex(&v["mlkem_shared"]));
@@ -149,7 +137,7 @@ fn record(from: &mut TransportState, to: &mut TransportState, kind: Kind, body: 
 
 #[test]
 fn the_three_messages_and_every_record_are_the_transcripts_byte_for_byte() {
-    let v = vectors();
+    let v = vectors("stream");
     assert_eq!(
         (v["suite"].as_str(), v["prologue"].as_str().map(str::as_bytes)),
         (Some(SUITE), Some(PROLOGUE))
@@ -184,7 +172,7 @@ fn the_three_messages_and_every_record_are_the_transcripts_byte_for_byte() {
 
 #[test]
 fn the_bodies_with_fields_are_the_transcripts_byte_for_byte() {
-    let v = vectors();
+    let v = vectors("stream");
     let body = |kind: Kind| {
         let records = v["records"].as_array().unwrap();
         hex(&records.iter().find(|r| r["kind"] == kind as u8).unwrap()["body"])
@@ -203,7 +191,7 @@ fn the_bodies_with_fields_are_the_transcripts_byte_for_byte() {
 
 #[test]
 fn lengths_are_padded_as_an_independent_padme_does() {
-    for pair in vectors()["padded_lengths"].as_array().unwrap() {
+    for pair in vectors("stream")["padded_lengths"].as_array().unwrap() {
         let [len, padded] = [0, 1].map(|i| pair[i].as_u64().unwrap() as usize);
         assert_eq!(record::padded_len(len), padded, "{len}");
     }

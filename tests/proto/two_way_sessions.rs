@@ -1,6 +1,8 @@
 //! Two sides that both send and receive over one session never break the order of records, and each
 //! sender learns exactly what became of each of its messages. Many seeds; AC_TEST_SEEDS.
 
+use crate::testkit::{common::number, random::Dice};
+
 use std::collections::VecDeque;
 
 use anonchat::proto::stream::inbound::{Inbound, Step};
@@ -9,18 +11,6 @@ use anonchat::proto::stream::outbound::{Outbound, Reply};
 use anonchat::proto::stream::record::{
     AbortCode, Kind, OFFER_LEN, RefuseCode, Violation, offer_body, refuse_body,
 };
-
-/// xorshift64*: Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) % n
-    }
-}
 
 /// What became of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -199,9 +189,9 @@ impl Side {
 
 #[test]
 fn honest_sides_never_break_the_order_and_learn_what_became_of_everything() {
-    let seeds = std::env::var("AC_TEST_SEEDS").map_or(300, |n| n.parse().unwrap());
+    let seeds = number("AC_TEST_SEEDS", 300);
     for seed in 1..=seeds {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         let mut sides = [Side::default(), Side::default()];
         for side in &mut sides {
             side.to_send = (0..12).collect();

@@ -3,11 +3,10 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anonchat::crypto::sodium::random;
-use anonchat::keys::{Keyring, LocalKey, Passphrase, Passphrases};
+use anonchat::keys::Keyring;
 use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN};
 use anonchat::proto::stream::link::Link;
 use anonchat::proto::stream::meta::Meta;
@@ -17,18 +16,7 @@ use anonchat::proto::time::Now;
 use socket2::{Domain, Socket, Type};
 
 use super::common::{DEADLINE, Home};
-
-struct Unasked;
-
-impl Passphrases for Unasked {
-    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
-        Err("the keys of tests have none".into())
-    }
-}
-
-fn identity(home: &Home) -> LocalKey {
-    Keyring::at(home.path()).identity(&mut Unasked).unwrap()
-}
+use super::keys::identity;
 
 /// A connection to `port` from an address of this machine.
 pub fn connect_from(from: Ipv4Addr, port: u16) -> TcpStream {

@@ -14,15 +14,18 @@
 //! deadline is a panic that shows what the program said. A program still running at the end of its
 //! scope is killed, with its children.
 
+use std::fmt::Debug;
 use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex, Once};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
@@ -30,6 +33,34 @@ use tempfile::TempDir;
 
 /// Long enough for a busy machine with two cores; a test that fails waits so long, no other.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A number of the environment, by which tests can be made larger: `AC_TEST_…`.
+pub fn number<N: FromStr<Err: Debug>>(variable: &str, default: N) -> N {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// The time of this machine, Unix ms.
+pub fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+/// A port at which nobody listens now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+}
+
+/// All files at any depth of a folder of this crate.
+pub fn files_below(folder: impl AsRef<Path>) -> Vec<PathBuf> {
+    let (mut files, mut folders) =
+        (vec![], vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)]);
+    while let Some(folder) = folders.pop() {
+        let entries = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+        let (inner, found): (Vec<_>, Vec<_>) = entries.partition(|path| path.is_dir());
+        folders.extend(inner);
+        files.extend(found);
+    }
+    files
+}
 
 /// Where cargo put a program of this crate.
 pub fn program(name: &str) -> PathBuf {
@@ -154,6 +185,13 @@ impl Home {
 pub fn befriend(a: &Home, name_of_a: &str, b: &Home, name_of_b: &str) {
     a.import(b, name_of_b);
     b.import(a, name_of_a);
+}
+
+/// Alice and Bob, who know each other by these names.
+pub fn alice_and_bob() -> (Home, Home) {
+    let (alice, bob) = (Home::with_identity(), Home::with_identity());
+    befriend(&alice, "alice", &bob, "bob");
+    (alice, bob)
 }
 
 /// Runs `ac-send` to its end.

@@ -4,8 +4,11 @@
 pub mod caller;
 pub mod common;
 pub mod datagram_forge;
+pub mod keys;
 pub mod machines;
+pub mod measure;
 pub mod proxy;
+pub mod random;
 pub mod relay_client;
 pub mod relay_people;
 pub mod relay_reader;
@@ -13,3 +16,4 @@ pub mod scene;
 pub mod screen;
 pub mod transfer;
 pub mod udp;
+pub mod vectors;

@@ -11,10 +11,9 @@
 //! ```
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::ops::{Deref, DerefMut};
-use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{KeyPair, PublicKey};
 use anonchat::keys::{Contact, KeyFile};
@@ -27,9 +26,9 @@ use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::stream::record::Kind;
 use anonchat::proto::stream::session::{Session, plain_buffer};
 use anonchat::proto::time::Now;
-use socket2::{Domain, Socket, Type};
 
-use super::common::{DEADLINE, Home, Running, port_in_ready_line};
+use super::caller::connect_from;
+use super::common::{DEADLINE, Home, Running, port_in_ready_line, unix_ms};
 
 /// `ac-relay` that has said that it hears.
 pub struct Relay {
@@ -120,25 +119,12 @@ impl DerefMut for Relay {
     }
 }
 
-/// A connection to `port` from an address of this machine.
-pub fn connect_from(from: Ipv4Addr, port: u16) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
-    socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).unwrap();
-    socket.into()
-}
-
 /// A relay's public key file.
 pub fn public_key_file(bytes: &[u8]) -> Contact {
     match KeyFile::parse(bytes) {
         Ok(KeyFile::Relay(contact)) => contact,
         _ => panic!("no relay's public key file: {}", String::from_utf8_lossy(bytes)),
     }
-}
-
-/// The same, of a file.
-pub fn read_public_key_file(path: &Path) -> Contact {
-    public_key_file(&std::fs::read(path).unwrap())
 }
 
 /// A packet that says which it is.
@@ -182,11 +168,6 @@ pub struct Client {
     pub welcome: Welcome,
     began: Instant,
     heard: std::collections::VecDeque<Heard>,
-}
-
-/// The time of this machine, Unix ms.
-pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
 }
 
 /// The handshake, as far as WELCOME is due.

@@ -9,10 +9,9 @@
 //! ```
 
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
-use anonchat::keys::{KeyFile, Keyring, Passphrase, Passphrases};
+use anonchat::keys::KeyFile;
 use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::packet::{
     Head, Kind, MessageId, PACKET_LEN, Sealer, Way, fragment_of, fragments,
@@ -21,7 +20,8 @@ use anonchat::proto::datagram::receipt::Awaited;
 use anonchat::proto::relay::cell::{Address, Cell, Command};
 use anonchat::proto::relay::mailbox::{Channel, epoch};
 
-use super::common::{DEADLINE, Home, Running, eventually};
+use super::common::{DEADLINE, Home, Running, eventually, unix_ms};
+use super::keys::identity;
 use super::relay_client::{Client, Relay};
 
 /// A relay on a port of its own.
@@ -60,11 +60,6 @@ pub fn listen_by(person: &Home, relays: &[&str], args: &[&str]) -> Running {
     listener
 }
 
-/// Milliseconds since 1970.
-pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
-}
-
 /// Into which mailbox of the recipient.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Box {
@@ -90,7 +85,7 @@ pub struct Sender {
 impl Sender {
     /// From one person's identity to another's.
     pub fn new(from: &Home, to: &Home) -> Self {
-        let me = Keyring::at(from.path()).identity(&mut Unasked).unwrap().pair;
+        let me = identity(from).pair;
         Self::with_key(me, &to.public_key_file())
     }
 
@@ -196,14 +191,5 @@ impl Sender {
         self.await_receipts(client, &letter);
         self.post(client, Box::Pair, &letter);
         self.outcome(client, &letter)
-    }
-}
-
-/// No key of these tests has a passphrase.
-struct Unasked;
-
-impl Passphrases for Unasked {
-    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
-        Err("nobody is asked".into())
     }
 }

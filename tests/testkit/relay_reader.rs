@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anonchat::crypto::sodium::{OsRandom, PublicKey};
-use anonchat::keys::{Keyring, LocalKey as Key, Passphrase, Passphrases};
+use anonchat::keys::LocalKey as Key;
 use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::meet::Meet;
 use anonchat::proto::datagram::packet::{Kind, LocalKey, MessageId, Opened, PACKET_LEN, Way};
@@ -61,24 +60,6 @@ pub fn key_file(relay: &Relay, port: u16) -> String {
     let kept = text.lines().filter(|line| !line.starts_with("address"));
     kept.map(|line| format!("{line}\n")).collect::<String>()
         + &format!("address = [\"127.0.0.1:{port}\"]\n")
-}
-
-struct Unasked;
-
-impl Passphrases for Unasked {
-    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
-        Err("the keys of tests have none".into())
-    }
-}
-
-/// The identity of `home`.
-pub fn identity(home: &Home) -> Key {
-    Keyring::at(home.path()).identity(&mut Unasked).unwrap()
-}
-
-/// A group's key in `home`.
-pub fn group(home: &Home, name: &str) -> Key {
-    Keyring::at(home.path()).local_key(name, &mut Unasked).unwrap()
 }
 
 /// A message that came whole.
@@ -174,11 +155,6 @@ impl Recipient {
         self.answer(&message, Status::Delivered);
         message
     }
-}
-
-/// What a person's own public key is.
-pub fn public(home: &Home) -> PublicKey {
-    *identity(home).pair.public()
 }
 
 /// A program at the relay that leads every circuit to a listener on this machine.

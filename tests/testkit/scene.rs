@@ -100,8 +100,3 @@ pub fn bytes_below(path: &Path) -> u64 {
     let Ok(entries) = std::fs::read_dir(path) else { return 0 };
     entries.flatten().map(|entry| bytes_below(&entry.path())).sum()
 }
-
-/// A size or number from the environment.
-pub fn size(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}

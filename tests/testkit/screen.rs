@@ -8,6 +8,18 @@ use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 use super::common::{DEADLINE, eventually, possible};
 
+/// The two ends of a terminal: the keyboard and screen, and what a program is given.
+pub fn terminal() -> Option<(File, File)> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let opened = openpt(flags).and_then(|controller| {
+        grantpt(&controller)?;
+        unlockpt(&controller)?;
+        let user = ioctl_tiocgptpeer(&controller, flags)?;
+        Ok((File::from(controller), File::from(user)))
+    });
+    possible(opened.is_ok(), "mount /dev/pts").then(|| opened.unwrap())
+}
+
 /// A terminal, and everything that was written to it.
 pub struct Screen {
     /// What is written to it is typed.
@@ -18,16 +30,7 @@ pub struct Screen {
 impl Screen {
     /// The screen, and the end of it that a program is given.
     pub fn new() -> Option<(Self, File)> {
-        let opened = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).and_then(|controller| {
-            grantpt(&controller)?;
-            unlockpt(&controller)?;
-            let user = ioctl_tiocgptpeer(&controller, OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
-            Ok((File::from(controller), File::from(user)))
-        });
-        if !possible(opened.is_ok(), "mount /dev/pts") {
-            return None;
-        }
-        let (controller, user) = opened.unwrap();
+        let (controller, user) = terminal()?;
         let shown = Arc::new(Mutex::new(Vec::new()));
         let (mut reader, theirs) = (controller.try_clone().unwrap(), Arc::clone(&shown));
         std::thread::spawn(move || {

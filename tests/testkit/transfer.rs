@@ -79,11 +79,6 @@ pub fn file(name: &str, size: usize) -> Meta {
     meta
 }
 
-/// Bytes that are the same nowhere.
-pub fn bytes(len: usize) -> Vec<u8> {
-    (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
 /// Says on the terminal what could not be tested, captured or not.
 pub fn loudly(what: &str) {
     use std::io::Write as _;

@@ -3,44 +3,19 @@
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anonchat::crypto::sodium::{OsRandom, random};
-use anonchat::keys::{Contact, Keyring, LocalKey};
-use anonchat::keys::{Passphrase, Passphrases};
+use anonchat::keys::{Contact, LocalKey};
 use anonchat::proto::datagram::packet::{Head, Kind, MessageId, PACKET_LEN, Sealer, Way};
 use anonchat::proto::datagram::probe::Prober;
 use anonchat::proto::time::Now;
 
-use super::common::{DEADLINE, Home};
+use super::common::{DEADLINE, unix_ms};
 
 pub type Packet = [u8; PACKET_LEN];
-
-struct NoPassphrases;
-
-impl Passphrases for NoPassphrases {
-    fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
-        Err("the keys of tests have none".into())
-    }
-}
-
-/// The secret key of somebody.
-pub fn identity(home: &Home) -> LocalKey {
-    Keyring::at(home.path()).identity(&mut NoPassphrases).unwrap()
-}
-
-/// What a public key file of somebody says.
-pub fn contact(home: &Home) -> Contact {
-    identity(home).contact()
-}
-
-/// The clock.
-pub fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
-}
 
 /// A message of one packet, stamped `time_ms`, each a run of its own.
 pub fn packet(from: &LocalKey, to: &Contact, way: Way, time_ms: u64, body: &[u8]) -> Packet {

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use anonchat::crypto::prefix_hash::PrefixHash;
 
-use super::bytes;
+use crate::testkit::random::bytes;
 
 /// A tree with everything that can be in one.
 pub fn plant(root: &Path) {
