@@ -5,7 +5,10 @@
 //! `AC_TEST_GARBAGE`: packets that an announcer is flooded with (20,000).
 #![allow(clippy::print_stderr)]
 
-use crate::testkit::{common, machines, measure::processor_time};
+use crate::testkit::{
+    common, machines,
+    measure::{alone, processor_time},
+};
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -147,6 +150,7 @@ fn an_announcer_sends_nothing_unasked_and_never_more_than_came_in() {
 
 #[test]
 fn garbage_and_replays_draw_no_answer_and_cost_less_than_a_tenth_of_a_core() {
+    let _alone = alone();
     let count: u32 = number("AC_TEST_GARBAGE", 20_000);
     let Some(lan) = lan(2) else { return };
     let homes: Vec<_> = (0..2).map(|_| Home::with_identity()).collect();

@@ -7,7 +7,11 @@
 //! AC_TEST_SENDERS: how many come at once (full: 2000). They need 20,000 descriptors.
 #![allow(clippy::print_stderr)]
 
-use crate::testkit::{caller, common, measure::resident, relay_client, relay_people};
+use crate::testkit::{
+    caller, common,
+    measure::{alone, resident},
+    relay_client, relay_people,
+};
 
 use std::collections::VecDeque;
 use std::io::Write;
@@ -134,6 +138,7 @@ fn attackers() -> [Vec<Ipv4Addr>; 3] {
 const FRIEND: Ipv4Addr = Ipv4Addr::new(127, 77, 0, 1);
 
 fn at_a_listener(from: &[Ipv4Addr]) {
+    let _alone = alone();
     let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let port = listener.port();
@@ -141,6 +146,7 @@ fn at_a_listener(from: &[Ipv4Addr]) {
 }
 
 fn at_a_relay(from: &[Ipv4Addr]) {
+    let _alone = alone();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     friends_are_served(from, relay.port, || drop(relay.client_from(FRIEND)));
 }
@@ -220,6 +226,7 @@ fn is_served_beside_handshakes(contact: &Contact, port: u16, mut friend: impl Fn
 
 #[test]
 fn handshakes_of_a_holder_of_the_public_key_file_keep_no_contact_from_a_listener() {
+    let _alone = alone();
     let (alice, bob) = alice_and_bob();
     let listener = Listener::spawn(&bob, &["127.0.0.1:0"]);
     let contact = Keyring::at(bob.path()).identity_contact().unwrap();
@@ -231,18 +238,10 @@ fn handshakes_of_a_holder_of_the_public_key_file_keep_no_contact_from_a_listener
 
 #[test]
 fn handshakes_of_a_holder_of_the_public_key_file_keep_no_client_from_a_relay() {
+    let _alone = alone();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     is_served_beside_handshakes(&relay.contact, relay.port, || drop(relay.client_from(FRIEND)));
     eprintln!("the relay has {} MB", resident(&relay) / 1_000_000);
-}
-
-/// `program ARGS` with so few descriptors.
-fn with_descriptors(count: usize, home: &Home, name: &str, args: &[&str]) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {count} && exec \"$@\""), "sh"]);
-    command.arg(program(name)).args(args);
-    home.at_home(&mut command);
-    command
 }
 
 /// All of them at once.
@@ -261,10 +260,11 @@ fn all_arrive(count: usize, sender: impl Fn() -> Command) {
 
 #[test]
 fn a_crowd_at_a_listener_with_few_descriptors_waits_and_arrives() {
+    let _alone = alone();
     let (alice, bob) = alice_and_bob();
     for count in [16, 24, 64] {
         let listener =
-            Listener::start(with_descriptors(count, &bob, "ac-listen", &["127.0.0.1:0"]));
+            Listener::start(bob.command_with_descriptors(count, "ac-listen", &["127.0.0.1:0"]));
         let to = listener.destination("bob");
         all_arrive(30, || alice.command("ac-send", &[&to]));
         listener.wait_stdout("all", |out| out.len() == 30);
@@ -273,6 +273,7 @@ fn a_crowd_at_a_listener_with_few_descriptors_waits_and_arrives() {
 
 #[test]
 fn a_crowd_from_one_address_by_a_relay_arrives() {
+    let _alone = alone();
     let count = number("AC_TEST_SENDERS", 40);
     let (alice, bob) = alice_and_bob();
     let relay = relay_people::relay();
@@ -288,7 +289,7 @@ fn programs_with_few_descriptors_serve_or_say_that_they_cannot() {
     for count in [6, 8, 9, 10, 12, 13, 14, 15, 16, 20, 32, 64] {
         for name in ["ac-listen", "ac-relay"] {
             let home = if name == "ac-relay" { Home::new() } else { Home::with_identity() };
-            let command = with_descriptors(count, &home, name, &["127.0.0.1:0"]);
+            let command = home.command_with_descriptors(count, name, &["127.0.0.1:0"]);
             let mut running = Running::start(command);
             let ready = eventually("a word", DEADLINE, || {
                 let said = running.stderr();
@@ -333,6 +334,7 @@ fn a_relay_that_could_hold_nothing_says_so_and_one_with_very_little_serves() {
 
 #[test]
 fn hundreds_of_sockets_of_one_kind_all_hear() {
+    let _alone = alone();
     let (alice, bob) = alice_and_bob();
     for kind in [&["-u"][..], &[]] {
         let mut args = kind.to_vec();

@@ -1,7 +1,7 @@
 //! Nobody gets more of a listener than their part: not of its output, its sessions, its
 //! connections or its time. Whoever is over a limit waits, and everything still arrives.
 
-use crate::testkit::{caller, common, machines};
+use crate::testkit::{caller, common, machines, measure::alone};
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -29,14 +29,8 @@ impl Scene {
 
     /// With so few descriptors that half of them, `descriptors` / 2, are soon taken.
     fn with_descriptors(descriptors: usize, args: &[&str]) -> Self {
-        let script = format!("ulimit -n {descriptors} && exec \"$@\"");
-        Self::with(|bob| {
-            let listen = program("ac-listen");
-            let mut command = Command::new("sh");
-            command.args(["-c", &script, "sh"]).arg(listen).args(args).arg("127.0.0.1:0");
-            bob.at_home(&mut command);
-            command
-        })
+        let args = [args, &["127.0.0.1:0"]].concat();
+        Self::with(|bob| bob.command_with_descriptors(descriptors, "ac-listen", &args))
     }
 
     fn with(command: impl FnOnce(&Home) -> Command) -> Self {
@@ -171,6 +165,7 @@ fn a_session_that_keeps_its_seat_and_says_nothing_loses_it_to_one_that_waits() {
 
 #[test]
 fn connections_of_one_address_beyond_its_limit_wait_and_draw_nothing_while_others_come_in() {
+    let _alone = alone();
     let scene = Scene::new(&["--max-per-address", "2"]);
     let mut strangers: Vec<_> = (0..6).map(|_| scene.stranger(2)).collect();
     strangers.iter_mut().for_each(says_garbage);
@@ -201,6 +196,7 @@ fn who_shares_an_address_with_callers_who_go_no_further_waits_a_moment_and_is_he
 
 #[test]
 fn connections_over_the_rate_are_delayed_and_all_arrive() {
+    let _alone = alone();
     let scene = Scene::new(&["--rate", "5/s"]);
     let began = Instant::now();
     let mut senders: Vec<_> = (0..15).map(|_| scene.sender(&scene.alice)).collect();
@@ -215,6 +211,7 @@ fn connections_over_the_rate_are_delayed_and_all_arrive() {
 
 #[test]
 fn messages_over_the_rate_are_delayed_and_other_contacts_are_not() {
+    let _alone = alone();
     let scene = Scene::new(&["--rate", "5/s"]);
     let mut flood = scene.call(&scene.alice);
     let began = Instant::now();
@@ -235,6 +232,7 @@ fn messages_over_the_rate_are_delayed_and_other_contacts_are_not() {
 
 #[test]
 fn without_options_a_crowd_behind_one_address_and_one_key_is_not_limited() {
+    let _alone = alone();
     let count = number("AC_TEST_SENDERS", 100);
     let scene = Scene::new(&[]);
     let mut senders: Vec<_> = (0..count).map(|_| scene.sender(&scene.alice)).collect();

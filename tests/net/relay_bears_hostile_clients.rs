@@ -3,7 +3,11 @@
 //! the memory is flooded (full: 600, with as much memory as the program takes by default), and
 //! AC_TEST_FRIENDS who passes beside it (full: 100).
 
-use crate::testkit::{common, measure::resident, relay_client};
+use crate::testkit::{
+    common,
+    measure::{alone, resident},
+    relay_client,
+};
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
@@ -229,6 +233,7 @@ const ROUND: Duration = Duration::from_secs(5);
 /// Beside so many flooders, each at an address of its own, all friends pass: while the flood lasts,
 /// right after it, and once more; and what they left is there.
 fn friends_pass_beside(flooders: u8) {
+    let _alone = alone();
     let seconds = number("AC_TEST_SECONDS", 0);
     let memory = if seconds > 0 { "256M" } else { "2M" };
     // Full size is for release: there, the promise is a second.
@@ -332,6 +337,7 @@ fn whoever_fills_a_mailbox_shuts_nobody_else_out_of_it() {
 
 #[test]
 fn whoever_fills_the_memory_is_refused_and_it_stays_within_its_bound() {
+    let _alone = alone();
     let relay = Relay::spawn(&["--memory", "8M", "127.0.0.1:0"]);
     let before = resident(&relay);
     let mut flooder = relay.client();
@@ -367,6 +373,7 @@ fn slow_readers(relay: &Relay, channel: &Channel, key: &KeyPair, count: usize) -
 
 #[test]
 fn readers_that_do_not_read_hold_up_nobody() {
+    let _alone = alone();
     let count = number("AC_TEST_CLIENTS", 20).min(2000);
     let relay = Relay::spawn(&["--mailbox-cells", "20000", "127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
@@ -416,6 +423,7 @@ fn unsent(relay: &Relay) -> u64 {
 
 #[test]
 fn links_that_never_read_pin_little_of_the_kernels_memory() {
+    let _alone = alone();
     let count = number("AC_TEST_CLIENTS", 20).min(2000);
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
@@ -438,6 +446,7 @@ fn links_that_never_read_pin_little_of_the_kernels_memory() {
 
 #[test]
 fn a_circuit_that_is_not_read_pins_little_of_the_kernels_memory() {
+    let _alone = alone();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let ends: Vec<_> = (0..10_u8)
         .map(|nth| {
@@ -511,6 +520,7 @@ fn a_poster_that_reads_no_answer_is_not_read_either() {
 
 #[test]
 fn a_flood_from_one_address_leaves_others_their_turns() {
+    let _alone = alone();
     let count = number("AC_TEST_CLIENTS", 50);
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let flooders: Vec<_> = (0..count)
@@ -617,6 +627,7 @@ fn an_address_that_has_every_place_gives_one_to_another() {
 
 #[test]
 fn a_flood_that_many_are_shown_leaves_others_their_turns() {
+    let _alone = alone();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     let (key, channel) = (KeyPair::generate(), Channel::open(&[7; 32]));
     let _readers = slow_readers(&relay, &channel, &key, number("AC_TEST_CLIENTS", 50).min(2000));

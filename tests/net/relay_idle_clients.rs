@@ -4,7 +4,7 @@
 
 use crate::testkit::{
     common::number,
-    measure::{processor_time, resident},
+    measure::{alone, processor_time, resident},
     relay_client,
 };
 
@@ -30,11 +30,9 @@ fn subscribed(relay: &Relay) -> Client {
 
 #[test]
 fn an_idle_client_costs_at_most_8_kib_and_no_processor_time() {
+    let _alone = alone();
     let count = number("AC_TEST_CLIENTS", 400);
     let watched = Duration::from_secs(number("AC_TEST_IDLE_SECONDS", 1));
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
     let relay = Relay::spawn(&["127.0.0.1:0"]);
     // What the first ones bring into memory, the others use too.
     let mut clients: Vec<_> = (0..50).map(|_| subscribed(&relay)).collect();

@@ -353,13 +353,7 @@ fn a_contact_who_was_removed_is_heard_no_more() {
 
 /// With 64 descriptors, of which a quarter may wait.
 fn with_few_descriptors() -> Scene {
-    Scene::with(|bob| {
-        let mut command = Command::new("sh");
-        let listen = common::program("ac-listen");
-        command.args(["-c", "ulimit -n 64; exec \"$0\" 127.0.0.1:0"]).arg(listen);
-        bob.at_home(&mut command);
-        command
-    })
+    Scene::with(|bob| bob.command_with_descriptors(64, "ac-listen", &["127.0.0.1:0"]))
 }
 
 #[test]

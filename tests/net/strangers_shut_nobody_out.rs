@@ -8,7 +8,9 @@
 use crate::testkit::{
     common,
     keys::{contact, identity},
-    machines, relay_client, relay_people, udp,
+    machines,
+    measure::alone,
+    relay_client, relay_people, udp,
 };
 
 use anonchat::crypto::sodium::{OsRandom, random};
@@ -70,6 +72,7 @@ fn assert_heard(from: &Home, listener: &Listener, text: &str) {
 
 #[test]
 fn probes_of_strangers_shut_no_contact_out() {
+    let _alone = alone();
     let [alice, bob, dave, eve] = people();
     let listener = listen_to_all(&bob, &[]);
     let (eve_key, bob_key) = (identity(&eve), contact(&bob));
@@ -86,6 +89,7 @@ fn probes_of_strangers_shut_no_contact_out() {
 
 #[test]
 fn messages_of_strangers_shut_no_contact_out_nor_do_they_after_a_restart() {
+    let _alone = alone();
     let [alice, bob, dave, eve] = people();
     let state = bob.path().join("state");
     let args = ["--state", state.to_str().unwrap()];
@@ -136,6 +140,7 @@ fn by_a_relay_a_contacts_message_is_printed_whatever_strangers_have_asked() {
 
 #[test]
 fn what_strangers_have_piled_up_at_a_relay_holds_up_no_contact() {
+    let _alone = alone();
     let [alice, bob, _, eve] = people();
     let relay = relay();
     let inbox = bob.path().join("inbox");

@@ -4,7 +4,7 @@
 //! Known limit, not tested here: a message is given up 5 minutes after it was made, so a reader
 //! that pauses for longer than that ends the run with exit status 6.
 
-use crate::testkit::{common, keys, udp};
+use crate::testkit::{common, keys, measure::alone, udp};
 
 use std::fs::File;
 use std::io::{Read as _, Write as _, pipe};
@@ -96,6 +96,7 @@ fn a_reader_that_goes_away_within_a_run_is_8_for_the_sender_and_1_for_the_listen
 
 #[test]
 fn an_idle_listener_whose_reader_goes_away_ends_at_once() {
+    let _alone = alone();
     let (_alice, bob) = alice_and_bob();
     let (reader, writer) = pipe().unwrap();
     let mut listener = listen_to(&bob, &[], writer);

@@ -149,10 +149,7 @@ fn a_lack_of_descriptors_is_1_wherever_it_strikes() {
     ];
     for (args, end) in ways {
         for limit in 4.. {
-            let mut command = Command::new("sh");
-            let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
-            command.args(["-c", &script, program("ac-send").to_str().unwrap()]).args(args);
-            alice.at_home(&mut command);
+            let command = alice.command_with_descriptors(limit, "ac-send", args);
             let sent = run(command, b"hi\n", DEADLINE);
             let said = String::from_utf8_lossy(&sent.stderr).into_owned();
             let short = said.contains("open files");

@@ -1,7 +1,11 @@
 //! Long streams in constant memory, byte for byte the same, and many senders at once. The sizes come
 //! from AC_TEST_STREAM_BYTES (full: 4294967296) and AC_TEST_SENDERS (full: 200).
 
-use crate::testkit::{common, measure::peak_resident_kib, proxy};
+use crate::testkit::{
+    common,
+    measure::{alone, peak_resident_kib},
+    proxy,
+};
 
 use std::io::{PipeReader, Read, Write};
 use std::time::Duration;
@@ -59,6 +63,7 @@ fn assert_same(mut from: PipeReader, total: u64) -> PipeReader {
 
 #[test]
 fn a_long_stream_arrives_byte_for_byte_in_constant_memory() {
+    let _alone = alone();
     // Odd, so that the end falls on no boundary.
     let total = number("AC_TEST_STREAM_BYTES", 64 << 20) - 1;
     let patience = Duration::from_secs(30 + total / 20_000_000);
@@ -96,6 +101,7 @@ fn a_long_stream_arrives_byte_for_byte_in_constant_memory() {
 
 #[test]
 fn a_slow_network_takes_no_more_memory() {
+    let _alone = alone();
     let total = number("AC_TEST_STREAM_BYTES", 64 << 20).min(256 << 20);
     let (alice, bob) = scene();
     let mut command = bob.command("ac-listen", &["127.0.0.1:0"]);
@@ -121,6 +127,7 @@ fn a_slow_network_takes_no_more_memory() {
 
 #[test]
 fn a_long_stream_from_a_file_takes_no_more_memory() {
+    let _alone = alone();
     let total = number("AC_TEST_STREAM_BYTES", 64 << 20);
     let patience = Duration::from_secs(30 + total / 20_000_000);
     let (alice, bob) = scene();
@@ -148,6 +155,7 @@ fn a_long_stream_from_a_file_takes_no_more_memory() {
 
 #[test]
 fn many_senders_at_once_are_all_heard_whole() {
+    let _alone = alone();
     let count = number("AC_TEST_SENDERS", 50) as usize;
     let patience = Duration::from_secs(30 + count as u64 / 2);
     let (alice, bob) = scene();

@@ -1,7 +1,11 @@
 //! One `ac-send` to several destinations: each gets every byte and has a line of result, none holds
 //! up the others for long, and the exit code is that of the worst.
 
-use crate::testkit::{common, measure::peak_resident_kib, proxy};
+use crate::testkit::{
+    common,
+    measure::{alone, peak_resident_kib},
+    proxy,
+};
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -126,6 +130,7 @@ fn a_file_on_stdin_and_an_empty_input_reach_all_too() {
 
 #[test]
 fn one_whose_reader_pauses_is_cut_and_named_and_the_others_have_everything() {
+    let _alone = alone();
     let (alice, [bob, carol, dave]) = friends(["bob", "carol", "dave"]);
     let mut good = [&bob, &dave].map(|home| Listener::spawn(home, &["-1", "127.0.0.1:0"]));
     let (stuck, mut reader) = paused(&carol, &["127.0.0.1:0"]);

@@ -1,7 +1,7 @@
 //! Messages share stdout: in a pipe they are the raw bytes, whole, one at a time; a live one flows
 //! and owns the output, the others wait for it and come after.
 
-use crate::testkit::common;
+use crate::testkit::{common, measure::alone};
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -124,6 +124,7 @@ fn a_nul_ends_each_message_when_asked_for() {
 
 #[test]
 fn a_live_message_flows_while_it_is_open() {
+    let _alone = alone();
     let (alice, bob) = alice_and_bob();
     let mut listener = Listener::spawn(&bob, &["127.0.0.1:0", "-1"]);
     let mut live = live_sender(&alice, &listener, "first\n");

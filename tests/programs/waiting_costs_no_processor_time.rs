@@ -1,6 +1,9 @@
 //! Who waits for somebody else sleeps: it does not ask again and again whether the wait is over.
 
-use crate::testkit::{common, measure::processor_time};
+use crate::testkit::{
+    common,
+    measure::{alone, processor_time},
+};
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -30,6 +33,7 @@ fn a_sender_that_is_not_let_in_sleeps_until_its_patience_ends() {
 
 #[test]
 fn a_sender_whose_destinations_wait_for_a_slow_one_sleeps_too() {
+    let _alone = alone();
     let (alice, bob, carol) = (Home::with_identity(), Home::with_identity(), Home::with_identity());
     befriend(&alice, "alice", &bob, "bob");
     befriend(&alice, "alice", &carol, "carol");

@@ -161,6 +161,17 @@ impl Home {
         command
     }
 
+    /// The same with no more descriptors than that. Those that the tests were started with, as by a
+    /// `make -j`, are not among them.
+    pub fn command_with_descriptors(&self, count: usize, name: &str, args: &[&str]) -> Command {
+        let close = (3..10).map(|fd| format!("{fd}>&- ")).collect::<String>();
+        let script = format!("exec {close}; ulimit -n {count} && exec \"$0\" \"$@\"");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).arg(program(name)).args(args);
+        self.at_home(&mut command);
+        command
+    }
+
     /// Makes any command one of this person, as [`Home::command`] does.
     pub fn at_home(&self, command: &mut Command) {
         heed_signals();

@@ -1,7 +1,9 @@
-//! What a running program costs.
+//! What a running program costs, and the machine for those that measure or load it.
 
-use std::fs::read_to_string;
+use std::fs::{File, read_to_string};
 use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::common::Running;
 
@@ -28,4 +30,16 @@ pub fn processor_time(pid: u32) -> Duration {
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let ticks = |n| fields.split(' ').nth(n).unwrap().parse::<u64>().unwrap();
     Duration::from_millis((ticks(11) + ticks(12)) * 1000 / rustix::param::clock_ticks_per_second())
+}
+
+/// The machine's turn, until it is dropped: tests that load the machine, and those with tight limits of
+/// time, run one at a time, also those of different processes. A test takes it once, before it starts
+/// anything. The process may have all the descriptors that the system allows it.
+#[must_use]
+pub fn alone() -> File {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let turn = File::open(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    turn.lock().unwrap();
+    turn
 }
