@@ -5,6 +5,7 @@ use crate::testkit::{
     common,
     keys::{contact, identity},
     udp,
+    udp::sealed,
 };
 
 use std::os::unix::fs::PermissionsExt;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use anonchat::crypto::sodium::{OsRandom, random};
 use anonchat::keys::{Contact, LocalKey};
 use anonchat::proto::datagram::ack::{Status, WHOLE, ack};
-use anonchat::proto::datagram::packet::{Head, Kind, MessageId, PACKET_LEN, Sealer, Way};
+use anonchat::proto::datagram::packet::{Head, Kind, MessageId, PACKET_LEN, Way};
 use anonchat::proto::datagram::probe::Prober;
 use anonchat::proto::time::Now;
 use common::{
@@ -74,10 +75,7 @@ impl Letter {
             fragment: 0,
             of: 1,
         };
-        let mut out = [0; PACKET_LEN];
-        let sealer = Sealer::new(&from.pair, &to.public, to.access.as_bytes());
-        sealer.seal(&head, body, &mut OsRandom, &mut out);
-        out
+        sealed(from, to, &head, body)
     }
 }
 

@@ -7,13 +7,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::process::Command;
 
-use common::{DEADLINE, Listener, assert_code, run};
+use common::{DEADLINE, Listener, assert_code, run, said};
 use scene::{Scene, events};
 use transfer::tree::describe;
-
-fn said(output: &std::process::Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
 
 #[test]
 fn what_is_too_large_is_declined_and_the_rest_arrives() {

@@ -3,19 +3,22 @@
 //!
 //! `AC_TEST_FILES`: how many small files are sent (2000).
 
-use crate::testkit::{common::number, transfer};
+use crate::testkit::{
+    common::{number, unix_ms},
+    transfer,
+    transfer::open_folder,
+};
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, symlink};
-use std::path::Path;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use anonchat::proto::stream::meta::{Meta, RESUMED};
 use anonchat::transfer::beneath::Resolution;
 use anonchat::transfer::declined::Declined;
 use anonchat::transfer::delivery::Delivery;
 use anonchat::transfer::inbox::Limits;
-use anonchat::transfer::outbox::{Folder, Next, Outgoing, PIECE, Source};
+use anonchat::transfer::outbox::{Folder, Next, Outgoing, PIECE};
 use anonchat::transfer::part::KEPT_MS;
 use proptest::prelude::*;
 use transfer::tree::{describe, plant};
@@ -24,13 +27,6 @@ use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, open};
 const FOLDER: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
-
-fn source(path: &Path) -> Folder {
-    match Source::open(path).unwrap() {
-        Source::Folder(folder) => folder,
-        Source::File(_) => panic!("a file"),
-    }
-}
 
 /// Brings steps (META, piece or end) from a folder to a delivery until `steps` are used up.
 struct Pump {
@@ -125,7 +121,7 @@ fn a_folder_arrives_with_its_modes_times_and_links() {
         plant(&from.at("tree"));
         let mut delivery = alice(&to.inbox(way));
         let mut pump = Pump::new(u64::MAX);
-        let name = pump.folder(&mut source(&from.at("tree")), &mut delivery, NOW).unwrap();
+        let name = pump.folder(&mut open_folder(&from.at("tree")), &mut delivery, NOW).unwrap();
         assert_eq!(name, format!("{STAMP}_alice_tree"));
         assert_eq!(to.names(), [name.as_str()]);
         assert_eq!(describe(&to.at(&name)), describe(&from.at("tree")));
@@ -138,7 +134,7 @@ fn cut_off_at_any_step_it_goes_on_and_brings_at_most_a_mebibyte_twice() {
     plant(&from.at("tree"));
     let mut whole = Pump::new(u64::MAX);
     let landed = whole.folder(
-        &mut source(&from.at("tree")),
+        &mut open_folder(&from.at("tree")),
         &mut alice(&Dir::in_memory().inbox(BOTH[0])),
         NOW,
     );
@@ -148,7 +144,7 @@ fn cut_off_at_any_step_it_goes_on_and_brings_at_most_a_mebibyte_twice() {
         let to = Dir::in_memory();
         let mut first = Pump::new(cut);
         let mut delivery = alice(&to.inbox(BOTH[0]));
-        assert!(first.folder(&mut source(&from.at("tree")), &mut delivery, NOW).is_none());
+        assert!(first.folder(&mut open_folder(&from.at("tree")), &mut delivery, NOW).is_none());
         drop(delivery);
         let complete = |name: &String| !name.ends_with(".part");
         assert!(!to.names().iter().any(complete), "nothing shows before all is there");
@@ -160,7 +156,8 @@ fn cut_off_at_any_step_it_goes_on_and_brings_at_most_a_mebibyte_twice() {
         let begun = to.names().iter().any(|name| name.contains("_tree."));
         assert!(begun || cut < 6, "cut at {cut}");
         let later = NOW + if begun { DAY } else { 0 };
-        let name = second.folder(&mut source(&from.at("tree")), &mut alice(&inbox), later).unwrap();
+        let name =
+            second.folder(&mut open_folder(&from.at("tree")), &mut alice(&inbox), later).unwrap();
         assert!(name.starts_with(STAMP), "the time of the first attempt, cut at {cut}: {name}");
         assert_eq!(to.names(), [name.as_str()], "cut at {cut}");
         assert_eq!(describe(&to.at(&name)), describe(&from.at("tree")), "cut at {cut}");
@@ -175,11 +172,11 @@ fn a_folder_that_changed_meanwhile_is_taken_anew() {
     let root = from.at("tree");
     plant(&root);
     let inbox = to.inbox(BOTH[0]);
-    assert!(Pump::new(60).folder(&mut source(&root), &mut alice(&inbox), NOW).is_none());
+    assert!(Pump::new(60).folder(&mut open_folder(&root), &mut alice(&inbox), NOW).is_none());
     // As long as before, and the folder's own time too: only the entry itself tells.
     fs::write(root.join("a.txt"), "abc").unwrap();
     let mut pump = Pump::new(u64::MAX);
-    let name = pump.folder(&mut source(&root), &mut alice(&inbox), NOW).unwrap();
+    let name = pump.folder(&mut open_folder(&root), &mut alice(&inbox), NOW).unwrap();
     assert_eq!(describe(&to.at(&name)), describe(&root));
 }
 
@@ -301,8 +298,7 @@ fn an_abandoned_folder_is_swept_and_links_in_it_are_not_followed() {
     begin(&mut to);
     entry(&mut to, "f/d/x", REGULAR, b"x").unwrap();
     symlink(outside.path(), dir.part().join("out")).unwrap();
-    let wall = std::time::SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let later = wall.as_millis() as u64 + KEPT_MS + DAY;
+    let later = unix_ms() + KEPT_MS + DAY;
     open(dir.path(), BOTH[0], Limits::default(), later);
     assert!(dir.part().exists(), "somebody has it");
     drop(to);
@@ -324,8 +320,11 @@ fn many_small_files_take_no_time_each() {
     }
     let start = Instant::now();
     let mut pump = Pump::new(u64::MAX);
-    let name =
-        pump.folder(&mut source(&from.at("tree")), &mut alice(&to.inbox(Resolution::Kernel)), NOW);
+    let name = pump.folder(
+        &mut open_folder(&from.at("tree")),
+        &mut alice(&to.inbox(Resolution::Kernel)),
+        NOW,
+    );
     let took = start.elapsed();
     assert!(took < Duration::from_millis(count * 2 + 5000), "{took:?} for {count} files");
     assert_eq!(describe(&to.at(&name.unwrap())), describe(&from.at("tree")));

@@ -15,7 +15,7 @@ use anonchat::transfer::delivery::Delivery;
 use anonchat::transfer::inbox::{Inbox, Limits, Sender};
 use anonchat::transfer::incoming::Resume;
 use anonchat::transfer::part::{KEPT_MS, take};
-use common::{again, assert_passed};
+use common::{again, assert_passed, unix_ms};
 use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, file, open};
 
 fn send(inbox: &Inbox, name: &str, content: &[u8]) -> Result<String, Declined> {
@@ -352,8 +352,7 @@ fn abandoned_parts_are_swept_and_nothing_else_is() {
     }
     fs::write(dir.at("mine.part"), "x").unwrap();
     fs::write(dir.at(&format!("mine.{}.part", "0".repeat(31))), "x").unwrap();
-    let wall = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    let wall = wall.as_millis() as u64;
+    let wall = unix_ms();
     open(dir.path(), BOTH[0], Limits::default(), wall + KEPT_MS - DAY);
     assert_eq!(dir.names().len(), 4);
     open(dir.path(), BOTH[0], Limits::default(), wall + KEPT_MS + DAY);

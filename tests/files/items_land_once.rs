@@ -4,7 +4,7 @@
 
 use crate::testkit::{
     common,
-    random::{bytes, noise},
+    random::{Dice, bytes, noise},
     transfer,
 };
 
@@ -17,7 +17,6 @@ use std::process::{Child, ChildStdout, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{Random as _, SeededRandom};
 use anonchat::proto::stream::meta::{MessageKind, Meta, RESUMED};
 use anonchat::transfer::declined::Declined;
 use anonchat::transfer::delivery::Delivery;
@@ -351,12 +350,8 @@ fn killed_at_any_instant_each_item_lands_exactly_once() {
         return deliver_until_killed(path.as_ref(), first);
     }
     let kills = number("AC_TEST_KILLS", 200);
-    let mut random = SeededRandom::new(kills);
-    let mut draw = |below: u32| {
-        let mut bytes = [0; 4];
-        random.fill(&mut bytes);
-        u32::from_be_bytes(bytes) % below
-    };
+    let mut dice = Dice::new(kills);
+    let mut draw = |below: u32| dice.below(below);
     let (mut dir, mut told, mut killed) = (Dir::in_memory(), 0, 0);
     while killed < kills {
         let (mut child, said) = Deliverer::start(dir.path(), draw(ITEMS));

@@ -1,7 +1,7 @@
 //! A sender's files and folders go out in an order that does not change, with what they are, and
 //! are noticed to change.
 
-use crate::testkit::{random::bytes, transfer};
+use crate::testkit::{random::bytes, transfer, transfer::open_folder};
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -21,13 +21,6 @@ fn open_file(path: &Path) -> Outgoing {
     match Source::open(path).unwrap() {
         Source::File(file) => file,
         Source::Folder(_) => panic!("a folder"),
-    }
-}
-
-fn open_folder(path: &Path) -> Folder {
-    match Source::open(path).unwrap() {
-        Source::Folder(folder) => folder,
-        Source::File(_) => panic!("a file"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Datagrams arrive whole, once and in order, whatever the way does to them; exit status 0 says so.
 
-use crate::testkit::{common, random::noise, scene::events, udp};
+use crate::testkit::{common, random::noise, scene::events, udp, udp::listen};
 
 use std::io::Write as _;
 use std::sync::{Arc, Mutex};
@@ -14,10 +14,6 @@ use udp::{Going, Proxy};
 
 /// One message of 64 fragments holds so much.
 const MESSAGE: usize = 63_872;
-
-fn listen(home: &Home, args: &[&str]) -> Listener {
-    Listener::spawn(home, &[&["-u", "127.0.0.1:0"], args].concat())
-}
 
 /// Sends `body` and asserts that it comes out, and nothing else.
 #[track_caller]

@@ -47,7 +47,7 @@ fn every_member_hears_what_one_says_and_so_does_one_who_comes_later() {
 fn what_a_member_has_heard_it_leaves_to_the_others_and_hears_once_while_it_listens() {
     let (members, relay) = (team(3), relay());
     let (via, proxy) = (name_of(&relay, &members[0]), Proxy::to(relay.port));
-    let by_proxy = name_at(&relay, &members[1], "home", port_of(&proxy));
+    let by_proxy = name_at(&relay, &members[1], "home", proxy.port());
     let first = listen_by(&members[1], &[&by_proxy], &["-k", "team"]);
     assert_code(&send(&members[0], &["--via", &via, "team"], b"one\n"), 0);
     first.wait_stdout("one", |bytes| bytes == b"one\n");
@@ -70,8 +70,4 @@ fn nobody_but_others_tells_a_member_that_its_message_was_delivered() {
     let other = hear(&members[1], &relay);
     assert_code(&send(&members[0], &["--via", &via, "team"], b"together\n"), 0);
     other.wait_stdout("both", |bytes| bytes == b"alone\ntogether\n");
-}
-
-fn port_of(proxy: &Proxy) -> u16 {
-    proxy.destination("").rsplit_once(':').unwrap().1.parse().unwrap()
 }

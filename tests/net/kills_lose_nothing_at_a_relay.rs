@@ -2,13 +2,17 @@
 //! comes twice at most if it was the one in doubt, and a file lands once even without; nothing is
 //! lost, and all is in the order of its sender. `AC_TEST_KILLS` is how often it is killed (12).
 
-use crate::testkit::{common, random::noise, relay_client, relay_people};
+use crate::testkit::{
+    common,
+    random::{Dice, noise},
+    relay_client, relay_people,
+};
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{Random as _, SeededRandom, random};
+use anonchat::crypto::sodium::random;
 use anonchat::proto::datagram::packet::Kind;
 use anonchat::proto::stream::meta::{MessageKind, Meta};
 use common::*;
@@ -18,20 +22,9 @@ use relay_people::*;
 /// Messages, or files.
 const COUNT: u32 = 300;
 
-/// What a test draws; it says from which seed when it fails.
-struct Draw(SeededRandom);
-
-impl Draw {
-    fn below(&mut self, limit: u32) -> u32 {
-        let mut bytes = [0; 4];
-        self.0.fill(&mut bytes);
-        u32::from_be_bytes(bytes) % limit
-    }
-
-    /// Lets a moment pass: any will do.
-    fn moment(&mut self) {
-        std::thread::park_timeout(Duration::from_micros(self.below(3000).into()));
-    }
+/// Lets a moment pass: any will do.
+fn moment(dice: &mut Dice) {
+    std::thread::park_timeout(Duration::from_micros(dice.below(3000)));
 }
 
 fn kills() -> u32 {
@@ -59,7 +52,7 @@ fn into_a_pipe_only_the_message_in_doubt_at_a_kill_comes_twice() {
     }
     let state = bob.path().join("seen");
     let args = ["--state", state.to_str().unwrap()];
-    let mut draw = Draw(SeededRandom::new(kills().into()));
+    let mut draw = Dice::new(kills().into());
     let mut next = 0;
     for kill in 0..=kills() {
         let mut running = listener(&bob, &relay, &args);
@@ -70,7 +63,7 @@ fn into_a_pipe_only_the_message_in_doubt_at_a_kill_comes_twice() {
         running.wait_stdout("messages", |out| {
             out.iter().filter(|byte| **byte == b'\n').count() as u32 >= wanted
         });
-        draw.moment();
+        moment(&mut draw);
         running.kill();
         running.wait_exit(DEADLINE);
         let came = numbers(&running.stdout());
@@ -104,13 +97,13 @@ fn a_file_lands_once_whole_and_without_a_state() {
     let inbox = bob.path().join("inbox");
     std::fs::create_dir(&inbox).unwrap();
     let args = ["-q", "-d", inbox.to_str().unwrap()];
-    let mut draw = Draw(SeededRandom::new(kills().into()));
+    let mut draw = Dice::new(kills().into());
     for _ in 0..kills() {
         let before = landed(&inbox).len() as u32;
         let mut running = listener(&bob, &relay, &args);
         let wanted = (before + draw.below(2 * COUNT / kills())).min(COUNT);
         eventually("files", DEADLINE, || (landed(&inbox).len() as u32 >= wanted).then_some(()));
-        draw.moment();
+        moment(&mut draw);
         running.kill();
     }
     let _running = listener(&bob, &relay, &args);

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anonchat::proto::datagram::ack::Status;
 use anonchat::proto::datagram::packet::{FRAGMENT_LEN, Kind, MAX_MESSAGE};
 use anonchat::proto::relay::mailbox::epoch;
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send, unix_ms};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, said, send, unix_ms};
 use proxy::Proxy;
 use relay_client::Relay;
 use relay_reader::{Recipient, Scene, key_file, know};
@@ -37,10 +37,6 @@ impl Scene {
     fn send(&self, args: &[&str], stdin: &[u8]) -> Output {
         send(&self.alice, args, stdin)
     }
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 #[test]
@@ -65,15 +61,15 @@ fn nobody_there_means_queued_which_is_code_7_or_what_queue_asked_for() {
     let scene = Scene::new();
     let sent = scene.send(&["--via", "home", "-w", "1s", "bob"], b"one\n");
     assert_code(&sent, 7);
-    let said = stderr(&sent);
-    assert!(said.starts_with("ac-send: bob: queued at relay home: not acknowledged yet\nhint: "));
-    assert!(said.contains("when they listen there within 1 d; with --queue "), "{said}");
+    let words = said(&sent);
+    assert!(words.starts_with("ac-send: bob: queued at relay home: not acknowledged yet\nhint: "));
+    assert!(words.contains("when they listen there within 1 d; with --queue "), "{words}");
     let sent = scene.send(&["--via", "home", "-w", "1s", "--queue", "bob"], b"two\n");
     assert_code(&sent, 0);
-    assert_eq!(stderr(&sent), "ac-send: bob: queued at relay home: not acknowledged yet\n");
+    assert_eq!(said(&sent), "ac-send: bob: queued at relay home: not acknowledged yet\n");
     let sent = scene.send(&["--via", "home", "-w", "1s", "--queue", "-q", "bob"], b"three\n");
     assert_code(&sent, 0);
-    assert_eq!(stderr(&sent), "");
+    assert_eq!(said(&sent), "");
     let mut bob = scene.recipient();
     let found: Vec<_> = (0..3).map(|_| bob.message().body).collect();
     assert_eq!(found, [&b"one\n"[..], b"two\n", b"three\n"]);
@@ -127,7 +123,7 @@ fn what_does_not_fit_goes_by_circuit_and_nobody_there_is_code_4() {
     let scene = Scene::new();
     let sent = scene.send(&["--via", "home", "-w", "1s", "bob"], &bytes(MAX_MESSAGE + 1));
     assert_code(&sent, 4);
-    assert!(stderr(&sent).contains("bob: nobody is there, at relay home"), "{}", stderr(&sent));
+    assert!(said(&sent).contains("bob: nobody is there, at relay home"), "{}", said(&sent));
     // Input that flows slowly does not wait for its end.
     let mut sending =
         Running::start(scene.alice.command("ac-send", &["--via", "home", "-w", "1s", "bob"]));
@@ -140,12 +136,12 @@ fn a_relay_that_is_not_there_is_code_4_and_one_with_another_key_code_5() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let sent = scene.send(&["--via", &format!("home@127.0.0.1:{free}"), "bob"], b"x");
     assert_code(&sent, 4);
-    assert!(stderr(&sent).contains("bob: relay home: 127.0.0.1:"), "{}", stderr(&sent));
+    assert!(said(&sent).contains("bob: relay home: 127.0.0.1:"), "{}", said(&sent));
     let other = Relay::spawn(&["127.0.0.1:0"]);
     let there = format!("home@127.0.0.1:{}", other.port);
     let sent = scene.send(&["--via", &there, "-w", "2s", "bob"], b"x");
     assert_code(&sent, 5);
-    assert!(stderr(&sent).contains("bob: relay home: "), "{}", stderr(&sent));
+    assert!(said(&sent).contains("bob: relay home: "), "{}", said(&sent));
     // The next relay is as good.
     let sent = scene.send(&["--via", &there, "--via", "home", "-w", "2s", "bob"], b"x");
     assert_code(&sent, 7);
@@ -165,7 +161,7 @@ fn a_full_mailbox_is_an_error_until_there_is_room() {
         }
     };
     assert_code(&sent, 4);
-    let said = stderr(&sent);
+    let said = said(&sent);
     assert!(said.contains("bob: relay home holds as much for them as it may"), "{said}");
 }
 

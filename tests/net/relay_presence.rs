@@ -18,7 +18,7 @@ use anonchat::proto::datagram::packet::{Kind, LocalKey, Opened, PACKET_LEN, Way}
 use anonchat::proto::datagram::probe::Probe;
 use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::relay::mailbox::{Channel, epoch};
-use common::{DEADLINE, Home, Running, assert_code, befriend, run};
+use common::{DEADLINE, Home, Running, assert_code, befriend, run, said};
 use relay_client::{Client, Relay};
 use relay_reader::{know, now};
 use serde_json::Value;
@@ -118,10 +118,6 @@ fn stdout(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
 #[test]
 fn who_listens_at_the_relay_is_listed_and_who_does_not_is_not() {
     let scene = Scene::new();
@@ -133,7 +129,7 @@ fn who_listens_at_the_relay_is_listed_and_who_does_not_is_not() {
     drop(bob);
     let nobody = scene.discover(&["-w", "300ms"]);
     assert_code(&nobody, 4);
-    assert!(stderr(&nobody).contains("nobody was found within 0.3 s\nhint: "), "{nobody:?}");
+    assert!(said(&nobody).contains("nobody was found within 0.3 s\nhint: "), "{nobody:?}");
 }
 
 #[test]
@@ -149,7 +145,7 @@ fn a_name_prints_the_relay_for_ac_send_and_several_the_names_that_are_there() {
     let two = scene.discover(&["-w", "1s", "carol", "bob"]);
     assert_code(&two, 4);
     assert_eq!(stdout(&two), "bob\n");
-    assert!(stderr(&two).contains("carol: not found within 1 s"), "{two:?}");
+    assert!(said(&two).contains("carol: not found within 1 s"), "{two:?}");
 }
 
 #[test]
@@ -174,7 +170,7 @@ fn a_group_counts_its_programs_and_protected_groups_are_named_to_be_asked() {
     let _program = Present::for_group(group(&scene.alice, "team"), &scene.relay);
     let listed = scene.discover(&["-w", "300ms"]);
     assert_code(&listed, 0);
-    assert!(stderr(&listed).contains("it has a passphrase: name it to look for it"), "{listed:?}");
+    assert!(said(&listed).contains("it has a passphrase: name it to look for it"), "{listed:?}");
 }
 
 #[test]
@@ -197,10 +193,10 @@ fn a_relay_that_is_not_there_or_not_known_says_so() {
     let via = |word: &str| run(alice.command("ac-discover", &["--via", word]), b"", DEADLINE);
     let unknown = via("work");
     assert_code(&unknown, 3);
-    assert!(stderr(&unknown).contains("work: no relay of that name"), "{unknown:?}");
+    assert!(said(&unknown).contains("work: no relay of that name"), "{unknown:?}");
     let elsewhere = via("home@127.0.0.1:1");
     assert_code(&elsewhere, 4);
-    assert!(stderr(&elsewhere).contains("relay home: 127.0.0.1:1: "), "{elsewhere:?}");
+    assert!(said(&elsewhere).contains("relay home: 127.0.0.1:1: "), "{elsewhere:?}");
     drop(relay);
     let gone = via("home");
     assert_code(&gone, 4);

@@ -67,7 +67,7 @@ fn cut_links_lose_double_and_disorder_nothing() {
     let count = number("AC_TEST_MESSAGES", 120);
     let ((alice, bob), relay) = (alice_and_bob(), relay());
     let proxy = Proxy::to(relay.port);
-    let via = name_at(&relay, &bob, "home", destination_port(&proxy));
+    let via = name_at(&relay, &bob, "home", proxy.port());
     let listener = listen_by(&bob, &[&via], &[]);
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     let line = |n: usize| format!("{n} {}\n", "x".repeat((n * 37) % 2500)).into_bytes();
@@ -92,15 +92,11 @@ fn cut_links_lose_double_and_disorder_nothing() {
     assert!(again.stdout().ends_with(b"last\n"));
 }
 
-fn destination_port(proxy: &Proxy) -> u16 {
-    proxy.destination("").rsplit_once(':').unwrap().1.parse().unwrap()
-}
-
 #[test]
 fn what_was_flushed_while_the_link_was_cut_is_acknowledged_on_the_next() {
     let ((alice, bob), relay) = (alice_and_bob(), relay());
     let proxy = Proxy::to(relay.port);
-    let via = name_at(&relay, &bob, "home", destination_port(&proxy));
+    let via = name_at(&relay, &bob, "home", proxy.port());
     let listener = listen_by(&bob, &[&via], &[]);
     let (sender, mut client) = (Sender::new(&alice, &bob), relay.client());
     let letter = sender.seal(b"hi\n");

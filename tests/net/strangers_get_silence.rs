@@ -2,7 +2,7 @@
 //! reset, and a holder of the public key file who is no contact gets handshake message 2 and nothing
 //! after it. Whatever strangers do, contacts are heard. PROTOCOL.md, section 3.1.
 
-use crate::testkit::{common, proxy};
+use crate::testkit::{common, keys::contact, proxy};
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::{KeyPair, SeededRandom, random, random_into};
-use anonchat::keys::{Contact, Keyring, fingerprint};
+use anonchat::keys::{Contact, fingerprint};
 use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{HELLO_LEN, Initiator, REPLY_LEN};
 use anonchat::proto::stream::replay::ReplayGuard;
@@ -58,15 +58,11 @@ impl Scene {
 
     /// A caller with Bob's public key file has had its answer: whatever came before it was handled.
     fn has_handled_everything(&self) {
-        let (_, hello) = self.hello(&public_key(&self.bob), unix_ms());
+        let (_, hello) = self.hello(&contact(&self.bob), unix_ms());
         let mut caller = self.stranger();
         caller.say(&hello);
         caller.hears::<REPLY_LEN>();
     }
-}
-
-fn public_key(home: &Home) -> Contact {
-    Keyring::at(home.path()).identity_contact().unwrap()
 }
 
 struct Stranger(TcpStream);
@@ -214,7 +210,7 @@ fn a_replayed_first_message_draws_nothing_during_and_after_its_session() {
 #[test]
 fn a_first_message_with_something_behind_it_draws_nothing() {
     let scene = Scene::new();
-    let (_, hello) = scene.hello(&public_key(&scene.bob), unix_ms());
+    let (_, hello) = scene.hello(&contact(&scene.bob), unix_ms());
     let mut stranger = scene.stranger();
     stranger.say(&[&hello[..], b"x"].concat());
     stranger.draws_nothing(&scene);
@@ -224,8 +220,7 @@ fn a_first_message_with_something_behind_it_draws_nothing() {
 #[test]
 fn a_wrong_access_draws_nothing() {
     let scene = Scene::new();
-    let mut contact = public_key(&scene.bob);
-    contact.access = public_key(&scene.alice).access;
+    let contact = Contact { access: contact(&scene.alice).access, ..contact(&scene.bob) };
     let mut stranger = scene.stranger();
     stranger.say(&scene.hello(&contact, unix_ms()).1);
     stranger.draws_nothing(&scene);
@@ -245,7 +240,7 @@ fn a_wrong_access_draws_nothing() {
 #[test]
 fn a_wrong_key_draws_nothing() {
     let scene = Scene::new();
-    let mut contact = public_key(&scene.bob);
+    let mut contact = contact(&scene.bob);
     contact.public = *KeyPair::generate().public();
     let mut stranger = scene.stranger();
     stranger.say(&scene.hello(&contact, unix_ms()).1);
@@ -256,7 +251,7 @@ fn a_wrong_key_draws_nothing() {
 #[test]
 fn a_clock_six_minutes_off_draws_nothing_and_one_four_minutes_off_is_answered() {
     let scene = Scene::new();
-    let contact = public_key(&scene.bob);
+    let contact = contact(&scene.bob);
     let (now, minute) = (unix_ms(), CLOCK_WINDOW_MS / 5);
     for stamp in [0, now - 6 * minute, now + 6 * minute, u64::MAX] {
         let mut stranger = scene.stranger();
@@ -277,7 +272,7 @@ fn garbage_for_message_3_draws_nothing_after_message_2() {
     for len in [1, 79, 80, 81, 5000] {
         let mut stranger = scene.stranger();
         // In two pieces: a message need not come in one.
-        let (_, hello) = scene.hello(&public_key(&scene.bob), unix_ms());
+        let (_, hello) = scene.hello(&contact(&scene.bob), unix_ms());
         stranger.say(&hello[..700]);
         stranger.say(&hello[700..]);
         stranger.hears::<REPLY_LEN>();
@@ -291,7 +286,7 @@ fn garbage_for_message_3_draws_nothing_after_message_2() {
 fn who_is_no_contact_gets_message_2_and_nothing_after_it() {
     let scene = Scene::new();
     let mut stranger = scene.stranger();
-    let (initiator, hello) = scene.hello(&public_key(&scene.bob), unix_ms());
+    let (initiator, hello) = scene.hello(&contact(&scene.bob), unix_ms());
     stranger.say(&hello);
     let reply = stranger.hears::<REPLY_LEN>();
     let (_, confirm) = initiator.confirm(&reply).unwrap();
@@ -321,7 +316,7 @@ fn who_was_turned_away_is_told_of_once_and_heard_as_soon_as_imported() {
     let said = scene.listener.stderr();
     let lines: Vec<_> = said.lines().filter(|line| line.contains("turned away")).collect();
     assert_eq!(lines.len(), 1, "{said}");
-    assert!(lines[0].contains(&fingerprint(&public_key(&carol).public)), "{said}");
+    assert!(lines[0].contains(&fingerprint(&contact(&carol).public)), "{said}");
     let hint = said.lines().skip_while(|line| !line.contains("turned away")).nth(1).unwrap();
     assert!(hint.starts_with("hint: ") && hint.contains("ac-keygen --import"), "{hint}");
 

@@ -14,10 +14,6 @@ fn start(home: &Home, program: &str, args: &[&str]) -> Running {
     Running::start(home.command(program, args))
 }
 
-fn type_line(chat: &mut Running, line: &str) {
-    chat.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
-}
-
 fn has(text: &str) -> impl Fn(&[u8]) -> bool {
     move |bytes| String::from_utf8_lossy(bytes).contains(text)
 }

@@ -3,7 +3,6 @@
 
 use crate::testkit::common;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use common::*;
@@ -26,10 +25,6 @@ fn chat(of_bob: &[&str], of_alice: &[&str]) -> Chat {
     let caller = Running::start(alice.command("ac-send", &[&["-i"], of_alice, &[&to]].concat()));
     listener.wait_stderr("alice is here");
     Chat { alice, bob, listener, caller }
-}
-
-fn type_line(chat: &mut Running, line: &str) {
-    chat.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 fn directory(home: &Home) -> PathBuf {

@@ -98,10 +98,6 @@ fn scene(more: &[&str]) -> Option<(Listener, Terminal, [Home; 2])> {
     Some((listener, terminal, [alice, bob]))
 }
 
-fn say(listener: &mut Listener, line: &str) {
-    listener.stdin.as_mut().unwrap().write_all(format!("{line}\n").as_bytes()).unwrap();
-}
-
 #[test]
 fn a_line_is_said_at_once_and_marked_when_it_is_acknowledged() {
     let Some((listener, mut terminal, _homes)) = scene(&[]) else { return };
@@ -117,7 +113,7 @@ fn what_arrives_stands_above_the_line_that_is_being_typed() {
     let Some((mut listener, mut terminal, _homes)) = scene(&["--bell"]) else { return };
     terminal.type_in("half a li");
     terminal.wait("half a li");
-    say(&mut listener, "an interruption");
+    type_line(&mut listener, "an interruption");
     // The line is cleared, the message has its place, the line stands below it.
     terminal.wait(" bob: an interruption\r\n");
     eventually("the line again", DEADLINE, || {
@@ -172,9 +168,9 @@ fn keys_edit_recall_and_complete() {
 fn nothing_that_a_peer_writes_reaches_the_terminal_raw() {
     let Some((mut listener, terminal, _homes)) = scene(&[]) else { return };
     let evil = "\x1b[2J\x1b]52;c;aGk=\x07\x1b[31mred\u{9b}31m\u{202e}txt\u{7}\x08\x7f";
-    say(&mut listener, evil);
-    say(&mut listener, "forged\r12:00:00 alice: I owe you");
-    say(&mut listener, "the end");
+    type_line(&mut listener, evil);
+    type_line(&mut listener, "forged\r12:00:00 alice: I owe you");
+    type_line(&mut listener, "the end");
     terminal.wait(" bob: the end\r\n");
     let text = terminal.text();
     for raw in ["\x1b[2J", "\x1b]", "\x1b[31m", "\u{9b}", "\u{202e}", "\x07", "\x08"] {
@@ -258,7 +254,7 @@ fn a_terminal_that_cannot_edit_still_chats() {
     let Some(mut terminal) = terminal else { return };
     terminal.type_in("plain\n");
     listener.wait_stdout("a line", |bytes| bytes == b"plain\n");
-    say(&mut listener, "and back");
+    type_line(&mut listener, "and back");
     terminal.wait("and back\r\n");
     assert!(!terminal.text().contains("\x1b"), "{:?}", terminal.text());
     terminal.type_in("\x04");

@@ -4,7 +4,7 @@
 //! Known limit, not tested here: a message is given up 5 minutes after it was made, so a reader
 //! that pauses for longer than that ends the run with exit status 6.
 
-use crate::testkit::{common, keys, measure::alone, udp};
+use crate::testkit::{common, keys, measure::alone, udp, udp::listen};
 
 use std::fs::File;
 use std::io::{Read as _, Write as _, pipe};
@@ -25,10 +25,6 @@ use common::{
     DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, eventually, program, run, send,
 };
 use rustix::process::Signal;
-
-fn listen(home: &Home, args: &[&str]) -> Listener {
-    Listener::spawn(home, &[&["-u", "127.0.0.1:0"], args].concat())
-}
 
 /// A listener that writes to `stdout`.
 fn listen_to(home: &Home, args: &[&str], stdout: impl Into<Stdio>) -> Listener {

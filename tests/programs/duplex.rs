@@ -3,12 +3,13 @@
 use crate::testkit::{common, screen::terminal};
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, number, run, send,
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, eventually, number, run, say,
+    send,
 };
 use rustix::process::Signal;
 
@@ -20,9 +21,8 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let pair = Self { alice: Home::with_identity(), bob: Home::with_identity() };
-        befriend(&pair.alice, "alice", &pair.bob, "bob");
-        pair
+        let (alice, bob) = alice_and_bob();
+        Self { alice, bob }
     }
 
     fn listener(&self, args: &[&str]) -> Listener {
@@ -37,10 +37,6 @@ impl Pair {
     fn sender(&self, listener: &Listener) -> Running {
         Running::start(self.command(listener, &["-b"]))
     }
-}
-
-fn say(program: &mut Running, text: &str) {
-    program.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 fn wait_for(program: &Running, text: &str) {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, need, program, run};
+use common::{DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, need, program, run};
 
 /// Two people; bob's listener runs a command for alice.
 struct Pair {
@@ -17,9 +17,8 @@ struct Pair {
 
 impl Pair {
     fn new() -> Self {
-        let pair = Self { alice: Home::with_identity(), bob: Home::with_identity() };
-        befriend(&pair.alice, "alice", &pair.bob, "bob");
-        pair
+        let (alice, bob) = alice_and_bob();
+        Self { alice, bob }
     }
 
     fn listener(&self, command: &str) -> Listener {

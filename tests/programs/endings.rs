@@ -1,20 +1,22 @@
 //! How a stream ends, over TCP: each row of the table in ac(7).
 
-use crate::testkit::{common, proxy, screen::terminal};
+use crate::testkit::{
+    caller::shake,
+    common,
+    keys::{contact, identity},
+    proxy,
+    screen::terminal,
+};
 
 use std::fs::File;
 use std::io::{PipeReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anonchat::crypto::sodium::KeyPair;
-use anonchat::keys::{Keyring, Passphrase, Passphrases};
-use anonchat::proto::stream::handshake::{
-    CONFIRM_LEN, HELLO_LEN, Initiator, Opened, REPLY_LEN, Responding,
-};
+use anonchat::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Opened, REPLY_LEN, Responding};
 use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::Kind;
@@ -371,7 +373,7 @@ fn a_peer_that_pours_does_not_hold_a_listener_that_ends() {
     let (mut listener, reader) = listen_into_pipe(&bob, &["--accept-unknown"]);
     for _ in 0..2 {
         let mut socket = TcpStream::connect(("127.0.0.1", listener.port())).unwrap();
-        shake_hands(&bob, &mut socket);
+        shake(&mut socket, &KeyPair::generate(), &contact(&bob));
         // Never looks at what it is told, and sends until nobody takes it any more.
         std::thread::spawn(move || while socket.write_all(&[0; 1 << 20]).is_ok() {});
     }
@@ -415,33 +417,9 @@ fn a_peer_that_pours_does_not_hold_a_sender_that_is_stopped() {
     assert!(spent(began) < Duration::from_secs(2));
 }
 
-/// A handshake with Bob's listener, as nobody in particular.
-fn shake_hands(bob: &Home, socket: &mut TcpStream) -> Session {
-    let contact = Keyring::at(bob.path()).identity_contact().unwrap();
-    let (initiator, hello) = Initiator::start(
-        &KeyPair::generate(),
-        &contact.public,
-        contact.access.as_bytes(),
-        unix_ms(),
-    )
-    .unwrap();
-    socket.write_all(&hello).unwrap();
-    let mut reply = [0; REPLY_LEN];
-    socket.read_exact(&mut reply).unwrap();
-    let (session, confirm) = initiator.confirm(&reply).unwrap();
-    socket.write_all(&confirm).unwrap();
-    session
-}
-
 /// A handshake as Bob's listener, with whoever calls.
 fn answer(bob: &Home, socket: &mut TcpStream) -> Session {
-    struct Unasked;
-    impl Passphrases for Unasked {
-        fn get(&mut self, _: &Path, _: &str) -> Result<Passphrase, String> {
-            Err("no key here needs one".into())
-        }
-    }
-    let key = Keyring::at(bob.path()).identity(&mut Unasked).unwrap();
+    let key = identity(bob);
     let responding = Responding { pair: &key.pair, access: key.access.as_bytes() };
     let mut hello = [0; HELLO_LEN];
     socket.read_exact(&mut hello).unwrap();

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, number, run, send,
+    DEADLINE, Home, Listener, Running, assert_code, befriend, eventually, number, run, said, send,
 };
 use rustix::process::{Pid, Signal};
 
@@ -60,10 +60,6 @@ impl Pair {
             (std::fs::read_to_string(self.at(name)).ok()? == content).then_some(())
         });
     }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// Threads and descriptors of a process, and its children.

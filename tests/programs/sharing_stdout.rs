@@ -3,7 +3,6 @@
 
 use crate::testkit::{common, measure::alone};
 
-use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use anonchat::sched::mux::HELD_TIME;
@@ -12,10 +11,6 @@ use common::*;
 /// `ac-send` with an open stdin.
 fn sender(home: &Home, args: &[&str]) -> Running {
     Running::start(home.command("ac-send", args))
-}
-
-fn say(sender: &mut Running, text: &str) {
-    sender.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
 }
 
 /// A sender whose message already flows.

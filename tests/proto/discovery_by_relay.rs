@@ -1,6 +1,8 @@
 //! Who listens at a relay, without a socket: an inquiry, a relay that is a table in this file, and
 //! those who answer. Who is found, who never is, and what the relay sees of it. PROTOCOL.md, 5.7.
 
+use crate::testkit::keys::Person;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,22 +25,6 @@ fn at(ms: u64) -> Now {
 
 fn relay_at() -> SocketAddr {
     "192.0.2.1:7000".parse().unwrap()
-}
-
-/// A key with its `access`, as a public key file has it.
-struct Person {
-    pair: KeyPair,
-    access: [u8; 32],
-}
-
-impl Person {
-    fn new() -> Self {
-        Self { pair: KeyPair::generate(), access: random() }
-    }
-
-    fn sought(&self, is_group: bool) -> Sought {
-        Sought { public: *self.pair.public(), access: self.access, is_group }
-    }
 }
 
 /// A program that reads a mailbox and answers, as a listener does.
@@ -173,7 +159,7 @@ impl<'a> World<'a> {
 #[test]
 fn who_listens_at_the_relay_is_found_at_once_and_nobody_else() {
     let [me, bob, carol, dave] = [(); 4].map(|()| Person::new());
-    let sought = vec![bob.sought(false), carol.sought(false)];
+    let sought = vec![bob.sought(), carol.sought()];
     // Dave listens too, and nobody asks for him.
     let programs = vec![Program::of(&bob, &me.pair), Program::of(&dave, &me.pair)];
     let mut world = World::new(&me.pair, sought, programs, at(0));
@@ -188,7 +174,7 @@ fn who_listens_at_the_relay_is_found_at_once_and_nobody_else() {
 #[test]
 fn a_contact_with_several_programs_is_here_once_and_those_of_a_group_are_counted() {
     let [me, bob, team] = [(); 3].map(|()| Person::new());
-    let sought = vec![bob.sought(false), team.sought(true)];
+    let sought = vec![bob.sought(), Sought { is_group: true, ..team.sought() }];
     let programs = vec![
         Program::of(&bob, &me.pair),
         Program::of(&bob, &me.pair),
@@ -207,12 +193,12 @@ fn an_answer_that_somebody_else_sealed_or_that_is_shown_again_says_nothing() {
     let [me, bob, eve] = [(); 3].map(|()| Person::new());
     // Somebody who can read Bob's mail, and does not have his key to sign with.
     let false_bob = Program { signer: &eve.pair, ..Program::of(&bob, &me.pair) };
-    let mut world = World::new(&me.pair, vec![bob.sought(false)], vec![false_bob], at(0));
+    let mut world = World::new(&me.pair, vec![bob.sought()], vec![false_bob], at(0));
     world.turn(at(0));
     assert!(world.online().is_empty() && !world.heres.is_empty());
 
     let mut world =
-        World::new(&me.pair, vec![bob.sought(false)], vec![Program::of(&bob, &me.pair)], at(0));
+        World::new(&me.pair, vec![bob.sought()], vec![Program::of(&bob, &me.pair)], at(0));
     world.turn(at(0));
     assert_eq!(world.online(), [0]);
     world.programs.clear();
@@ -230,7 +216,7 @@ fn an_answer_that_somebody_else_sealed_or_that_is_shown_again_says_nothing() {
 fn who_goes_is_away_after_ten_seconds_and_forgotten_after_a_quarter_of_an_hour() {
     let [me, bob] = [(); 2].map(|()| Person::new());
     let programs = vec![Program::of(&bob, &me.pair)];
-    let mut world = World::new(&me.pair, vec![bob.sought(false)], programs, at(0));
+    let mut world = World::new(&me.pair, vec![bob.sought()], programs, at(0));
     world.run(0, 60_000);
     assert_eq!(world.changes.len(), 1, "it stays without a word");
     let gone = world.programs.remove(0);
@@ -249,7 +235,7 @@ fn who_goes_is_away_after_ten_seconds_and_forgotten_after_a_quarter_of_an_hour()
 fn what_is_read_stays_bounded_and_changes_so_that_the_relay_keeps_no_thread() {
     let [me, bob] = [(); 2].map(|()| Person::new());
     let programs = vec![Program::of(&bob, &me.pair)];
-    let mut world = World::new(&me.pair, vec![bob.sought(false)], programs, at(0));
+    let mut world = World::new(&me.pair, vec![bob.sought()], programs, at(0));
     world.run(0, 300_000);
     assert!(world.subscribed.len() <= 2, "{}", world.subscribed.len());
     assert!((10..=20).contains(&world.left), "{}", world.left);
@@ -262,7 +248,7 @@ fn what_is_read_stays_bounded_and_changes_so_that_the_relay_keeps_no_thread() {
 fn a_new_link_and_a_new_day_ask_anew() {
     let [me, bob] = [(); 2].map(|()| Person::new());
     let programs = vec![Program::of(&bob, &me.pair)];
-    let mut world = World::new(&me.pair, vec![bob.sought(false)], programs, at(0));
+    let mut world = World::new(&me.pair, vec![bob.sought()], programs, at(0));
     world.turn(at(0));
     world.inquiry.cut();
     world.turn(at(500));
@@ -281,7 +267,7 @@ fn a_new_link_and_a_new_day_ask_anew() {
 #[test]
 fn a_relay_without_room_for_us_is_told_of() {
     let [me, bob] = [(); 2].map(|()| Person::new());
-    let mut world = World::new(&me.pair, vec![bob.sought(false)], Vec::new(), at(0));
+    let mut world = World::new(&me.pair, vec![bob.sought()], Vec::new(), at(0));
     world.turn(at(0));
     let code = [ErrorCode::TooMany as u8];
     let error = |address| Cell { address, body: &code, ..Cell::new(Command::Error) };

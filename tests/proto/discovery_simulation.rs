@@ -4,13 +4,13 @@
 //! `AC_TEST_DISCOVERY_SEEDS`: how many seeds each lossy test runs (5).
 #![allow(clippy::print_stderr)]
 
-use crate::testkit::common::number;
+use crate::testkit::{common::number, keys::Person};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use anonchat::crypto::sodium::{KeyPair, PublicKey, Random, SeededRandom, random};
+use anonchat::crypto::sodium::{PublicKey, Random, SeededRandom};
 use anonchat::discover::announcer::{Announcer, Outcome, Presence};
 use anonchat::discover::seeker::{Seeker, Sought, Status, To};
 use anonchat::net::lan::links::{Address, Link};
@@ -68,22 +68,6 @@ impl Presence for Desk {
         let endpoints = vec![Endpoint { carrier: Carrier::Tcp, port: 1234 }];
         let (addresses, instance) = (self.claims.clone(), self.instance);
         Some(HereBody { addresses, endpoints, instance, introduction: None })
-    }
-}
-
-/// A key with its `access`, as a public key file has it.
-struct Person {
-    pair: KeyPair,
-    access: [u8; 32],
-}
-
-impl Person {
-    fn new() -> Self {
-        Self { pair: KeyPair::generate(), access: random() }
-    }
-
-    fn sought(&self) -> Sought {
-        Sought { public: *self.pair.public(), access: self.access, is_group: false }
     }
 }
 

@@ -1,13 +1,12 @@
 //! The output goes from caller to caller, whoever has how many sessions, and nobody's part of the
 //! buffers is another's. `AC_TEST_SEEDS` says how many random cases are tried.
 
-use crate::testkit::common::number;
+use crate::testkit::{common::number, random::numbers};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use anonchat::crypto::sodium::{Random, SeededRandom};
 use anonchat::proto::datagram::packet::MAX_MESSAGE;
 use anonchat::sched::mux::{Ending, HELD_BYTES, HELD_TIME, Mux, Sink, Ticket};
 use anonchat::sched::party::{Network, Party, Source};
@@ -200,20 +199,10 @@ fn seeds() -> u64 {
     number("AC_TEST_SEEDS", 60)
 }
 
-/// Numbers below what is asked for.
-fn dice(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut random = SeededRandom::new(seed);
-    move |n| {
-        let mut bytes = [0; 8];
-        random.fill(&mut bytes);
-        u64::from_be_bytes(bytes) % n
-    }
-}
-
 #[test]
 fn whoever_waits_sees_at_most_one_turn_of_each_other_caller() {
     for seed in 0..seeds() {
-        let mut below = dice(seed);
+        let mut below = numbers(seed);
         let mut world = World::new();
         let mut next = 0;
         // Since when each caller has something that waits, as a place in `began`.
@@ -299,7 +288,7 @@ impl Circle {
 #[test]
 fn turns_are_as_a_plain_circle_has_them() {
     for seed in 0..seeds() {
-        let mut below = dice(seed);
+        let mut below = numbers(seed);
         let (mut turns, mut circle) = (Turns::default(), Circle::default());
         let mut places = BTreeMap::new();
         for number in 0..400 {

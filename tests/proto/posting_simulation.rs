@@ -4,7 +4,7 @@
 //!
 //! `AC_TEST_SEEDS` says how many seeds.
 
-use crate::testkit::common::number;
+use crate::testkit::{common::number, random::numbers};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -357,16 +357,6 @@ impl Model {
 
     fn arrived(&self) -> Vec<u8> {
         self.fragments.values().flatten().copied().collect()
-    }
-}
-
-/// Bounded numbers out of a seed.
-fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut rng = SeededRandom::new(seed);
-    move |below| {
-        let mut bytes = [0; 8];
-        rng.fill(&mut bytes);
-        u64::from_be_bytes(bytes) % below
     }
 }
 

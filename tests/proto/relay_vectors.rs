@@ -1,7 +1,7 @@
 //! What clients and relays say comes out as PROTOCOL.md, section 5, says: addresses, proofs, cells
 //! and packets made by tests/vectors/relay.py, which shares no code with this crate.
 
-use crate::testkit::vectors::{hex, pair, vectors};
+use crate::testkit::vectors::{array, assert_fields, hex, pair, vectors};
 
 use anonchat::crypto::sodium::{KeyPair, OsRandom, PublicKey};
 use anonchat::proto::datagram::ack::Status;
@@ -17,10 +17,6 @@ use anonchat::proto::relay::mailbox::{Channel, Mailbox, Reader, epoch};
 use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::time::Now;
 use serde_json::Value;
-
-fn array<const N: usize>(value: &Value) -> [u8; N] {
-    hex(value).try_into().unwrap()
-}
 
 fn id(value: &Value) -> MessageId {
     let bytes: [u8; 16] = array(value);
@@ -188,13 +184,7 @@ fn every_packet_opens_to_its_fields() {
     for (name, packet) in p["packets"].as_object().unwrap() {
         let opened = opened(p, name);
         assert!(opened.way() == Way::Relay && !opened.more(), "{name}");
-        assert_eq!(opened.kind() as u64, packet["kind"].as_u64().unwrap(), "{name}");
-        assert_eq!(opened.id().to_bytes()[..], hex(&packet["id"]), "{name}");
-        assert_eq!(opened.time_ms(), packet["time_ms"].as_u64().unwrap(), "{name}");
-        assert_eq!(opened.ack_key()[..], hex(&packet["ack_key"]), "{name}");
-        assert_eq!(u64::from(opened.fragment()), packet["fragment"].as_u64().unwrap(), "{name}");
-        assert_eq!(u64::from(opened.of()), packet["of"].as_u64().unwrap(), "{name}");
-        assert_eq!(opened.body(), hex(&packet["body"]), "{name}");
+        assert_fields(&opened, packet, name);
         kinds.insert(opened.kind() as u8);
     }
     assert_eq!(kinds.into_iter().collect::<Vec<_>>(), [0, 2, 3, 4, 5, 6]);

@@ -2,20 +2,18 @@
 //! nobody who carries records notices. The peer here is Noise itself (snow), which rekeys only where
 //! this test says so. PROTOCOL.md, section 3.2.
 
+use crate::testkit::foreign::foreign_responder;
+
 use std::time::Duration;
 
-use anonchat::crypto::kem;
-use anonchat::crypto::noise::Resolver;
 use anonchat::crypto::sodium::{KeyPair, random};
-use anonchat::proto::stream::handshake::{
-    HELLO_LEN, Initiator, Opened, PROLOGUE, REPLY_LEN, Responding, SUITE,
-};
+use anonchat::proto::stream::handshake::{HELLO_LEN, Initiator, Opened, Responding};
 use anonchat::proto::stream::link::Link;
 use anonchat::proto::stream::outgoing::Outgoing;
 use anonchat::proto::stream::record::{Kind, Violation};
 use anonchat::proto::stream::session::{REKEY_AFTER, Session, plain_buffer};
 use anonchat::proto::time::Now;
-use snow::{Builder, TransportState};
+use snow::TransportState;
 
 const NOW: Now = Now { mono: Duration::from_secs(1), unix_ms: 1_000_000_000 };
 /// A record of the smallest size: type, length and body, padded to 256, and a tag.
@@ -36,26 +34,9 @@ fn both_ends() -> (Session, Session) {
 fn against_snow() -> (Session, TransportState) {
     let (me, peer, access) = (KeyPair::generate(), KeyPair::generate(), random());
     let (initiator, hello) = Initiator::start(&me, peer.public(), &access, NOW.unix_ms).unwrap();
-    let mut noise = Builder::with_resolver(SUITE.parse().unwrap(), Box::new(Resolver))
-        .prologue(PROLOGUE)
-        .unwrap()
-        .local_private_key(peer.secret().expose())
-        .unwrap()
-        .psk(0, &access)
-        .unwrap()
-        .build_responder()
-        .unwrap();
-    let mut payload = [0; HELLO_LEN];
-    assert_eq!(noise.read_message(&hello, &mut payload).unwrap(), 1200);
-    let (ciphertext, shared) = kem::encapsulate(&payload[16..1200]).unwrap();
-    let mut answer = [0; 1200];
-    answer[0] = 1;
-    answer[8..8 + ciphertext.len()].copy_from_slice(&ciphertext);
-    let mut reply = [0; REPLY_LEN];
-    assert_eq!(noise.write_message(&answer, &mut reply).unwrap(), REPLY_LEN);
-    noise.set_psk(3, shared.expose()).unwrap();
+    let (mut noise, reply) = foreign_responder(&peer, &access, &hello);
     let (session, confirm) = initiator.confirm(&reply).unwrap();
-    assert_eq!(noise.read_message(&confirm, &mut payload).unwrap(), 16);
+    assert_eq!(noise.read_message(&confirm, &mut [0; HELLO_LEN]).unwrap(), 16);
     (session, noise.into_transport_mode().unwrap())
 }
 

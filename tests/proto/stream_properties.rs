@@ -1,16 +1,12 @@
 //! What the parsers and the sealing of the stream protocol promise for every input: PROTOCOL.md,
 //! sections 3.2 to 3.4.
 
-use crate::testkit::common::number;
+use crate::testkit::{common::number, foreign::foreign_responder};
 
 use std::time::Duration;
 
-use anonchat::crypto::kem;
-use anonchat::crypto::noise::Resolver;
 use anonchat::crypto::sodium::KeyPair;
-use anonchat::proto::stream::handshake::{
-    HELLO_LEN, Initiator, Opened, PROLOGUE, REPLY_LEN, Responding, SUITE,
-};
+use anonchat::proto::stream::handshake::{Initiator, Opened, Responding};
 use anonchat::proto::stream::inbound::Inbound;
 use anonchat::proto::stream::link::Link;
 use anonchat::proto::stream::meta::{MAX_NAME, Meta, Welcome};
@@ -295,33 +291,6 @@ fn every_bit_of_a_record_counts() {
         let (heard, violation) = fed(&mut Link::new(theirs, NOW, false), &sealed, usize::MAX);
         assert_eq!((heard.len(), violation), (0, Some(Violation::NotOpened)), "bit {bit}");
     }
-}
-
-/// A responder made of snow alone, as another implementation would be.
-fn foreign_responder(
-    bob: &KeyPair,
-    access: &[u8; 32],
-    hello: &[u8; HELLO_LEN],
-) -> (snow::HandshakeState, [u8; REPLY_LEN]) {
-    let mut noise = snow::Builder::with_resolver(SUITE.parse().unwrap(), Box::new(Resolver))
-        .prologue(PROLOGUE)
-        .unwrap()
-        .local_private_key(bob.secret().expose())
-        .unwrap()
-        .psk(0, access)
-        .unwrap()
-        .build_responder()
-        .unwrap();
-    let mut payload = [0; 1200];
-    assert_eq!(noise.read_message(hello, &mut payload).unwrap(), 1200);
-    let (ciphertext, shared) = kem::encapsulate(&payload[16..]).unwrap();
-    let mut payload = [0; 1200];
-    payload[0] = 1;
-    payload[8..8 + ciphertext.len()].copy_from_slice(&ciphertext);
-    let mut reply = [0; REPLY_LEN];
-    assert_eq!(noise.write_message(&payload, &mut reply).unwrap(), REPLY_LEN);
-    noise.set_psk(3, shared.expose()).unwrap();
-    (noise, reply)
 }
 
 #[test]

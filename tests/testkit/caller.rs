@@ -3,20 +3,20 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use anonchat::crypto::sodium::random;
-use anonchat::keys::Keyring;
+use anonchat::crypto::sodium::{KeyPair, random};
+use anonchat::keys::Contact;
 use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN};
 use anonchat::proto::stream::link::Link;
 use anonchat::proto::stream::meta::Meta;
 use anonchat::proto::stream::record::Kind;
-use anonchat::proto::stream::session::{PlainBuffer, plain_buffer};
+use anonchat::proto::stream::session::{PlainBuffer, Session, plain_buffer};
 use anonchat::proto::time::Now;
 use socket2::{Domain, Socket, Type};
 
-use super::common::{DEADLINE, Home};
-use super::keys::identity;
+use super::common::{DEADLINE, Home, unix_ms};
+use super::keys::{contact, identity};
 
 /// A connection to `port` from an address of this machine.
 pub fn connect_from(from: Ipv4Addr, port: u16) -> TcpStream {
@@ -24,6 +24,18 @@ pub fn connect_from(from: Ipv4Addr, port: u16) -> TcpStream {
     socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
     socket.connect(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into()).unwrap();
     socket.into()
+}
+
+/// The handshake of `me`, as far as WELCOME is due.
+pub fn shake(socket: &mut TcpStream, me: &KeyPair, them: &Contact) -> Session {
+    let (initiator, hello) =
+        Initiator::start(me, &them.public, them.access.as_bytes(), unix_ms()).unwrap();
+    socket.write_all(&hello).unwrap();
+    let mut reply = [0; REPLY_LEN];
+    socket.read_exact(&mut reply).unwrap();
+    let (session, confirm) = initiator.confirm(&reply).unwrap();
+    socket.write_all(&confirm).unwrap();
+    session
 }
 
 /// A session with a listener, which let us in.
@@ -46,17 +58,8 @@ impl Caller {
     pub fn call_from(from: Ipv4Addr, me: &Home, them: &Home, port: u16) -> Self {
         let mut socket = connect_from(from, port);
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        let (me, contact) = (identity(me), Keyring::at(them.path()).identity_contact().unwrap());
-        let unix_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
-        let (initiator, hello) =
-            Initiator::start(&me.pair, &contact.public, contact.access.as_bytes(), unix_ms)
-                .unwrap();
-        socket.write_all(&hello).unwrap();
-        let mut reply = [0; REPLY_LEN];
-        socket.read_exact(&mut reply).unwrap();
-        let (session, confirm) = initiator.confirm(&reply).unwrap();
-        socket.write_all(&confirm).unwrap();
-        let now = Now { mono: Duration::ZERO, unix_ms };
+        let session = shake(&mut socket, &identity(me).pair, &contact(them));
+        let now = Now { mono: Duration::ZERO, unix_ms: unix_ms() };
         let link = Link::new(session, now, false);
         let (plain, began) = (plain_buffer(), Instant::now());
         let mut caller = Self { socket, link, plain, began, heard: Vec::new() };

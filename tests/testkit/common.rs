@@ -49,6 +49,15 @@ pub fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 
+/// The names of what is in a directory, sorted.
+pub fn names(directory: &Path) -> Vec<String> {
+    let entries = directory.read_dir().unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
 /// All files at any depth of a folder of this crate.
 pub fn files_below(folder: impl AsRef<Path>) -> Vec<PathBuf> {
     let (mut files, mut folders) =
@@ -216,6 +225,21 @@ pub fn run(command: Command, stdin: &[u8], deadline: Duration) -> Output {
     running.feed(stdin.to_vec());
     let status = running.wait_exit(deadline);
     Output { status, stdout: running.stdout(), stderr: running.stderr().into_bytes() }
+}
+
+/// What a program that has ended said on stderr.
+pub fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Writes to the stdin of a program, which stays open.
+pub fn say(program: &mut Running, text: &str) {
+    program.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
+}
+
+/// A line, as it is typed.
+pub fn type_line(program: &mut Running, line: &str) {
+    say(program, &format!("{line}\n"));
 }
 
 /// Panics unless the exit code is `code`, showing what was said.

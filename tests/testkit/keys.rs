@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use anonchat::crypto::sodium::PublicKey;
+use anonchat::crypto::sodium::{KeyPair, PublicKey, random};
+use anonchat::discover::seeker::Sought;
 use anonchat::keys::{Contact, Keyring, LocalKey, Passphrase, Passphrases};
 
 use super::common::Home;
@@ -34,4 +35,20 @@ pub fn contact(home: &Home) -> Contact {
 /// The public key of `home`.
 pub fn public(home: &Home) -> PublicKey {
     contact(home).public
+}
+
+/// A key with its `access`, as a public key file has it.
+pub struct Person {
+    pub pair: KeyPair,
+    pub access: [u8; 32],
+}
+
+impl Person {
+    pub fn new() -> Self {
+        Self { pair: KeyPair::generate(), access: random() }
+    }
+
+    pub fn sought(&self) -> Sought {
+        Sought { public: *self.pair.public(), access: self.access, is_group: false }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod common;
 pub mod datagram_forge;
+pub mod foreign;
 pub mod keys;
 pub mod machines;
 pub mod measure;

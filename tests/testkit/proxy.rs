@@ -97,6 +97,11 @@ impl Proxy {
         format!("{name}@127.0.0.1:{}", self.port)
     }
 
+    /// Where it listens, on this machine.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The first bytes that a sender sent, once there are `len` of them.
     pub fn recorded(&self, len: usize) -> Vec<u8> {
         eventually("a record of the sender's bytes", DEADLINE, || {

@@ -38,6 +38,12 @@ impl Dice {
     }
 }
 
+/// Each below what is asked for.
+pub fn numbers(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut dice = Dice::new(seed);
+    move |limit| dice.below(limit)
+}
+
 /// `AC_TEST_SEED` alone, or as many as `AC_TEST_SEEDS` says.
 pub fn seeds(default: u64) -> Range<u64> {
     match number("AC_TEST_SEED", u64::MAX) {

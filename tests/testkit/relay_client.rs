@@ -21,14 +21,13 @@ use anonchat::proto::datagram::packet::PACKET_LEN;
 use anonchat::proto::relay::cell::{Address, CELL_LEN, Cell, Command, Log, WIRE_LEN};
 use anonchat::proto::relay::link::CellLink;
 use anonchat::proto::relay::mailbox::{Channel, Reader};
-use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN};
 use anonchat::proto::stream::meta::Welcome;
 use anonchat::proto::stream::record::Kind;
 use anonchat::proto::stream::session::{Session, plain_buffer};
 use anonchat::proto::time::Now;
 
-use super::caller::connect_from;
-use super::common::{DEADLINE, Home, Running, port_in_ready_line, unix_ms};
+use super::caller::{self, connect_from};
+use super::common::{DEADLINE, Home, Running, port_in_ready_line};
 
 /// `ac-relay` that has said that it hears.
 pub struct Relay {
@@ -173,15 +172,7 @@ pub struct Client {
 /// The handshake, as far as WELCOME is due.
 pub fn shake(socket: &mut TcpStream, relay: &Contact) -> Session {
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let me = KeyPair::generate();
-    let (initiator, hello) =
-        Initiator::start(&me, &relay.public, relay.access.as_bytes(), unix_ms()).unwrap();
-    socket.write_all(&hello).unwrap();
-    let mut reply = [0; REPLY_LEN];
-    socket.read_exact(&mut reply).unwrap();
-    let (session, confirm) = initiator.confirm(&reply).unwrap();
-    socket.write_all(&confirm).unwrap();
-    session
+    caller::shake(socket, &KeyPair::generate(), relay)
 }
 
 impl Client {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::common::{DEADLINE, Home, Listener, befriend, run};
+use super::common::{DEADLINE, Home, Listener, befriend, names, run};
 
 /// Alice sends, Bob listens.
 pub struct Scene {
@@ -67,11 +67,7 @@ impl Scene {
 
     /// What is in the inbox, sorted.
     pub fn landed(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.inbox()).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
+        names(&self.inbox())
     }
 
     /// The one thing in the inbox that was called `name`, whose time does not matter.

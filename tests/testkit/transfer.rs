@@ -2,6 +2,8 @@
 
 pub mod tree;
 
+use super::common::names;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,7 @@ use anonchat::proto::stream::meta::{MessageKind, Meta};
 use anonchat::transfer::beneath::{Beneath, Resolution};
 use anonchat::transfer::delivery::Delivery;
 use anonchat::transfer::inbox::{Inbox, Limits, Sender};
+use anonchat::transfer::outbox::{Folder, Source};
 use jiff::tz::TimeZone;
 
 /// 2026-11-21 13:05:02 UTC, in ms.
@@ -44,11 +47,7 @@ impl Dir {
 
     /// What is in it, sorted.
     pub fn names(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path()).unwrap();
-        let mut names: Vec<_> =
-            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
+        names(self.path())
     }
 
     /// The one thing in it that is not complete.
@@ -83,4 +82,12 @@ pub fn file(name: &str, size: usize) -> Meta {
 pub fn loudly(what: &str) {
     use std::io::Write as _;
     let _ = writeln!(std::io::stderr(), "{what}");
+}
+
+/// A sender's folder.
+pub fn open_folder(path: &Path) -> Folder {
+    match Source::open(path).unwrap() {
+        Source::Folder(folder) => folder,
+        Source::File(_) => panic!("a file"),
+    }
 }

@@ -13,7 +13,7 @@ use anonchat::proto::datagram::packet::{Head, Kind, MessageId, PACKET_LEN, Seale
 use anonchat::proto::datagram::probe::Prober;
 use anonchat::proto::time::Now;
 
-use super::common::{DEADLINE, unix_ms};
+use super::common::{DEADLINE, Home, Listener, unix_ms};
 
 pub type Packet = [u8; PACKET_LEN];
 
@@ -29,10 +29,20 @@ pub fn packet(from: &LocalKey, to: &Contact, way: Way, time_ms: u64, body: &[u8]
         fragment: 0,
         of: 1,
     };
+    sealed(from, to, &head, body)
+}
+
+/// A packet with that head.
+pub fn sealed(from: &LocalKey, to: &Contact, head: &Head, body: &[u8]) -> Packet {
     let mut out = [0; PACKET_LEN];
     let sealer = Sealer::new(&from.pair, &to.public, to.access.as_bytes());
-    sealer.seal(&head, body, &mut OsRandom, &mut out);
+    sealer.seal(head, body, &mut OsRandom, &mut out);
     out
+}
+
+/// `ac-listen -u ARGS`.
+pub fn listen(home: &Home, args: &[&str]) -> Listener {
+    Listener::spawn(home, &[&["-u", "127.0.0.1:0"], args].concat())
 }
 
 /// A socket that speaks to one port of this machine.
