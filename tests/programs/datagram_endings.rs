@@ -6,6 +6,7 @@
 
 use crate::testkit::{common, keys, measure::alone, udp, udp::listen};
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read as _, Write as _, pipe};
 use std::net::UdpSocket;
@@ -236,7 +237,14 @@ fn a_listener_that_is_restarted_in_the_middle_of_a_message_prints_all_of_it() {
 fn a_listener_that_is_restarted_in_the_middle_of_a_run_is_6_for_the_sender_and_prints_nothing() {
     let (alice, bob) = alice_and_bob();
     let mut listener = listen(&bob, &[]);
-    let mut sender = in_the_middle(&alice, &listener, &["-w", "1s"], "half");
+    let mut sender = in_the_middle(&alice, &listener, &["-vv", "-w", "1s"], "half");
+    // Or it would say that half again, to a listener that has heard nothing of the run: first it is
+    // told that its packet came, and then that the message is printed.
+    eventually("an acknowledgement of what was printed", DEADLINE, || {
+        let said = sender.stderr();
+        let acks = said.lines().filter(|line| line.starts_with("<- wire  32 bytes"));
+        (acks.collect::<BTreeSet<_>>().len() > 1).then_some(())
+    });
     let port = listener.port();
     listener.kill();
     let listener = Listener::spawn(&bob, &["-u", &format!("127.0.0.1:{port}")]);
