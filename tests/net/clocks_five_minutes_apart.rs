@@ -7,8 +7,8 @@ use crate::testkit::{common, machines, relay_client, relay_people};
 use std::process::Command;
 
 use common::{
-    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, befriend, need, need_programs,
-    program, run, send,
+    DEADLINE, Home, Listener, Running, alice_and_bob, assert_code, befriend, need, program, run,
+    send,
 };
 use machines::Lan;
 use relay_client::Relay;
@@ -108,7 +108,7 @@ fn around_midnight_a_listener_is_reached_whose_day_is_another() {
 
 #[test]
 fn on_the_local_network_a_listener_is_found() {
-    if !need("faketime") || !need_programs(&["ac-discover"]) {
+    if !need("faketime") {
         return;
     }
     let Some(lan) = Lan::new(3) else { return };

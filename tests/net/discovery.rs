@@ -7,16 +7,11 @@ use crate::testkit::{common, machines};
 
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, Home, Running, assert_code, befriend, need_programs, number, run};
+use common::{DEADLINE, Home, Running, assert_code, befriend, number, run};
 use machines::{Lan, Machine};
-
-const PROGRAMS: &[&str] = &["ac-keygen", "ac-listen", "ac-send", "ac-discover"];
 
 /// Machines, each with somebody who has an identity. The first is Alice's.
 fn lan(count: usize) -> Option<(Lan, Vec<Home>)> {
-    if !need_programs(PROGRAMS) {
-        return None;
-    }
     let lan = Lan::new(count)?;
     Some((lan, (0..count).map(|_| Home::with_identity()).collect()))
 }

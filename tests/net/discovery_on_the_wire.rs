@@ -14,9 +14,7 @@ use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::time::Duration;
 
-use common::{
-    DEADLINE, Home, Running, assert_code, befriend, eventually, need, need_programs, number, run,
-};
+use common::{DEADLINE, Home, Running, assert_code, befriend, eventually, need, number, run};
 use machines::{Lan, Machine};
 
 /// Prints each UDP packet on the cable: direction, source, destination, payload.
@@ -107,8 +105,7 @@ fn announce(machine: &Machine, home: &Home) -> Running {
 }
 
 fn lan(count: usize) -> Option<Lan> {
-    let programs = need_programs(&["ac-keygen", "ac-discover"]) && need("python3");
-    if programs { Lan::new(count) } else { None }
+    if need("python3") { Lan::new(count) } else { None }
 }
 
 #[test]

@@ -8,9 +8,7 @@ use crate::testkit::{common, machines};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::{Random, SeededRandom};
-use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, number, run,
-};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, number, run};
 use machines::{LINK, Lan, Machine, Narrow, Network};
 
 /// For everything that has to be sent several times.
@@ -18,9 +16,6 @@ const LOSSY_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A network with Alice and Bob on it, who know each other and nobody else.
 fn on_a_cable() -> Option<(Network, Home, Home)> {
-    if !need_programs(&["ac-keygen", "ac-listen", "ac-send"]) {
-        return None;
-    }
     let network = Network::new()?;
     let (alice, bob) = common::alice_and_bob();
     Some((network, alice, bob))
@@ -153,9 +148,6 @@ fn link_local(machine: &Machine, home: &Home) -> (String, String) {
 
 #[test]
 fn a_link_local_address_is_bound_and_dialled_with_its_interface() {
-    if !need_programs(&["ac-keygen", "ac-listen", "ac-send", "ac-relay", "ac-discover"]) {
-        return;
-    }
     let Some(lan) = Lan::new(2) else { return };
     let (alice, bob) = common::alice_and_bob();
     let (ours, theirs) = (&lan.hosts[0], &lan.hosts[1]);

@@ -20,9 +20,7 @@ use anonchat::proto::datagram::presence::ProbeBody;
 use anonchat::proto::datagram::probe::{Prober, Question};
 use anonchat::proto::relay::cell::{Cell, Command};
 use anonchat::proto::time::Now;
-use common::{
-    DEADLINE, Home, Listener, Running, assert_code, befriend, need_programs, run, send, unix_ms,
-};
+use common::{DEADLINE, Home, Listener, Running, assert_code, befriend, run, send, unix_ms};
 use machines::Lan;
 use relay_people::{Box, Sender, listen, name_of, relay};
 use udp::{Stranger, packet};
@@ -179,9 +177,6 @@ for n, line in enumerate(sys.stdin):
 
 #[test]
 fn on_the_local_network_a_contact_is_found_whatever_strangers_have_asked() {
-    if !need_programs(&["ac-discover"]) {
-        return;
-    }
     let Some(lan) = Lan::new(3) else { return };
     let [alice, bob, _, eve] = people();
     let args = ["--announce", "1000", "--accept-unknown"];

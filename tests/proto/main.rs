@@ -1,4 +1,4 @@
-//! The pure core: no socket, no file, no clock but the one that a test turns. Parsers, sealing,
+//! The pure core, without a socket and on no clock but the one that a test turns: parsers, sealing,
 //! scheduling and simulations by seed, held against models, properties and published vectors.
 #![allow(clippy::unwrap_used)]
 

@@ -1,8 +1,7 @@
 //! The harness of the tests that run the real programs: homes, listeners, senders, deadlines.
 //!
 //! ```ignore
-//! let (alice, bob) = (Home::with_identity(), Home::with_identity());
-//! befriend(&alice, "alice", &bob, "bob");
+//! let (alice, bob) = alice_and_bob();
 //! let mut listener = Listener::spawn(&bob, &["-1", "127.0.0.1:0"]);
 //! let sent = send(&alice, &[&listener.destination("bob")], b"hi\n");
 //! assert_code(&sent, 0);
@@ -74,7 +73,15 @@ pub fn files_below(folder: impl AsRef<Path>) -> Vec<PathBuf> {
 /// Where cargo put a program of this crate.
 pub fn program(name: &str) -> PathBuf {
     heed_signals();
-    path_of(name).unwrap_or_else(|| panic!("this crate has no program {name}")).into()
+    let path = match name {
+        "ac-discover" => env!("CARGO_BIN_EXE_ac-discover"),
+        "ac-keygen" => env!("CARGO_BIN_EXE_ac-keygen"),
+        "ac-listen" => env!("CARGO_BIN_EXE_ac-listen"),
+        "ac-relay" => env!("CARGO_BIN_EXE_ac-relay"),
+        "ac-send" => env!("CARGO_BIN_EXE_ac-send"),
+        _ => panic!("this crate has no program {name}"),
+    };
+    path.into()
 }
 
 /// The test that calls this, to run in a process of its own: `again(module_path!(), "its_name")`.
@@ -89,22 +96,6 @@ pub fn again(module: &str, test: &str) -> Command {
 pub fn assert_passed(output: &Output) {
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("1 passed"), "{output:?}");
-}
-
-/// Whether this crate has all these programs; see [`possible`].
-pub fn need_programs(names: &[&str]) -> bool {
-    names.iter().all(|name| possible(path_of(name).is_some(), &format!("add the program {name}")))
-}
-
-fn path_of(name: &str) -> Option<&'static str> {
-    match name {
-        "ac-discover" => option_env!("CARGO_BIN_EXE_ac-discover"),
-        "ac-keygen" => option_env!("CARGO_BIN_EXE_ac-keygen"),
-        "ac-listen" => option_env!("CARGO_BIN_EXE_ac-listen"),
-        "ac-relay" => option_env!("CARGO_BIN_EXE_ac-relay"),
-        "ac-send" => option_env!("CARGO_BIN_EXE_ac-send"),
-        _ => None,
-    }
 }
 
 /// Gives the programs that are started from now on the signals as a shell at a terminal does. A test
