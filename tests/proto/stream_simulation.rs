@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use anonchat::crypto::sodium::KeyPair;
-use anonchat::sched::mux::{Ending, HELD_BYTES, Mux, Sink, Ticket, Written};
 use anonchat::proto::stream::gate::{Answer, Gate, Passage};
 use anonchat::proto::stream::handshake::{Initiator, REPLY_LEN, Responding};
 use anonchat::proto::stream::inbound::{Inbound, Step};
@@ -21,6 +20,7 @@ use anonchat::proto::stream::record::{
 use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::proto::stream::session::{PlainBuffer, plain_buffer};
 use anonchat::proto::time::Now;
+use anonchat::sched::mux::{Ending, HELD_BYTES, Mux, Sink, Ticket, Written};
 use anonchat::sched::party::Source;
 
 const ACCESS: [u8; 32] = [3; 32];
