@@ -22,7 +22,7 @@ use anonchat::transfer::outbox::{Folder, Next, Outgoing, PIECE};
 use anonchat::transfer::part::KEPT_MS;
 use proptest::prelude::*;
 use transfer::tree::{describe, plant};
-use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, open};
+use transfer::{BOTH, BeginPatiently as _, DAY, Dir, NOW, STAMP, alice, open};
 
 const FOLDER: u32 = 0o040_755;
 const REGULAR: u32 = 0o100_644;
@@ -52,7 +52,7 @@ impl Pump {
         now: u64,
     ) -> Option<Option<String>> {
         self.step()?;
-        if let Some(resume) = to.begin(&from.meta([0; 16], NOW), now).unwrap() {
+        if let Some(resume) = to.begin_patiently(&from.meta([0; 16], NOW), now).unwrap() {
             to.start_at(from.resume(&resume).unwrap()).unwrap();
         }
         let mut piece = vec![0; PIECE];
@@ -71,7 +71,7 @@ impl Pump {
     fn folder(&mut self, from: &mut Folder, to: &mut Delivery, now: u64) -> Option<String> {
         self.step()?;
         let opening = from.opening().unwrap();
-        if let Some(resume) = to.begin(&opening.meta([0; 16], NOW), now).unwrap() {
+        if let Some(resume) = to.begin_patiently(&opening.meta([0; 16], NOW), now).unwrap() {
             self.step()?;
             to.start_at(from.resume(&resume).unwrap()).unwrap();
         }
@@ -98,19 +98,19 @@ fn message(name: &str, mode: u32, size: Option<u64>) -> Meta {
 /// Sends one entry of a folder that was begun.
 fn entry(to: &mut Delivery, name: &str, mode: u32, content: &[u8]) -> Result<(), Declined> {
     let size = (mode != FOLDER).then_some(content.len() as u64);
-    to.begin(&message(name, mode, size), NOW)?;
+    to.begin_patiently(&message(name, mode, size), NOW)?;
     to.data(content)?;
     to.end().map(|landed| assert_eq!(landed, None))
 }
 
 fn begin(to: &mut Delivery) {
-    assert!(to.begin(&message("f", FOLDER, Some(0)), NOW).unwrap().is_some());
+    assert!(to.begin_patiently(&message("f", FOLDER, Some(0)), NOW).unwrap().is_some());
     to.start_at(0).unwrap();
     to.end().unwrap();
 }
 
 fn finish(to: &mut Delivery) -> String {
-    to.begin(&message("f", FOLDER, None), NOW).unwrap();
+    to.begin_patiently(&message("f", FOLDER, None), NOW).unwrap();
     to.end().unwrap().unwrap()
 }
 
@@ -230,7 +230,7 @@ fn a_link_planted_between_any_two_steps_leads_nowhere() {
         begin(&mut to);
         entry(&mut to, "f/d/x", REGULAR, b"x").unwrap();
         let part = fs::read_dir(sandbox.at("in")).unwrap().next().unwrap().unwrap().path();
-        to.begin(&message("f/d/y", REGULAR, Some(1)), NOW).unwrap();
+        to.begin_patiently(&message("f/d/y", REGULAR, Some(1)), NOW).unwrap();
         fs::remove_dir_all(part.join("d")).unwrap();
         symlink("../../outside", part.join("d")).unwrap();
         to.data(b"y").unwrap();
@@ -251,7 +251,7 @@ fn a_link_planted_between_any_two_steps_leads_nowhere() {
         // The part itself is a link.
         let _ = fs::remove_dir(&part);
         symlink("../outside", &part).unwrap();
-        assert!(alice(&inbox).begin(&message("f", FOLDER, Some(0)), NOW).is_err());
+        assert!(alice(&inbox).begin_patiently(&message("f", FOLDER, Some(0)), NOW).is_err());
         let outside: Vec<_> = fs::read_dir(sandbox.at("outside")).unwrap().collect();
         assert_eq!(outside.len(), 1);
     }
@@ -263,7 +263,7 @@ fn no_special_bit_comes_of_a_folders_mode_and_its_owner_can_look_in() {
     let mut to = alice(&dir.inbox(BOTH[0]));
     begin(&mut to);
     entry(&mut to, "f/suid", 0o106_755, b"").unwrap();
-    to.begin(&message("f/shut", 0o047_000, None), NOW).unwrap();
+    to.begin_patiently(&message("f/shut", 0o047_000, None), NOW).unwrap();
     to.end().unwrap();
     let landed = dir.at(&finish(&mut to));
     let mode = |name: &str| landed.join(name).metadata().unwrap().mode() & 0o7777;
@@ -276,16 +276,18 @@ fn limits_hold_for_a_folder() {
     let limits = Limits { max_file: Some(10), max_total: Some(25) };
     let inbox = open(dir.path(), BOTH[0], limits, NOW);
     let mut to = alice(&inbox);
-    let declined = to.begin(&message("f", FOLDER, Some(26)), NOW).unwrap_err();
+    let declined = to.begin_patiently(&message("f", FOLDER, Some(26)), NOW).unwrap_err();
     assert!(matches!(declined, Declined::TooLarge(25)));
     begin(&mut to);
     assert!(matches!(entry(&mut to, "f/a", REGULAR, &[0; 11]), Err(Declined::TooLarge(10))));
     entry(&mut to, "f/a", REGULAR, &[0; 10]).unwrap();
     entry(&mut to, "f/b", REGULAR, &[0; 10]).unwrap();
     assert!(matches!(entry(&mut to, "f/c", REGULAR, &[0; 6]), Err(Declined::TooLarge(5))));
-    let full = alice(&inbox).begin(&message("g", FOLDER, Some(1 << 60)), NOW).unwrap_err();
+    let full =
+        alice(&inbox).begin_patiently(&message("g", FOLDER, Some(1 << 60)), NOW).unwrap_err();
     assert!(matches!(full, Declined::TooLarge(_)));
-    let endless = alice(&dir.inbox(BOTH[0])).begin(&message("g", FOLDER, Some(1 << 60)), NOW);
+    let endless =
+        alice(&dir.inbox(BOTH[0])).begin_patiently(&message("g", FOLDER, Some(1 << 60)), NOW);
     assert!(matches!(endless, Err(Declined::NoRoom)));
     assert_eq!(dir.names().len(), 1);
 }

@@ -16,11 +16,11 @@ use anonchat::transfer::inbox::{Inbox, Limits, Sender};
 use anonchat::transfer::incoming::Resume;
 use anonchat::transfer::part::{KEPT_MS, take};
 use common::{again, assert_passed, unix_ms};
-use transfer::{BOTH, DAY, Dir, NOW, STAMP, alice, file, open};
+use transfer::{BOTH, BeginPatiently as _, DAY, Dir, NOW, STAMP, alice, file, open};
 
 fn send(inbox: &Inbox, name: &str, content: &[u8]) -> Result<String, Declined> {
     let mut delivery = alice(inbox);
-    delivery.begin(&file(name, content.len()), NOW)?;
+    delivery.begin_patiently(&file(name, content.len()), NOW)?;
     for piece in content.chunks(1000) {
         delivery.data(piece)?;
     }
@@ -31,7 +31,7 @@ fn send(inbox: &Inbox, name: &str, content: &[u8]) -> Result<String, Declined> {
 const LONG: usize = RESUMED as usize + 5000;
 
 fn begin_long(delivery: &mut Delivery, name: &str) {
-    assert_eq!(delivery.begin(&file(name, LONG), NOW).unwrap(), Some(Resume::nothing()));
+    assert_eq!(delivery.begin_patiently(&file(name, LONG), NOW).unwrap(), Some(Resume::nothing()));
     delivery.start_at(0).unwrap();
 }
 
@@ -92,7 +92,7 @@ fn dropped_at_any_step_a_file_is_gone_on_with_and_keeps_its_first_time() {
         for cut in [1, 1000, 500_000, LONG - 1, LONG] {
             let dir = Dir::new();
             let mut delivery = alice(&dir.inbox(way));
-            let fresh = delivery.begin(&file("a", LONG), NOW).unwrap();
+            let fresh = delivery.begin_patiently(&file("a", LONG), NOW).unwrap();
             assert_eq!(fresh, Some(Resume::nothing()));
             assert!(matches!(delivery.data(b"x"), Err(Declined::Order)));
             delivery.start_at(0).unwrap();
@@ -102,7 +102,7 @@ fn dropped_at_any_step_a_file_is_gone_on_with_and_keeps_its_first_time() {
 
             // Another process, a day later.
             let mut delivery = alice(&open(dir.path(), way, Limits::default(), NOW + DAY));
-            let resume = delivery.begin(&file("a", LONG), NOW + DAY).unwrap().unwrap();
+            let resume = delivery.begin_patiently(&file("a", LONG), NOW + DAY).unwrap().unwrap();
             assert_eq!((resume.offset, resume.hash), (cut as u64, hash(&content[..cut])));
             assert!(matches!(delivery.data(b"x"), Err(Declined::Order)));
             assert!(matches!(delivery.start_at(cut as u64 + 1), Err(Declined::Order)));
@@ -123,7 +123,7 @@ fn a_changed_source_is_taken_from_its_beginning() {
     begin_long(&mut delivery, "a");
     delivery.data(&[7; 90]).unwrap();
     delivery.abort();
-    assert_eq!(delivery.begin(&file("a", LONG), NOW).unwrap().unwrap().offset, 90);
+    assert_eq!(delivery.begin_patiently(&file("a", LONG), NOW).unwrap().unwrap().offset, 90);
     delivery.start_at(0).unwrap();
     delivery.data(&[8; LONG]).unwrap();
     assert_eq!(fs::read(dir.at(&delivery.end().unwrap().unwrap())).unwrap(), [8; LONG]);
@@ -135,7 +135,7 @@ fn a_short_file_is_begun_anew_and_its_sender_is_not_kept_waiting() {
     let inbox = dir.inbox(BOTH[0]);
     let mut delivery = alice(&inbox);
     for content in [&[7; 90][..], &[8; 100]] {
-        assert_eq!(delivery.begin(&file("a", 100), NOW).unwrap(), None);
+        assert_eq!(delivery.begin_patiently(&file("a", 100), NOW).unwrap(), None);
         delivery.data(content).unwrap();
         if content.len() == 90 {
             delivery.abort();
@@ -150,10 +150,10 @@ fn many_files_land_together_and_one_that_is_declined_concerns_no_other() {
     let inbox = dir.inbox(BOTH[0]);
     let mut delivery = alice(&inbox);
     for n in 0..9_usize {
-        delivery.begin(&file("a", n), NOW).unwrap();
+        delivery.begin_patiently(&file("a", n), NOW).unwrap();
         delivery.data(&bytes(n)).unwrap();
         delivery.set_whole().unwrap();
-        delivery.begin(&file("short", 2), NOW).unwrap();
+        delivery.begin_patiently(&file("short", 2), NOW).unwrap();
         assert!(matches!(delivery.set_whole(), Err(Declined::Length)));
     }
     assert!(dir.names().iter().all(|name| name.ends_with(".part")));
@@ -198,13 +198,13 @@ fn what_is_another_file_is_not_gone_on_with() {
     let mut newer = file("a", LONG);
     newer.mtime = newer.mtime.map(|t| t + 1);
     for meta in [file("b", LONG), file("a", LONG + 1), newer] {
-        assert_eq!(alice(&inbox).begin(&meta, NOW).unwrap(), fresh);
+        assert_eq!(alice(&inbox).begin_patiently(&meta, NOW).unwrap(), fresh);
     }
     let mut bob = inbox.delivery(Sender { key: [2; 32], name: "alice".into() });
-    assert_eq!(bob.begin(&file("a", LONG), NOW).unwrap(), fresh);
+    assert_eq!(bob.begin_patiently(&file("a", LONG), NOW).unwrap(), fresh);
     drop(bob);
     assert_eq!(dir.names().len(), 1, "nothing is left of what brought no byte");
-    assert_ne!(alice(&inbox).begin(&file("a", LONG), NOW).unwrap(), fresh);
+    assert_ne!(alice(&inbox).begin_patiently(&file("a", LONG), NOW).unwrap(), fresh);
 }
 
 #[test]
@@ -212,7 +212,7 @@ fn two_sessions_do_not_write_one_part() {
     let dir = Dir::new();
     let inbox = dir.inbox(BOTH[0]);
     let mut first = alice(&inbox);
-    first.begin(&file("a", 100), NOW).unwrap();
+    first.begin_patiently(&file("a", 100), NOW).unwrap();
     first.data(&[1; 50]).unwrap();
     for inbox in [&inbox, &dir.inbox(BOTH[1])] {
         assert!(matches!(alice(inbox).begin(&file("a", 100), NOW), Err(Declined::Busy)));
@@ -227,7 +227,7 @@ fn a_link_or_device_planted_for_a_part_is_never_written_through() {
         let (dir, outside) = (Dir::new(), Dir::new());
         let victim = outside.at("victim");
         let mut delivery = alice(&dir.inbox(way));
-        delivery.begin(&file("a", 100), NOW).unwrap();
+        delivery.begin_patiently(&file("a", 100), NOW).unwrap();
         delivery.data(&[1; 50]).unwrap();
         drop(delivery);
         let part = dir.part();
@@ -243,7 +243,8 @@ fn a_link_or_device_planted_for_a_part_is_never_written_through() {
             let _ = fs::remove_file(&part);
             let _ = fs::remove_dir(&part);
             plant();
-            let declined = alice(&dir.inbox(way)).begin(&file("a", 100), NOW).unwrap_err();
+            let declined =
+                alice(&dir.inbox(way)).begin_patiently(&file("a", 100), NOW).unwrap_err();
             assert_eq!(declined.code(), RefuseCode::CannotWrite);
             assert_eq!(fs::read(&victim).unwrap(), b"precious");
         }
@@ -258,7 +259,7 @@ fn a_link_planted_where_a_file_will_land_stays_and_is_not_followed() {
         let victim = outside.at("victim");
         fs::write(&victim, "precious").unwrap();
         let mut delivery = alice(&dir.inbox(way));
-        delivery.begin(&file("a", 10), NOW).unwrap();
+        delivery.begin_patiently(&file("a", 10), NOW).unwrap();
         delivery.data(&[1; 10]).unwrap();
         symlink(&victim, dir.at(&format!("{STAMP}_alice_a"))).unwrap();
         symlink("nowhere", dir.at(&format!("{STAMP}_alice_a-2"))).unwrap();
@@ -286,7 +287,7 @@ fn no_special_bit_and_nothing_that_others_may_write_comes_of_a_mode() {
         let mut delivery = alice(&inbox);
         let mut meta = file("a", 0);
         meta.mode = Some(mode);
-        delivery.begin(&meta, NOW).unwrap();
+        delivery.begin_patiently(&meta, NOW).unwrap();
         let landed =
             dir.at(&delivery.end().unwrap().unwrap()).metadata().unwrap().permissions().mode();
         assert_eq!(landed & 0o7777 & !most, 0, "{mode:o}");
@@ -300,22 +301,22 @@ fn what_is_larger_than_is_taken_is_declined_before_or_as_soon_as_it_is() {
     let limits = Limits { max_file: Some(100), max_total: Some(250) };
     let inbox = open(dir.path(), BOTH[0], limits, NOW);
     let mut delivery = alice(&inbox);
-    let declined = delivery.begin(&file("a", 101), NOW).unwrap_err();
+    let declined = delivery.begin_patiently(&file("a", 101), NOW).unwrap_err();
     assert_eq!(declined.code(), RefuseCode::TooLarge);
     assert!(dir.names().is_empty());
 
     let mut unknown = file("b", 0);
     unknown.size = None;
-    delivery.begin(&unknown, NOW).unwrap();
+    delivery.begin_patiently(&unknown, NOW).unwrap();
     delivery.data(&[0; 100]).unwrap();
     assert!(matches!(delivery.data(&[0; 1]), Err(Declined::TooLarge(100))));
     delivery.abort();
 
-    delivery.begin(&file("c", 100), NOW).unwrap();
+    delivery.begin_patiently(&file("c", 100), NOW).unwrap();
     delivery.data(&[0; 100]).unwrap();
     delivery.end().unwrap();
-    assert!(matches!(delivery.begin(&file("d", 51), NOW), Err(Declined::TooLarge(50))));
-    delivery.begin(&file("d", 50), NOW).unwrap();
+    assert!(matches!(delivery.begin_patiently(&file("d", 51), NOW), Err(Declined::TooLarge(50))));
+    delivery.begin_patiently(&file("d", 50), NOW).unwrap();
 }
 
 #[test]
@@ -323,7 +324,7 @@ fn a_file_of_another_length_than_was_said_does_not_land() {
     let dir = Dir::new();
     let inbox = dir.inbox(BOTH[0]);
     let mut delivery = alice(&inbox);
-    delivery.begin(&file("a", 10), NOW).unwrap();
+    delivery.begin_patiently(&file("a", 10), NOW).unwrap();
     assert!(matches!(delivery.data(&[0; 11]), Err(Declined::Length)));
     delivery.data(&[0; 9]).unwrap();
     assert!(matches!(delivery.end(), Err(Declined::Length)));
@@ -336,7 +337,7 @@ fn a_file_larger_than_the_disk_is_declined_before_a_byte_of_it() {
     let dir = Dir::new();
     let mut meta = file("a", 0);
     meta.size = Some(1 << 60);
-    let declined = alice(&dir.inbox(BOTH[0])).begin(&meta, NOW).unwrap_err();
+    let declined = alice(&dir.inbox(BOTH[0])).begin_patiently(&meta, NOW).unwrap_err();
     assert_eq!(declined.code(), RefuseCode::NoRoom);
     assert!(dir.names().is_empty());
 }
@@ -347,7 +348,7 @@ fn abandoned_parts_are_swept_and_nothing_else_is() {
     let inbox = dir.inbox(BOTH[0]);
     let mut busy = alice(&inbox);
     for name in ["old", "busy"] {
-        busy.begin(&file(name, 9), NOW).unwrap();
+        busy.begin_patiently(&file(name, 9), NOW).unwrap();
         busy.data(b"x").unwrap();
     }
     fs::write(dir.at("mine.part"), "x").unwrap();
@@ -382,7 +383,7 @@ fn a_disk_that_fills_up_declines_and_the_part_is_gone_on_with() {
 fn fill_the_disk(path: &std::path::Path) {
     let inbox = open(path, BOTH[0], Limits::default(), NOW);
     let mut delivery = alice(&inbox);
-    delivery.begin(&file("a", 1_800_000), NOW).unwrap();
+    delivery.begin_patiently(&file("a", 1_800_000), NOW).unwrap();
     delivery.start_at(0).unwrap();
     delivery.data(&bytes(100_000)).unwrap();
     // Somebody else takes the room.
@@ -396,11 +397,11 @@ fn fill_the_disk(path: &std::path::Path) {
     }
     assert_eq!(declined.unwrap().code(), RefuseCode::NoRoom);
     delivery.abort();
-    let declined = delivery.begin(&file("b", 1_800_000), NOW).unwrap_err();
+    let declined = delivery.begin_patiently(&file("b", 1_800_000), NOW).unwrap_err();
     assert_eq!(declined.code(), RefuseCode::NoRoom);
     fs::remove_file(path.join("other")).unwrap();
 
-    let resume = delivery.begin(&file("a", 1_800_000), NOW).unwrap().unwrap();
+    let resume = delivery.begin_patiently(&file("a", 1_800_000), NOW).unwrap().unwrap();
     assert!(resume.offset >= 100_000);
     delivery.start_at(resume.offset).unwrap();
     delivery.data(&bytes(1_800_000)[resume.offset as usize..]).unwrap();

@@ -24,7 +24,7 @@ use anonchat::transfer::inbox::{Inbox, Limits, Sender};
 use anonchat::transfer::part::KEPT_MS;
 use anonchat::transfer::received::{RECEIVED, REMEMBERED_MS};
 use common::{again, number};
-use transfer::{BOTH, Dir, NOW, STAMP, alice, file, open};
+use transfer::{BOTH, BeginPatiently as _, Dir, NOW, STAMP, alice, file, open};
 
 /// An item of alice's.
 fn item(id: u32, len: usize) -> Meta {
@@ -89,7 +89,7 @@ fn an_id_is_its_senders_own() {
     assert_eq!(bring(&mut mallory, 1, NOW).unwrap(), None);
     // A session's files are what they were.
     let same = |delivery: &mut Delivery| {
-        delivery.begin(&item(1, 0), NOW).unwrap();
+        delivery.begin_patiently(&item(1, 0), NOW).unwrap();
         delivery.end().unwrap().unwrap()
     };
     assert_ne!(same(&mut alice(&inbox)), same(&mut alice(&inbox)));
@@ -296,7 +296,7 @@ fn what_stands_in_the_place_of_the_record_is_not_written_to_and_nothing_lands_un
         // Files of sessions are not concerned.
         let inbox = dir.inbox(BOTH[0]);
         let mut delivery = alice(&inbox);
-        delivery.begin(&file(&format!("f{n}"), 3), NOW).unwrap();
+        delivery.begin_patiently(&file(&format!("f{n}"), 3), NOW).unwrap();
         delivery.data(&bytes(3)).unwrap();
         assert!(delivery.end().unwrap().is_some());
         if record.is_dir() && !record.is_symlink() {

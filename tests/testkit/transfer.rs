@@ -2,15 +2,18 @@
 
 pub mod tree;
 
-use super::common::names;
+use super::common::{DEADLINE, names};
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anonchat::proto::stream::meta::{MessageKind, Meta};
 use anonchat::transfer::beneath::{Beneath, Resolution};
+use anonchat::transfer::declined::Declined;
 use anonchat::transfer::delivery::Delivery;
 use anonchat::transfer::inbox::{Inbox, Limits, Sender};
+use anonchat::transfer::incoming::Resume;
 use anonchat::transfer::outbox::{Folder, Source};
 use jiff::tz::TimeZone;
 
@@ -66,6 +69,25 @@ pub fn open(path: &Path, resolution: Resolution, limits: Limits, now: u64) -> In
 
 pub fn alice(inbox: &Inbox) -> Delivery {
     inbox.delivery(Sender { key: [1; 32], name: "alice".into() })
+}
+
+/// How tests begin a message, whatever other tests of the program do.
+pub trait BeginPatiently {
+    /// [`Delivery::begin`], again while a part is busy: a lock that was dropped here is held on by a
+    /// program that another test forks, until that program runs.
+    fn begin_patiently(&mut self, meta: &Meta, now_ms: u64) -> Result<Option<Resume>, Declined>;
+}
+
+impl BeginPatiently for Delivery {
+    fn begin_patiently(&mut self, meta: &Meta, now_ms: u64) -> Result<Option<Resume>, Declined> {
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match self.begin(meta, now_ms) {
+                Err(Declined::Busy) if Instant::now() < until => std::thread::yield_now(),
+                begun => return begun,
+            }
+        }
+    }
 }
 
 pub fn file(name: &str, size: usize) -> Meta {
