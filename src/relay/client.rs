@@ -6,8 +6,6 @@ use mio::event::Event;
 
 use crate::crypto::sodium::{KeyPair, OsRandom, Random};
 use crate::net::wire::{Read, Wire};
-use crate::sched::limits::Bucket;
-
 use crate::proto::relay::cell::{Cell, Command, WIRE_LEN};
 use crate::proto::relay::link::CellLink;
 use crate::proto::relay::mailbox::Challenge;
@@ -16,6 +14,7 @@ use crate::proto::stream::handshake::Responding;
 use crate::proto::stream::meta::Welcome;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::time::Now;
+use crate::sched::limits::Bucket;
 use crate::sched::party::Party;
 
 /// What is read at once before the handshake is over, in bytes: little more than its messages are.

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use anonchat::sched::mux::{Ending, HELD_TIME, Mux, Sink, Ticket};
-
 use anonchat::sched::party::Source;
 
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -7,12 +7,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::sched::limits::{
     AddressBounds, Bounds, Buckets, Door, GRACE, HANDSHAKES, Limit, PATIENCE, Rate, SETTLING,
     SHAKING, Seats,
 };
-
-use anonchat::proto::stream::replay::ReplayGuard;
 use anonchat::sched::party::{Network, Party, Source};
 
 const SILENCE: Duration = Duration::from_secs(30);

@@ -20,12 +20,10 @@ use crate::net::listen::{Caller, Heard, Host, Notice, Origin, RelayNews};
 use crate::net::receiver::{Hired, Route};
 use crate::net::resolve::HostPort;
 use crate::net::sockets::Transport;
-use crate::sched::limits::Limit;
-use crate::sched::party::Source;
-
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
-use crate::sched::party::Network;
+use crate::sched::limits::Limit;
+use crate::sched::party::{Network, Source};
 
 /// How often the user reads that somebody was turned away, or came to a limit.
 const TELL_EVERY: Duration = Duration::from_secs(60);

@@ -19,8 +19,6 @@ use crate::net::state_file::StateFile;
 use crate::net::wire::{Left, Read, Wire, Wrote};
 use crate::proto::datagram::packet::Mac1;
 use crate::proto::datagram::past::{Extent, Ran};
-use crate::sched::limits::Seats;
-
 use crate::proto::stream::gate::{Answer, Gate, Passage};
 use crate::proto::stream::handshake::{CONFIRM_LEN, HELLO_LEN, Responding};
 use crate::proto::stream::link::{Crossing, Link};
@@ -28,9 +26,9 @@ use crate::proto::stream::record::RefuseCode;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::stream::session::PlainBuffer;
 use crate::proto::time::Now;
+use crate::sched::limits::Seats;
 use crate::sched::mux::Mux;
-use crate::sched::party::Party;
-use crate::sched::party::Source;
+use crate::sched::party::{Party, Source};
 
 /// What is read at once before the handshake is over, in bytes: little more than its messages are.
 const GATE_READ: usize = 4 * 1024;

@@ -12,15 +12,13 @@ use crate::net::receiver::{Hired, Route};
 use crate::net::send::Cut;
 use crate::net::sockets::Transport;
 use crate::net::via::Place;
-use crate::sched::limits::{Bounds, Limit};
-
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::meta::{MessageKind, Meta};
 use crate::proto::stream::record::RefuseCode;
 use crate::proto::time::Now;
+use crate::sched::limits::{Bounds, Limit};
 use crate::sched::mux::{Sink, Ticket};
-use crate::sched::party::Source;
-use crate::sched::party::{Network, Party};
+use crate::sched::party::{Network, Party, Source};
 
 /// A key that answers here.
 pub struct Answering {

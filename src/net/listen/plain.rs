@@ -7,11 +7,10 @@ use super::conn::Shared;
 use super::{Caller, Heard, Notice, Stage};
 use crate::crypto::sodium::random;
 use crate::net::sockets::Transport;
-use crate::sched::mux::Mux;
-
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::meta::MessageKind;
 use crate::proto::time::Now;
+use crate::sched::mux::Mux;
 use crate::sched::party::Source;
 
 /// Connections of plain listeners, at most: whoever can reach the port can open one.

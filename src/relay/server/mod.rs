@@ -34,13 +34,11 @@ use crate::net::hub::{Hub, WAKE};
 use crate::net::timers::Timers;
 use crate::net::tokens::Topic;
 use crate::net::wire::Wire;
-use crate::sched::limits::{Bounds, Door, Rate};
-
 use crate::proto::stream::outgoing::Outgoing;
 use crate::proto::stream::replay::ReplayGuard;
 use crate::proto::time::Now;
-use crate::sched::party::Party;
-use crate::sched::party::Source;
+use crate::sched::limits::{Bounds, Door, Rate};
+use crate::sched::party::{Party, Source};
 use crate::sched::turns::Turns;
 
 /// What is read at once, in bytes.

@@ -15,11 +15,10 @@ use crate::net::hub::Hub;
 use crate::net::via::circuit::{pour, wait};
 use crate::net::via::link::{Linked, Linking};
 use crate::net::via::{Place, Relay};
-use crate::sched::limits::PER_CONTACT;
-
 use crate::proto::relay::cell::{Cell, Command, RENDEZVOUS_LEN};
 use crate::proto::relay::link::CellLink;
 use crate::proto::time::Now;
+use crate::sched::limits::PER_CONTACT;
 use crate::sched::party::Party;
 
 /// Callers that are met at once.
