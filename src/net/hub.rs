@@ -46,7 +46,8 @@ impl Bell {
         Ok(Self { rope: Arc::new(Rope { waker, registry, rung }), whose: None })
     }
 
-    /// The same, for what is news to one session alone: the loop need not look at the others.
+    /// A bell for the news of one session: the loop need not look at the others. A session without a
+    /// connection has the bell that rings for all.
     #[must_use]
     pub fn of(&self, session: Source) -> Self {
         let whose = session.connection().map(|number| number & !RINGS_FOR_ONE);

@@ -56,6 +56,8 @@ pub struct Datagrams {
     ears: UdpEars,
     receiver: Receiver<Origin>,
     runs: Runs<Progress>,
+    /// Runs that have begun so far.
+    begun: u64,
     events: Vec<Event>,
     linger: Duration,
     /// Something of a run came since the last look.
@@ -69,7 +71,8 @@ impl Datagrams {
         Self {
             ears: UdpEars::default(),
             receiver: Receiver::new(locals),
-            runs: Runs::new(Source::Run),
+            runs: Runs::default(),
+            begun: 0,
             events: Vec::new(),
             linger: Duration::ZERO,
             news: false,
@@ -249,7 +252,7 @@ impl Datagrams {
             kind: MessageKind::Message as u8,
             transport: Transport::Udp,
         };
-        let progress = Progress {
+        let state = Progress {
             total: 0,
             held_since: None,
             last: false,
@@ -257,7 +260,10 @@ impl Datagrams {
             time_ms: message.time_ms,
         };
         // What is whole and the only one needs no more serving.
-        Some(self.runs.begin(key, heard, progress, message.more, now.mono, shared))
+        let source = Source::Run(self.begun);
+        self.begun += 1;
+        self.runs.begin(source, Run { key, heard, state }, message.more, now.mono, shared);
+        Some(source)
     }
 
     /// The output has flushed a run's message.

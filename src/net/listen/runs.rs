@@ -23,36 +23,32 @@ pub struct Run<T> {
 pub struct Runs<T> {
     by_source: BTreeMap<Source, Run<T>>,
     by_key: BTreeMap<RunKey, Source>,
-    source: fn(u64) -> Source,
-    begun: u64,
+}
+
+impl<T> Default for Runs<T> {
+    fn default() -> Self {
+        Self { by_source: BTreeMap::new(), by_key: BTreeMap::new() }
+    }
 }
 
 impl<T> Runs<T> {
-    /// No runs yet. `source` makes a source of a run's number.
-    pub fn new(source: fn(u64) -> Source) -> Self {
-        Self { by_source: BTreeMap::new(), by_key: BTreeMap::new(), source, begun: 0 }
-    }
-
-    /// A run's first message: it becomes a source. One that is `long` has to be served for a while.
+    /// A run's first message: the run becomes `source`, which no other had. One that is `long` is
+    /// served for a while.
     pub fn begin(
         &mut self,
-        key: RunKey,
-        heard: Heard,
-        state: T,
+        source: Source,
+        run: Run<T>,
         long: bool,
         now: Duration,
         shared: &mut Shared<'_>,
-    ) -> Source {
-        let source = (self.source)(self.begun);
-        self.begun += 1;
-        let party = heard.caller.party(None);
+    ) {
+        let party = run.heard.caller.party(None);
         shared.seats.enter(source, party, now);
         shared.seats.set_busy(source, long, now);
         shared.mux.introduce(source, party);
-        shared.mux.begin(source, heard.clone(), now);
-        self.by_key.insert(key, source);
-        self.by_source.insert(source, Run { key, heard, state });
-        source
+        shared.mux.begin(source, run.heard.clone(), now);
+        self.by_key.insert(run.key, source);
+        self.by_source.insert(source, run);
     }
 
     /// The source that a run is, if it has begun.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Spot;
 use crate::net::listen::conn::Shared;
-use crate::net::listen::runs::Runs;
+use crate::net::listen::runs::{Run, Runs};
 use crate::net::listen::{Heard, Notice, Stage};
 use crate::net::receiver::{Progress, Receiver, Route};
 use crate::net::sockets::Transport;
@@ -32,9 +32,8 @@ struct Letter {
 
 /// A message that the rate of messages keeps from the output.
 struct Resting {
-    run: RunKey,
-    heard: Heard,
-    letter: Letter,
+    source: Source,
+    run: Run<Letter>,
     content: Vec<u8>,
 }
 
@@ -45,7 +44,7 @@ struct Waiting {
     meta: Meta,
     content: Vec<u8>,
     time_ms: u64,
-    session: Source,
+    source: Source,
     number: usize,
 }
 
@@ -64,18 +63,19 @@ pub struct Letters {
     resting: VecDeque<Resting>,
     jobs: Vec<Job>,
     waiting: VecDeque<Waiting>,
-    sessions: u64,
+    /// Messages that have come so far.
+    count: u64,
 }
 
 impl Letters {
     /// None yet.
     pub fn new() -> Self {
         Self {
-            runs: Runs::new(Source::Cells),
+            runs: Runs::default(),
             resting: VecDeque::new(),
             jobs: Vec::new(),
             waiting: VecDeque::new(),
-            sessions: 0,
+            count: 0,
         }
     }
 
@@ -97,7 +97,7 @@ impl Letters {
 
     /// When [`Letters::work`] has something to do without news.
     pub fn deadline(&self, seats: &Seats) -> Option<Duration> {
-        let speaks = |resting: &Resting| seats.may_speak_at(resting.heard.caller.party(None));
+        let speaks = |resting: &Resting| seats.may_speak_at(resting.run.heard.caller.party(None));
         let next = self.resting.iter().filter(|resting| !self.is_speaking(resting));
         next.filter_map(speaks).min()
     }
@@ -115,13 +115,14 @@ impl Letters {
         let (Some(caller), Some((meta, content))) = (caller, unpack(message)) else {
             return held.declined(&run);
         };
-        let session = Source::Cells(self.sessions);
-        self.sessions += 1;
+        let source = Source::Cells(self.count);
+        self.count += 1;
         let heard = Heard::new(&meta, &caller, Transport::Relay, now);
-        match shared.host.route(session, &caller, &meta) {
+        match shared.host.route(source, &caller, &meta) {
             Route::Output => {
-                let letter = Letter { total: content.len() as u64, time_ms };
-                self.resting.push_back(Resting { run, heard, letter, content });
+                let state = Letter { total: content.len() as u64, time_ms };
+                let run = Run { key: run, heard, state };
+                self.resting.push_back(Resting { source, run, content });
             }
             Route::Receiver(number) => {
                 self.waiting.push_back(Waiting {
@@ -130,7 +131,7 @@ impl Letters {
                     meta,
                     content,
                     time_ms,
-                    session,
+                    source,
                     number,
                 });
             }
@@ -152,7 +153,7 @@ impl Letters {
 
     /// Whether a message of the same caller is on its way to the output.
     fn is_speaking(&self, resting: &Resting) -> bool {
-        let party = resting.heard.caller.party(None);
+        let party = resting.run.heard.caller.party(None);
         self.runs.iter().any(|(_, run)| run.heard.caller.party(None) == party)
     }
 
@@ -163,20 +164,20 @@ impl Letters {
         let mut kept = BTreeSet::new();
         let mut later = VecDeque::new();
         while let Some(next) = self.resting.pop_front() {
-            let party = next.heard.caller.party(None);
+            let party = next.run.heard.caller.party(None);
             let may_at = shared.seats.may_speak_at(party);
             let rests = may_at.is_some_and(|at| at > now.mono);
             if may_at.is_some() && (kept.contains(&party) || rests || self.is_speaking(&next)) {
                 if rests && kept.insert(party) {
-                    shared.host.notice(Notice::Kept(Limit::Messages, &next.heard.caller));
+                    shared.host.notice(Notice::Kept(Limit::Messages, &next.run.heard.caller));
                 }
                 kept.insert(party);
                 later.push_back(next);
                 continue;
             }
-            let Resting { run, heard, letter, content } = next;
+            let Resting { source, run, content } = next;
             // What is whole needs no more serving.
-            let source = self.runs.begin(run, heard, letter, false, now.mono, shared);
+            self.runs.begin(source, run, false, now.mono, shared);
             shared.mux.data(source, &content, now.mono, stage);
             shared.mux.end(source);
         }
@@ -265,8 +266,8 @@ fn delivered(
 
 /// Gives all of a message to somebody who is hired for it.
 fn engage(next: Waiting, now: Now, shared: &mut Shared<'_>) -> io::Result<Job> {
-    let Waiting { run, heard, meta, content, time_ms, session, number } = next;
-    let mut receiver = shared.host.hire(number, session, &heard.caller)?.receiver;
+    let Waiting { run, heard, meta, content, time_ms, source, number } = next;
+    let mut receiver = shared.host.hire(number, source, &heard.caller)?.receiver;
     receiver.begin_once(&meta, now.unix_ms);
     receiver.data(&content);
     receiver.end();
