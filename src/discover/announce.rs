@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use mio::{Registry, Token};
+use mio::Registry;
 
 use super::announcer::{Announcer, Outcome, Presence};
 use super::introduction::introduce;
@@ -14,6 +14,7 @@ use crate::crypto::sodium::{KeyPair, OsRandom, PublicKey, random};
 use crate::net::lan::links::{Link, links};
 use crate::net::lan::socket::{LanSockets, Space, Way};
 use crate::net::sockets::Transport;
+use crate::net::tokens::Topic;
 use crate::proto::datagram::admission::Admission;
 use crate::proto::datagram::packet::{LocalKey, MessageId, PACKET_LEN};
 use crate::proto::datagram::presence::{
@@ -22,8 +23,6 @@ use crate::proto::datagram::presence::{
 };
 use crate::proto::time::Now;
 
-const SHARED: Token = Token(1 << 20);
-const OWN: Token = Token((1 << 20) + 1);
 /// Packets that are read before others have their turn.
 const PACKETS_A_TURN: usize = 256;
 /// How long packets gather before they are looked at again, so that a flood costs few wake-ups.
@@ -127,9 +126,9 @@ impl Announcement {
         member: Option<Member>,
     ) -> io::Result<Self> {
         let mut shared = LanSockets::shared(place.port)?;
-        shared.register(registry, SHARED)?;
+        shared.register(registry, Topic::Discovery(0).token())?;
         let mut own = LanSockets::own()?;
-        own.register(registry, OWN)?;
+        own.register(registry, Topic::Discovery(1).token())?;
         let groups = keys.iter().map(|key| key.is_group.then(|| *key.pair.public())).collect();
         let locals = keys.into_iter().map(|key| LocalKey::new(key.pair, &key.access)).collect();
         let site = Site {

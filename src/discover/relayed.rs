@@ -14,13 +14,14 @@ use crate::crypto::sodium::{KeyPair, OsRandom};
 use crate::net::dial::DialError;
 use crate::net::hub::Hub;
 use crate::net::send::Limits;
+use crate::net::tokens::Topic;
 use crate::net::via::line::{Line, News};
 use crate::net::via::{Place, Relay, Through, To};
 use crate::proto::stream::link::Crossing;
 use crate::proto::stream::record::Violation;
 use crate::proto::time::Now;
 
-const LINK: Token = Token(1 << 20);
+const LINK: Token = Topic::Relay(0).token();
 
 /// A search by a relay under way.
 pub struct RelaySearch {

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use mio::{Events, Poll, Registry, Token};
+use mio::{Events, Poll, Registry};
 
 use super::roster::{Entry, Status};
 use super::seeker::{Change, Seeker, Sought, To};
@@ -14,12 +14,11 @@ use crate::net::hub::Hub;
 use crate::net::lan::changes::LinkChanges;
 use crate::net::lan::links::{everybody, links};
 use crate::net::lan::socket::{LanSockets, Space};
+use crate::net::tokens::Topic;
 use crate::proto::datagram::presence::Carrier;
 use crate::proto::stream::link::{Crossing, TRACE_BYTES};
 use crate::proto::time::Now;
 
-const SOCKETS: Token = Token(1 << 20);
-const CHANGES: Token = Token((1 << 20) + 1);
 /// Packets that are read before something is sent.
 const PACKETS_A_TURN: usize = 512;
 /// The links are looked at again this often where nobody tells that they changed.
@@ -71,13 +70,13 @@ impl Search {
         watch: bool,
     ) -> io::Result<Self> {
         let mut sockets = LanSockets::own()?;
-        sockets.register(registry, SOCKETS)?;
+        sockets.register(registry, Topic::Discovery(0).token())?;
         Ok(Self {
             seeker: Seeker::new(me, sought, sockets.port(), watch, now, &mut OsRandom),
             sockets,
             place,
             // Where it is refused, as on Android, we look now and then.
-            changes: LinkChanges::watch(registry, CHANGES).ok(),
+            changes: LinkChanges::watch(registry, Topic::LinkChanges.token()).ok(),
             everybody: Vec::new(),
             looked: None,
             readable: true,
@@ -127,9 +126,9 @@ impl Search {
     /// Takes note of what the poll says.
     pub fn on_events(&mut self, events: &Events) {
         for event in events {
-            match event.token() {
-                SOCKETS => self.readable = true,
-                CHANGES => {
+            match Topic::of(event.token()) {
+                Some(Topic::Discovery(_)) => self.readable = true,
+                Some(Topic::LinkChanges) => {
                     self.changes.iter().for_each(LinkChanges::drain);
                     self.looked = None;
                 }

@@ -13,6 +13,7 @@ use super::feed::Feed;
 use super::hub::Hub;
 use super::several::{Peer, Turn};
 use super::speaker::Speaker;
+use super::tokens::Topic;
 use super::via::Place;
 use super::wire::{Read, Wire, Wrote};
 use crate::proto::stream::link::{Crossing, Link};
@@ -21,8 +22,8 @@ use crate::proto::stream::record::{AbortCode, Kind, Violation, parse_abort};
 use crate::proto::stream::session::{PlainBuffer, plain_buffer};
 use crate::proto::time::Now;
 
-/// The token of the one connection.
-pub(super) const PEER: Token = Token(1);
+/// The token of the one recipient.
+pub(super) const PEER: Token = Topic::Peer(0).token();
 /// A fast peer must not keep us from hearing it, or a signal.
 const WRITES_A_TURN: usize = 32;
 /// What the peer says is short: acknowledgements and signs of life.

@@ -8,7 +8,8 @@ use mio::{Events, Token};
 
 use super::fan::{Fan, Laggard};
 use super::hub::Hub;
-use super::send::{Delivered, Limits, PEER, SendError};
+use super::send::{Delivered, Limits, SendError};
+use super::tokens::Topic;
 use crate::proto::stream::link::Crossing;
 
 /// What a peer's turn came to.
@@ -36,27 +37,12 @@ pub trait Peer {
     fn too_slow(&mut self, hub: &Hub, behind: u64) -> SendError;
 }
 
-/// Peers that one loop has at most; the tokens of a peer's members are this far apart.
-const MOST_PEERS: usize = 1 << 20;
-
-/// The token of member `number` of the peer that has `token`.
-pub(super) fn member_token(token: Token, number: usize) -> Token {
-    Token(token.0 + (number + 1) * MOST_PEERS)
-}
-
-/// Which member of a peer it is the token of, if of any.
-pub(super) fn member_of(token: Token) -> Option<usize> {
-    (token.0 / MOST_PEERS).checked_sub(1)
-}
-
-/// The number of the peer whose token, or whose member's token it is.
+/// The number of the peer that an event is for, or for one of whose members it is.
 fn peer_of(token: Token) -> Option<usize> {
-    (token.0 % MOST_PEERS).checked_sub(PEER.0)
-}
-
-/// The token of peer `number`, counted from 0.
-pub fn token(number: usize) -> Token {
-    Token(PEER.0 + number)
+    match Topic::of(token)? {
+        Topic::Peer(peer) | Topic::Member { peer, .. } => Some(peer),
+        _ => None,
+    }
 }
 
 /// Sees what crosses the wire to and from which peer.
@@ -103,7 +89,7 @@ pub fn send_to_one<P: Peer>(
     }
 }
 
-/// Sends to all of `peers`, whose tokens are [`token`] of their place.
+/// Sends to all of `peers`, whose topics are [`Topic::Peer`] of their place.
 ///
 /// # Errors
 /// [`SendError::Signal`] and [`SendError::Local`], which end them all.

@@ -6,8 +6,10 @@ use mio::Token;
 /// Bits that say which of a kind it is. The kind is above them; the highest two bits are left to
 /// bells ([`super::hub`]).
 const NUMBER_BITS: u32 = usize::BITS - 6;
+/// Recipients that one sender has at most, and members of each.
+const MOST_PEERS: usize = 1 << (NUMBER_BITS / 2);
 
-/// What a listener or a relay waits for.
+/// What a program waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// The connection of this number, which is not 0: that is [`WAKE`](super::hub::WAKE).
@@ -24,11 +26,24 @@ pub enum Topic {
     Metrics(usize),
     /// Where messages go.
     Output,
+    /// What a sender is told by, or by which it reaches, the recipient of this number.
+    Peer(usize),
+    /// The connection to one member of a group that is a recipient.
+    Member {
+        /// The number of the recipient, below [`MOST_PEERS`].
+        peer: usize,
+        /// The number of the member.
+        member: usize,
+    },
+    /// A UDP socket that asks, or answers, who is on the local network.
+    Discovery(usize),
+    /// The system's news of interfaces and addresses.
+    LinkChanges,
 }
 
 impl Topic {
     /// The token of its events.
-    pub fn token(self) -> Token {
+    pub const fn token(self) -> Token {
         let (kind, number) = match self {
             Self::Connection(n) => (0, n),
             Self::Ear(n) => (1, n),
@@ -37,8 +52,15 @@ impl Topic {
             Self::Relay(n) => (4, n),
             Self::Metrics(n) => (5, n),
             Self::Output => (6, 0),
+            Self::Peer(n) => (7, n),
+            Self::Member { peer, member } => {
+                debug_assert!(peer < MOST_PEERS, "too many recipients");
+                (8, member * MOST_PEERS + peer)
+            }
+            Self::Discovery(n) => (9, n),
+            Self::LinkChanges => (10, 0),
         };
-        debug_assert!(number >> NUMBER_BITS == 0, "{number} is no number of a socket");
+        debug_assert!(number >> NUMBER_BITS == 0, "a number that does not fit");
         Token(kind << NUMBER_BITS | number)
     }
 
@@ -53,6 +75,10 @@ impl Topic {
             4 => Self::Relay(number),
             5 => Self::Metrics(number),
             6 => Self::Output,
+            7 => Self::Peer(number),
+            8 => Self::Member { peer: number % MOST_PEERS, member: number / MOST_PEERS },
+            9 => Self::Discovery(number),
+            10 => Self::LinkChanges,
             _ => return None,
         })
     }
@@ -73,6 +99,10 @@ mod tests {
                 Topic::Relay(number),
                 Topic::Metrics(number),
                 Topic::Output,
+                Topic::Peer(number),
+                Topic::Member { peer: number % MOST_PEERS, member: number / MOST_PEERS },
+                Topic::Discovery(number),
+                Topic::LinkChanges,
             ];
             for topic in kinds {
                 assert_eq!(Topic::of(topic.token()), Some(topic));

@@ -19,7 +19,8 @@ use anonchat::net::hub::Hub;
 use anonchat::net::input::Got;
 use anonchat::net::resolve::HostPort;
 use anonchat::net::send::{Limits, Stream, Task};
-use anonchat::net::several::{send_to_one, token};
+use anonchat::net::several::send_to_one;
+use anonchat::net::tokens::Topic;
 use anonchat::proto::stream::meta::{Meta, RESUMED};
 use common::{DEADLINE, Listener};
 use scene::Scene;
@@ -128,7 +129,7 @@ fn tell(hub: &mut Hub, scene: &Scene, listener: &Listener, lies: &[Lie]) -> Vec<
     let mut limits = Limits { silence: DEADLINE, trace: None };
     // That something was declined is no news here.
     let task = Task::Say(Box::new(feed));
-    let peer = Stream::new(&call, &[target.into()], task, DEADLINE, token(0));
+    let peer = Stream::new(&call, &[target.into()], task, DEADLINE, Topic::Peer(0).token());
     let _ = send_to_one(hub, peer, &mut limits);
     assert_eq!(answers.borrow().len(), lies.len(), "the session went on to its end");
     answers.take()

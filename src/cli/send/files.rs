@@ -20,7 +20,7 @@ use crate::net::feed::Feed;
 use crate::net::hub::Bell;
 use crate::net::hub::Hub;
 use crate::net::send::{Held, Limits, SendError};
-use crate::net::several::{send_to_one, token};
+use crate::net::several::send_to_one;
 use crate::net::signals::die_of;
 use crate::net::via::cells::{Cargo, Dispatch};
 use crate::net::via::post::Letters;
@@ -108,7 +108,7 @@ pub fn run(
         if options.common.trace() { Some(&mut show) } else { None };
     let mut limits = Limits { silence: options.silence(), trace };
     let call = call(options, me, to);
-    let peer = Dispatch::new(&call, &to.targets, cargo, terms(options, token(0)));
+    let peer = Dispatch::new(&call, &to.targets, cargo, terms(options, 0));
     let sent = send_to_one(hub, peer, &mut limits);
     if let Err(SendError::Signal(signal)) = sent {
         if let Err(failure) = sending.end(Ok(())) {

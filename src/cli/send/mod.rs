@@ -17,7 +17,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Parser;
-use mio::Token;
 
 use super::common::CommonOptions;
 use super::destination::{self, Destination, resolve};
@@ -39,7 +38,7 @@ use crate::net::input::Input;
 use crate::net::output::Output;
 use crate::net::send::{Delivered, Limits, SendError};
 use crate::net::send_datagrams::{Job, send_datagrams};
-use crate::net::several::{send_to_one, token};
+use crate::net::several::send_to_one;
 use crate::net::signals::die_of;
 use crate::net::sockets::Transport;
 use crate::net::via::cells::{Cargo, Dispatch, Terms};
@@ -441,7 +440,7 @@ fn send(
         return send_datagrams(hub, &call, targets, job(options, input), &mut limits);
     }
     let cargo = cargo(options, input, hub.clock.now().unix_ms);
-    let peer = Dispatch::new(&call, targets, cargo, terms(options, token(0)));
+    let peer = Dispatch::new(&call, targets, cargo, terms(options, 0));
     send_to_one(hub, peer, &mut limits)
 }
 
@@ -459,10 +458,10 @@ fn cargo(options: &Options, input: Option<Input>, now_ms: u64) -> Cargo {
     Cargo::Input(input, meta)
 }
 
-/// How long it may take whom `token` belongs to.
-fn terms(options: &Options, token: Token) -> Terms {
+/// How long recipient number `peer` may take.
+fn terms(options: &Options, peer: usize) -> Terms {
     let answer = options.wait.unwrap_or(ANSWER_TIME);
-    Terms { silence: options.silence(), answer, token }
+    Terms { silence: options.silence(), answer, peer }
 }
 
 /// Reports in every way that was asked for; a success on stderr too, if `aloud`.

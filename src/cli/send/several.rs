@@ -23,8 +23,9 @@ use crate::net::hub::Hub;
 use crate::net::input::Input;
 use crate::net::send::{Delivered, SendError};
 use crate::net::send_datagrams::Datagrams;
-use crate::net::several::{Watch, send_to_all, token};
+use crate::net::several::{Watch, send_to_all};
 use crate::net::signals::die_of;
+use crate::net::tokens::Topic;
 use crate::net::via::cells::Dispatch;
 use crate::proto::stream::link::Crossing;
 
@@ -176,14 +177,14 @@ fn send(
     let parts = calls.iter().zip(found).zip(inputs).enumerate();
     if options.udp {
         let peers = parts.map(|(number, ((call, to), input))| {
-            Datagrams::new(hub, call, &to.targets, job(options, input), token(number))
+            Datagrams::new(hub, call, &to.targets, job(options, input), Topic::Peer(number).token())
         });
         let peers = peers.collect();
         return send_to_all(hub, peers, &mut watch);
     }
     let peers = parts.map(|(number, ((call, to), input))| {
         let cargo = cargo(options, input, now_ms);
-        Dispatch::new(call, &to.targets, cargo, terms(options, token(number)))
+        Dispatch::new(call, &to.targets, cargo, terms(options, number))
     });
     send_to_all(hub, peers.collect(), &mut watch)
 }
@@ -204,7 +205,7 @@ fn send_files(
     let (mut peers, mut sendings) = (Vec::new(), Vec::new());
     for (number, (call, to)) in calls.iter().zip(found).enumerate() {
         let (cargo, sending) = Sending::start(options, &to.name, told.clone(), hub.bell());
-        peers.push(Dispatch::new(call, &to.targets, cargo, terms(options, token(number))));
+        peers.push(Dispatch::new(call, &to.targets, cargo, terms(options, number)));
         sendings.push(Some(sending));
     }
     let shown = outputs.told();

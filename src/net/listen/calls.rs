@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use mio::Token;
 use mio::event::Event;
 
 use super::conn::{Conn, Shared};
@@ -12,6 +11,7 @@ use super::session::Called;
 use crate::net::call::Call;
 use crate::net::dial::{CONNECT_TIME, Calling};
 use crate::net::hub::Hub;
+use crate::net::tokens::Topic;
 use crate::sched::party::Source;
 
 /// Calls under way, by the token that their connection will have.
@@ -40,7 +40,7 @@ impl<'a> Calls<'a> {
             patience: CONNECT_TIME.min(shared.silence),
             trace: shared.trace,
         };
-        let calling = Calling::new(call, &wanted.targets, Token(token));
+        let calling = Calling::new(call, &wanted.targets, Topic::Connection(token).token());
         let origin = Origin::Key(wanted.peer);
         let callee = Caller { name: wanted.name, origin, known: wanted.known };
         let Outgoing { number, feed, once, .. } = wanted;

@@ -282,7 +282,14 @@ impl<'a> Listener<'a> {
             Some(Topic::PlainDatagrams(number)) => self.plain_datagrams.on_event(number),
             Some(Topic::Datagrams(number)) => self.datagrams.on_event(number),
             Some(Topic::Ear(number)) => self.ears.on_event(number),
-            Some(Topic::Metrics(_)) => {}
+            // A relay, a sender or a search waits for these.
+            Some(
+                Topic::Metrics(_)
+                | Topic::Peer(_)
+                | Topic::Member { .. }
+                | Topic::Discovery(_)
+                | Topic::LinkChanges,
+            ) => {}
             None => self.runnable.extend(rung_for(event.token())),
         }
         false

@@ -19,6 +19,7 @@ use crate::net::hub::Hub;
 use crate::net::input::{Got, Input};
 use crate::net::send::{Limits, SendError, Stream, Task};
 use crate::net::several::{Peer, Turn};
+use crate::net::tokens::Topic;
 use crate::proto::datagram::packet::{MAX_MESSAGE, MessageId};
 use crate::proto::relay::posting::Patience;
 use crate::proto::stream::meta::Meta;
@@ -56,8 +57,14 @@ pub struct Terms {
     pub silence: Duration,
     /// By a relay: it may take so long to be heard.
     pub answer: Duration,
-    /// Its connections register as this.
-    pub token: Token,
+    /// Its number among the recipients, by which its connections register.
+    pub peer: usize,
+}
+
+impl Terms {
+    fn token(&self) -> Token {
+        Topic::Peer(self.peer).token()
+    }
 }
 
 /// A peer that is spoken to by whatever way leads to it.
@@ -102,7 +109,7 @@ impl<'a> Dispatch<'a> {
     pub fn new(call: &'a Call<'a>, places: &[Place], cargo: Cargo, terms: Terms) -> Self {
         let (relayed, direct): (Vec<_>, Vec<_>) =
             places.iter().cloned().partition(|place| place.via.is_some());
-        let calling = Calling::new(call, &direct, terms.token);
+        let calling = Calling::new(call, &direct, terms.token());
         let stage = Stage::Calling(Box::new(calling), Some(cargo));
         Self { call, terms, relayed, direct: !direct.is_empty(), failure: None, stage }
     }
@@ -132,8 +139,8 @@ impl<'a> Dispatch<'a> {
             let there = muster.advance(hub, limits).map_err(SendError::Dial)?;
             let Some(there) = there else { return Ok(()) };
             let Some(cargo) = cargo.take() else { return Ok(()) };
-            let Terms { silence, token, .. } = self.terms;
-            let members = Members::call(self.call, &self.relayed, &there, cargo, silence, token)?;
+            let Terms { silence, peer, .. } = self.terms;
+            let members = Members::call(self.call, &self.relayed, &there, cargo, silence, peer)?;
             self.stage = Stage::Members(Box::new(members));
         }
         Ok(())
@@ -172,14 +179,15 @@ impl<'a> Dispatch<'a> {
     }
 
     fn post(&mut self, letters: Box<dyn Letters>) {
-        let Terms { silence, answer, token } = self.terms;
+        let Terms { silence, answer, .. } = self.terms;
         let patience = Patience { answer, silence };
-        let post = Post::new(self.call, self.relayed.clone(), letters, patience, token);
+        let post =
+            Post::new(self.call, self.relayed.clone(), letters, patience, self.terms.token());
         self.stage = post.map_or(Stage::Over, |post| Stage::Posting(Box::new(post)));
     }
 
     fn circuit(&mut self, cargo: Cargo) -> Result<(), SendError> {
-        let Terms { silence, token, .. } = self.terms;
+        let (silence, token) = (self.terms.silence, self.terms.token());
         let is_group = |place: &Place| place.via.as_ref().is_some_and(|via| via.to == To::Group);
         if self.relayed.iter().any(is_group) && !matches!(cargo, Cargo::Ping) {
             let muster = Muster::new(self.call, self.relayed.clone(), token);

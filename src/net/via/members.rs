@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use mio::Token;
 use mio::event::Event;
 
 use super::Place;
@@ -14,7 +13,8 @@ use crate::net::fan::{Fan, Laggard};
 use crate::net::feed::OneMessage;
 use crate::net::hub::Hub;
 use crate::net::send::{Delivered, Limits, SendError, Stream, Task};
-use crate::net::several::{Peer, Turn, member_of, member_token};
+use crate::net::several::{Peer, Turn};
+use crate::net::tokens::Topic;
 use crate::proto::stream::meta::Meta;
 
 /// The members' streams, and what came of those that are over.
@@ -25,7 +25,7 @@ pub struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    /// Calls the programs `there`; their connections register as members of `token`.
+    /// Calls the programs `there`; their connections register as members of recipient number `peer`.
     ///
     /// # Errors
     /// When what is sent cannot be read for each.
@@ -35,7 +35,7 @@ impl<'a> Members<'a> {
         there: &[Instance],
         cargo: Cargo,
         silence: Duration,
-        token: Token,
+        peer: usize,
     ) -> Result<Self, SendError> {
         let (fan, tasks) = tasks(cargo, there.len())?;
         let stream = |(number, (instance, task)): (usize, (&Instance, Task))| {
@@ -43,7 +43,13 @@ impl<'a> Members<'a> {
             for via in places.iter_mut().filter_map(|place| place.via.as_mut()) {
                 via.instance = Some(*instance);
             }
-            Some(Stream::new(call, &places, task, silence, member_token(token, number)))
+            Some(Stream::new(
+                call,
+                &places,
+                task,
+                silence,
+                Topic::Member { peer, member: number }.token(),
+            ))
         };
         let streams = there.iter().zip(tasks).enumerate().map(stream).collect();
         Ok(Self { streams, fan, results: Vec::new() })
@@ -107,7 +113,8 @@ fn tasks(cargo: Cargo, count: usize) -> Result<(Option<Fan>, Vec<Task>), SendErr
 
 impl Peer for Members<'_> {
     fn on_event(&mut self, event: &Event) {
-        let stream = member_of(event.token()).and_then(|number| self.streams.get_mut(number));
+        let Some(Topic::Member { member, .. }) = Topic::of(event.token()) else { return };
+        let stream = self.streams.get_mut(member);
         if let Some(Some(stream)) = stream {
             stream.on_event(event);
         }

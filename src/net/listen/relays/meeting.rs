@@ -6,12 +6,12 @@ use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
-use mio::Token;
 use mio::event::Event;
 use mio::net::TcpStream;
 
 use crate::net::dial::{CONNECT_TIME, Calling, Dialed, NotOpened, Opening};
 use crate::net::hub::Hub;
+use crate::net::tokens::Topic;
 use crate::net::via::circuit::{pour, wait};
 use crate::net::via::link::{Linked, Linking};
 use crate::net::via::{Place, Relay};
@@ -136,7 +136,7 @@ impl Meetings {
         while self.underway.len() < MAX_MEETINGS.min(most) {
             let Some(Caller { party, call, .. }) = self.next() else { return };
             let (token, places) = (token(), call.relay.places());
-            let calling = Calling::new(call, &places, Token(token));
+            let calling = Calling::new(call, &places, Topic::Connection(token).token());
             self.underway.insert(token, (party, calling));
         }
     }
